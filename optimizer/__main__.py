@@ -1,0 +1,6 @@
+"""Runs the command line: `python -m optimizer`."""
+
+from optimizer.commands import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Progress on stderr: a live line on a terminal, plain lines off it."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from optimizer.commands import complain
+
+if TYPE_CHECKING:
+    from optimizer.study import Progress
+
+
+@contextmanager
+def shown(name: str, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+    """Return a watcher that shows each progress it is given."""
+    if quiet:
+        yield lambda _progress: None
+    elif sys.stderr.isatty():
+        yield from _live(name)
+    else:
+        yield _plain(name)
+
+
+def _live(name: str) -> "Iterator[Callable[[Progress], None]]":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("calls"),
+        TextColumn("{task.fields[standing]}"),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, standing="")
+
+        def watch(progress: "Progress") -> None:
+            bar.update(
+                task,
+                description=f"{name} · {progress.stage}",
+                total=progress.budget,
+                completed=progress.spent.calls,
+                standing=_standing(progress),
+            )
+
+        yield watch
+
+
+def _plain(name: str) -> "Callable[[Progress], None]":
+    told: list[tuple[str, int]] = []
+
+    def watch(progress: "Progress") -> None:
+        now = (progress.stage, progress.trials)
+        if told[-1:] != [now]:
+            told.append(now)
+            spent = f"{progress.spent.calls} of {progress.budget} calls"
+            complain(
+                f"{name}: {progress.stage}, {progress.trials} trials, {spent}{_standing(progress, lead=', ')}"
+            )
+
+    return watch
+
+
+def _standing(progress: "Progress", lead: str = "") -> str:
+    if progress.best is None or progress.baseline is None:
+        return ""
+    return f"{lead}best {progress.best:.3f} (baseline {progress.baseline:.3f})"

@@ -1,0 +1,199 @@
+"""`run STUDY...`: searches, confirms, tests and freezes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optimizer.commands import EXIT_ORDER, AsJson, Quiet, command, complain, report, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from optimizer.plan import StudyPlan
+    from optimizer.selection import Selection
+    from optimizer.study import Progress
+
+
+@command
+def run(  # noqa: PLR0913  # the options of a command line
+    studies: Annotated[
+        list[Path], typer.Argument(metavar="STUDY...", help="Study files, run one after the other.")
+    ],
+    seed: Annotated[int | None, typer.Option(help="Replaces the study's own seed.", metavar="N")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results and storage, instead of the study's own.", metavar="DIR"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the bounds and make no call.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; what was paid for is reused.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run studies: search, confirm the best, open the test once, freeze.
+
+    The same command again resumes, and continues where the budget has grown. Ctrl-C finishes the calls under way,
+    saves and exits with 130; a second one stops at once.
+    """
+    from optimizer.errors import InputError, InterruptedRunError, OptimizerError
+
+    plans = _plans(studies, seed, output)
+    if dry_run:
+        _say_all_bounds(plans, as_json=as_json)
+        return
+    codes, done = [], {}
+    for plan in plans:
+        try:
+            done[plan.name] = _run_one(plan, fresh=fresh, quiet=quiet, as_json=as_json)
+        except InputError:
+            raise
+        except OptimizerError as error:
+            codes.append(report(error))
+            if isinstance(error, InterruptedRunError):
+                break
+    if as_json:
+        say_json({"studies": done})
+    raise typer.Exit(next((code for code in EXIT_ORDER if code in codes), 0))
+
+
+def _plans(studies: list[Path], seed: int | None, output: Path | None) -> "list[StudyPlan]":
+    from optimizer.errors import InputError, Problem
+    from optimizer.plan import load_plan
+
+    plans, problems = [], list[Problem]()
+    for path in studies:
+        folder = output if output is None or len(studies) == 1 else output / path.resolve().parent.name
+        try:
+            plans.append(load_plan(path, seed=seed, output=folder))
+        except InputError as error:
+            problems += error.problems
+    folders = [plan.folder.resolve() for plan in plans]
+    if len(set(folders)) < len(folders):
+        problems.append(
+            Problem(file="", message="expected a folder for each study, found two studies in one")
+        )
+    if problems:
+        raise InputError(problems)
+    return plans
+
+
+def _run_one(plan: "StudyPlan", *, fresh: bool, quiet: bool, as_json: bool) -> dict[str, object]:
+    import asyncio
+    import time
+
+    from optimizer.commands._progress import shown
+
+    started = time.monotonic()
+    for exclusion in plan.space.exclusions:
+        complain(f"left out: {exclusion}")
+    for warning in plan.dataset.warnings:
+        complain(f"warning: {warning}")
+    with shown(plan.name, quiet=quiet) as watch:
+        selection, summary = asyncio.run(_optimize(plan, fresh=fresh, watch=watch))
+    files = _write(plan, selection)
+    summary |= {"files": files, "seconds": round(time.monotonic() - started, 1)}
+    if not as_json:
+        _say_selection(plan, selection, summary)
+    return {
+        **summary,
+        "evidence": dict(selection.frozen.evidence),
+        "fingerprint": selection.frozen.fingerprint,
+    }
+
+
+async def _optimize(
+    plan: "StudyPlan", *, fresh: bool, watch: "Callable[[Progress], None]"
+) -> "tuple[Selection, dict[str, object]]":
+    import asyncio
+    import signal
+
+    from optimizer.errors import InterruptedRunError
+    from optimizer.selection import optimize
+    from optimizer.study import open_study
+
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+    assert work is not None  # we are inside it
+    try:
+        async with open_study(plan, fresh=fresh, watch=watch) as study:
+
+            def stop() -> None:
+                complain("stopping: calls under way are finished and saved; once more stops at once")
+                study.stop()
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, work.cancel)
+
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop)
+            selection = await optimize(study)
+            spent = study.caller.spent
+            summary: dict[str, object] = {
+                "trials": len(study.trials),
+                "calls": spent.calls,
+                "attempts": spent.attempts,
+                "cached": spent.cached,
+                "budget": plan.budget.calls,
+            }
+            return selection, summary
+    except asyncio.CancelledError:
+        raise InterruptedRunError("stopped at once; what was answered before is saved") from None
+
+
+def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
+    """Write the results and return the paths."""
+    from optimizer.selection import artifacts
+
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    from optimizer.document import write_atomically
+
+    files = []
+    for name, text in artifacts(plan, selection).items():
+        write_atomically(plan.folder / name, text)
+        files.append(str(plan.folder / name))
+    return files
+
+
+def _say_all_bounds(plans: "list[StudyPlan]", *, as_json: bool) -> None:
+    if as_json:
+        say_json({plan.name: _bounds(plan) for plan in plans})
+        return
+    for plan in plans:
+        _say_bounds(plan)
+
+
+def _bounds(plan: "StudyPlan") -> dict[str, object]:
+    import dataclasses
+
+    excluded = [str(exclusion) for exclusion in plan.space.exclusions]
+    bounds = plan.bounds
+    return {
+        **dataclasses.asdict(bounds),
+        "candidates": bounds.candidates,
+        "least": bounds.least,
+        "left_out": excluded,
+        "splits": {name: len(getattr(plan.dataset, name)) for name in ("train", "validation", "test")},
+    }
+
+
+def _say_bounds(plan: "StudyPlan") -> None:
+    bounds, dataset = plan.bounds, plan.dataset
+    say(f"{plan.name}: {plan.task.name} with {plan.file.model.provider}:{plan.file.model.name}")
+    say(
+        f"  examples     train {len(dataset.train)}, validation {len(dataset.validation)}, test {len(dataset.test)}"
+    )
+    say(f"  space        {bounds.space} candidates")
+    for exclusion in plan.space.exclusions:
+        say(f"  left out     {exclusion}")
+    say(f"  budget       {bounds.budget} calls at most, of which")
+    say(f"    baseline     {bounds.baseline}")
+    say(f"    search       {bounds.candidates} candidates or more, {bounds.candidate} calls each at most")
+    say(f"    confirmation {bounds.confirmation}")
+    say(f"    test         {bounds.test}")
+    points = 100 * bounds.smallest_provable
+    say(f"  the test can show a gain of about {points:.0f} points or more, in four cases of five")
+
+
+def _say_selection(plan: "StudyPlan", selection: "Selection", summary: dict[str, object]) -> None:
+    from optimizer.commands._tables import selection_lines
+
+    for line in selection_lines(plan, selection, summary):
+        say(line)

@@ -1,0 +1,132 @@
+"""`score PROMPT --task TASK`: a frozen prompt on the examples of a task."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optimizer.commands import AsJson, command, complain, say, say_json
+
+if TYPE_CHECKING:
+    from optimizer.dataset import Example
+    from optimizer.evaluation import Evaluation
+    from optimizer.frozen import FrozenPrompt
+    from optimizer.models import ModelSpec
+    from optimizer.task import Task
+
+
+@command
+def score(  # noqa: PLR0913  # the options of a command line
+    path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
+    task_path: Annotated[Path, typer.Option("--task", metavar="TASK", help="A task file.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Endpoint of openai_compatible.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key.")
+    ] = None,
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Score a frozen prompt on one split of a task, with its own model or another."""
+    import asyncio
+
+    from optimizer.dataset import load_dataset
+    from optimizer.errors import IncompleteError, InputError, Problem
+    from optimizer.frozen import FrozenPrompt
+    from optimizer.task import SPLITS, load_task
+
+    frozen, task = FrozenPrompt.load(path), load_task(task_path)
+    if split not in SPLITS:
+        raise InputError(
+            [Problem(file="", field="--split", message=f"expected {', '.join(SPLITS)}, found {split!r}")]
+        )
+    spec = _spec(frozen, model, base_url, api_key_env)
+    examples = getattr(load_dataset(task), split)
+    _check(frozen, task, spec, len(examples))
+    evaluation = asyncio.run(_evaluate(frozen, task, spec, examples, task_path))
+    _show(evaluation, task, split, as_json=as_json)
+    if evaluation.n_errors:
+        raise IncompleteError(f"{evaluation.n_errors} of {len(examples)} examples have no score")
+
+
+def _spec(
+    frozen: "FrozenPrompt", model: str | None, base_url: str | None, api_key_env: str | None
+) -> "ModelSpec":
+    from optimizer.models import ModelSpec
+
+    own = f"{frozen.model['provider']}:{frozen.model['name']}"
+    provider, _, name = (model or own).partition(":")
+    return ModelSpec(provider=provider, name=name, base_url=base_url, api_key_env=api_key_env)
+
+
+def _check(frozen: "FrozenPrompt", task: "Task", spec: "ModelSpec", n: int) -> None:
+    from optimizer.errors import InputError, Problem
+    from optimizer.models import MODELS
+
+    problems = [
+        Problem(file="", field="--model", message=message) for message in MODELS[spec.provider].problems(spec)
+    ]
+    missing = sorted(set(frozen.capabilities) - MODELS[spec.provider].capabilities(spec).can)
+    if missing:
+        problems.append(Problem(file="", field="--model", message=f"the prompt needs {', '.join(missing)}"))
+    if set(frozen.inputs) != set(task.inputs):
+        message = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
+        problems.append(Problem(file=task.source.file, field="dataset.inputs", message=message))
+    if not n:
+        problems.append(Problem(file=task.source.file, field="dataset.splits", message="the split is empty"))
+    if problems:
+        raise InputError(problems)
+
+
+async def _evaluate(
+    frozen: "FrozenPrompt", task: "Task", spec: "ModelSpec", examples: "tuple[Example, ...]", path: Path
+) -> "Evaluation":
+    from optimizer.calls import Budget, Caller
+    from optimizer.document import project_root
+    from optimizer.evaluation import Judge, evaluate
+    from optimizer.models import MODELS
+    from optimizer.storage import open_storage
+    from optimizer.store import Store
+
+    n_calls = len(examples) * len(frozen.template.calls)
+    with open_storage(project_root(path) / ".optimizer" / "store.db") as storage:
+        store = Store(storage)
+        async with MODELS[spec.provider].connect(spec) as connection:
+            caller = Caller(
+                connection.model,
+                connection.identity,
+                store=store,
+                study=store.of(store.add_study(f"score {frozen.name}", {"prompt": frozen.fingerprint})),
+                budget=Budget(calls=n_calls, attempts=4 * n_calls),
+                concurrency=connection.capabilities.slots,
+            )
+            return await evaluate(frozen.template, examples, caller, Judge.of(task.metric, task.labels))
+
+
+def _show(evaluation: "Evaluation", task: "Task", split: str, *, as_json: bool) -> None:
+    interval = evaluation.interval(seed=0)
+    figures: dict[str, object] = {
+        "metric": task.metric,
+        "split": split,
+        "score": evaluation.value,
+        "lower": None if interval is None else interval.lower,
+        "upper": None if interval is None else interval.upper,
+        "n": len(evaluation.scored),
+        "invalid": evaluation.count("invalid", "refused", "truncated"),
+        "errors": evaluation.n_errors,
+        "metrics": {name: evaluation.measure(name) for name in sorted({"tokens", "valid", *task.metrics})},
+    }
+    if as_json:
+        say_json(figures)
+        return
+    within = "" if interval is None else f" ({interval.lower:.3f} to {interval.upper:.3f})"
+    value = "no score" if evaluation.value is None else f"{evaluation.value:.3f}{within}"
+    say(f"{task.name}, {split}: {task.metric} {value}")
+    say(f"n={figures['n']} invalid={figures['invalid']} errors={figures['errors']}")
+    for result in evaluation.results:
+        if result.error:
+            complain(f"{result.example.id}: {result.error}")

@@ -1,0 +1,149 @@
+"""The seam to language models: what is sent, what comes back, what a model can do."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from optimizer.digest import canonical
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "refused"]
+Capability = Literal["prefill", "json_schema", "choice", "grammar", "logprobs", "seed"]
+
+CAPABILITIES: tuple[Capability, ...] = ("prefill", "json_schema", "choice", "grammar", "logprobs", "seed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the message as chat endpoints take it."""
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constraint:
+    """What the answer may be, stated so that each provider can say it in its own words.
+
+    Exactly one of the two is set.
+
+    Attributes:
+        choice: The completion is one of these texts, whole.
+        json_schema: The completion is JSON of this schema; kept as canonical JSON text.
+    """
+
+    choice: tuple[str, ...] = ()
+    json_schema: str | None = None
+
+    @property
+    def capability(self) -> Capability:
+        """Return what a model must be able to do to obey."""
+        return "choice" if self.choice else "json_schema"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One call of a model.
+
+    Attributes:
+        messages: The conversation; a last message of the assistant is the start of the model's own turn.
+        parameters: Decoding parameters in the words of the OpenAI chat API, sorted by name.
+        constraint: What the completion may be, or None for free text.
+    """
+
+    messages: tuple[Message, ...]
+    parameters: tuple[tuple[str, float | int | str], ...] = ()
+    constraint: Constraint | None = None
+
+    @property
+    def prefill(self) -> str:
+        """Return the start of the model's own turn, or "" when it has none."""
+        last = self.messages[-1]
+        return last.content if last.role == "assistant" else ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the request as plain data, from which its digest is made."""
+        return {
+            "messages": [message.to_dict() for message in self.messages],
+            "parameters": dict(self.parameters),
+            "constraint": constraint_to_dict(self.constraint),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What a model returned.
+
+    Attributes:
+        text: The text after any prefill.
+        finish_reason: Why the model stopped: by itself, at the token bound, or because it refused.
+        prompt_tokens: Tokens read, at least 0.
+        completion_tokens: Tokens written, at least 0.
+        seconds: Duration of the attempt that succeeded.
+        cost_usd: What the call cost, or None where no price is known.
+    """
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What one model can do, and which control tokens it reads in plain text.
+
+    Attributes:
+        can: Names from `CAPABILITIES`.
+        control_tokens: Texts that the model would take for its own markup wherever they occur.
+        slots: How many requests it serves at once with good use of the machine.
+    """
+
+    can: frozenset[Capability] = frozenset()
+    control_tokens: tuple[str, ...] = ()
+    slots: int = 8
+
+
+class Model(Protocol):
+    """A language model. One method, so that a cache, a recorder or a script can stand in its place."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the completion of one request.
+
+        Raises:
+            ModelError: When there is none.
+        """
+        ...
+
+
+def constraint_to_dict(constraint: Constraint | None) -> dict[str, object] | None:
+    """Return the constraint in the words of the files: `{"choice": [...]}` or `{"json_schema": {...}}`."""
+    if constraint is None:
+        return None
+    if constraint.choice:
+        return {"choice": list(constraint.choice)}
+    return {"json_schema": json.loads(constraint.json_schema or "{}")}
+
+
+def constraint_from_dict(value: Mapping[str, object] | None) -> Constraint | None:
+    """Return the constraint that `constraint_to_dict` wrote.
+
+    Raises:
+        ValueError: When it is of neither kind.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise ValueError(f"constraint: expected a mapping or null, found {type(value).__name__}")
+    if set(value) == {"choice"} and isinstance(value["choice"], list) and value["choice"]:
+        return Constraint(choice=tuple(str(label) for label in value["choice"]))
+    if set(value) == {"json_schema"}:
+        return Constraint(json_schema=canonical(value["json_schema"]))
+    raise ValueError(f"expected 'choice' or 'json_schema', found {', '.join(sorted(value)) or 'nothing'}")

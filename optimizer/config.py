@@ -1,0 +1,112 @@
+"""The content of a study file, key by key, with the defaults beside it."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from optimizer.models import ModelSpec
+
+_STRICT: dict[str, object] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstructionsSpec:
+    """Where wordings come from: given, and composed from slots."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    given: tuple[str, ...] = ()
+    compose: bool = False
+    propose: Literal[0] = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemosSpec:
+    """How many demonstration sets of which sizes are drawn, and how."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    sizes: tuple[int, ...] = (0,)
+    sets: int = 12
+    selectors: tuple[str, ...] = ("random",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerSpec:
+    """Which sampler, and the seed from which all randomness of the study flows."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    name: str = "tpe"
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSpec:
+    """The dimensions of the space and how it is searched."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    styles: tuple[str, ...]
+    formats: tuple[str, ...]
+    instructions: InstructionsSpec = InstructionsSpec()
+    demos: DemosSpec = DemosSpec()
+    parameters: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
+    screen: int = 20
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bound:
+    """Where a measure must lie."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    min: float | None = None
+    max: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value lies within."""
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetSpec:
+    """What the study may use."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    calls: int
+    attempts: int | None = None
+    tokens: None = None
+    usd: None = None
+    seconds: None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSpec:
+    """How the study is run; none of it changes what is found."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    batch: int = 8
+    concurrency: int | Literal["auto"] = "auto"
+    max_error_rate: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """The content of a study file, key by key."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    schema: Literal[1]
+    task: str
+    model: ModelSpec
+    search: SearchSpec
+    budget: BudgetSpec
+    proposer: None = None
+    pareto: tuple[()] = ()
+    constraints: dict[str, Bound] = field(default_factory=dict)
+    run: RunSpec = RunSpec()
+    storage: None = None

@@ -1,0 +1,515 @@
+"""Examples: read from CSV or JSON Lines, checked against the task, divided into splits once and for all.
+
+CSV is read by the standard `csv` module and not by pandas: pandas fills a short row with missing values without
+a word, guesses types (`012` becomes 12, `NA` becomes nothing) and cannot tell the line a mistake stands on.
+
+The split is a function of the examples and the seed, never of the order of rows: within each label, groups are
+ordered by a hash and go to test first, then to validation, then to train. Where train and validation meet does
+not change test.
+"""
+
+import csv
+import io
+import json
+import unicodedata
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from optimizer.answer import find_number
+from optimizer.digest import digest
+from optimizer.errors import InputError, Problem
+from optimizer.registry import did_you_mean
+from optimizer.task import SPLITS, SplitName, Task
+
+MAX_BYTES = 256 * 2**20  # a file is held in memory whole; this is far more than a search can pay for
+MAX_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
+MIN_TEST = 6
+MIN_VALIDATION = 5  # fewer cannot tell wordings apart
+
+_WHY_MIN_TEST = "with fewer no exact paired test can reach p < 0.05 (2 × 0.5^6 = 0.031)"
+_CUT_ORDER: tuple[SplitName, ...] = ("test", "validation", "train")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One row.
+
+    Attributes:
+        id: Stable, and unique in the data set.
+        inputs: Column and text, in the order the task lists the columns.
+        target: The right answer; a number is in its shortest decimal form.
+        group: What it shares with its relatives, all of which are in one split; None when it has none.
+    """
+
+    id: str
+    inputs: tuple[tuple[str, str], ...]
+    target: str
+    group: str | None
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Return the inputs by column."""
+        return dict(self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """The splits, each in its one order: by hash, dealt label by label, so that every prefix is balanced."""
+
+    train: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Return the digest of ids, inputs and targets, and of who is in which split."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return digest(
+            {name: sorted([e.id, e.values, e.target] for e in split) for name, split in splits.items()}
+        )
+
+
+class _Record(NamedTuple):
+    """One row as its file has it."""
+
+    line: int
+    values: Mapping[str, object]
+
+
+class _Row(NamedTuple):
+    """The columns in use of one row; a cell with a mistake is left out."""
+
+    file: str
+    line: int
+    split: int  # the index of its file, which is its split when there are three
+    cells: dict[str, str]
+
+    def problem(self, column: str, message: str) -> Problem:
+        return Problem(file=self.file, line=self.line, field=column, message=message)
+
+    def place(self, *, seen_from: "_Row") -> str:
+        return f"line {self.line}" if self.file == seen_from.file else f"{self.file}:{self.line}"
+
+    def inputs(self, task: Task) -> tuple[str, ...] | None:
+        """Return the inputs, or None when one of them has a mistake."""
+        texts = tuple(self.cells[name] for name in task.inputs if name in self.cells)
+        return texts if len(texts) == len(task.inputs) else None
+
+
+class _Number(str):
+    """A JSON number, true or false, as the file writes it."""
+
+    __slots__ = ()
+
+
+def load_dataset(task: Task) -> Dataset:
+    """Return the examples of a task in their splits.
+
+    Counts that add up to less than there is leave the rest in no split. Groups are never divided, so a share
+    or count may be missed by part of a group.
+
+    Raises:
+        InputError: With every mistake in the files, or why they cannot be divided as asked.
+    """
+    rows: list[_Row] = []
+    problems: list[Problem] = []
+    for index, path in enumerate(task.paths):
+        found = list(_rows(path, index, task))
+        rows += [row for row in found if isinstance(row, _Row)]
+        problems += [problem for problem in found if isinstance(problem, Problem)]
+        if not found:
+            problems.append(Problem(file=_shown(path), message="expected at least one example, found none"))
+    _give_ids(rows, task)
+    problems += _clashes(rows, task)
+    if problems:
+        raise _input_error(problems, [_shown(path) for path in task.paths])
+    groups = _groups(rows, task)
+    if len(task.paths) == len(SPLITS):
+        home = {row.cells["id"]: SPLITS[row.split] for row in rows}
+        divided = [(home[example.id], example) for group in groups for example in group]
+    else:
+        divided = list(_cut(groups, task))
+    splits = {name: _dealt([example for split, example in divided if split == name], task) for name in SPLITS}
+    if too_small := list(_too_small(splits, task)):
+        raise InputError(too_small)
+    return Dataset(**splits, warnings=tuple(_warnings(rows, task)))
+
+
+def _input_error(problems: list[Problem], files: list[str]) -> InputError:
+    problems.sort(key=lambda problem: (files.index(problem.file), problem.line or 0))
+    n_more = len(problems) - MAX_PROBLEMS
+    if n_more > 0:
+        problems[MAX_PROBLEMS:] = [Problem(file="", message=f"and {n_more} more mistake{'s' * (n_more > 1)}")]
+    return InputError(problems)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as the user knows it: from the working folder when it lies in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _rows(path: Path, index: int, task: Task) -> Iterator[_Row | Problem]:
+    """Yield the rows and the mistakes of one file."""
+    file, records = _shown(path), []
+    for found in _records(path, file):
+        if isinstance(found, Problem):
+            yield found
+        else:
+            records.append(found)
+    known = dict.fromkeys(name for record in records for name in record.values)
+    group, has_id = task.dataset.group, "id" in known
+    used = dict.fromkeys(
+        [*task.inputs, task.target, *([group] if group else []), *(["id"] if has_id else [])]
+    )
+    for name in used if records else ():
+        if name not in known:
+            message = (
+                f"expected a column of this name, found none{did_you_mean(name, map(_printable, known))}"
+            )
+            yield Problem(file=file, line=1, field=name, message=message)
+    for record in records:
+        row = _Row(file, record.line, index, {})
+        yield from _fill(row, record, [name for name in used if name in known], task)
+        yield row
+
+
+def _fill(row: _Row, record: _Record, columns: Iterable[str], task: Task) -> Iterator[Problem]:
+    """Put the sound cells of a record into a row; yield what is wrong with the others."""
+    for name in columns:
+        try:
+            text = _text(record.values, name)
+        except ValueError as error:
+            yield row.problem(name, str(error))
+            continue
+        mistake = task.target_problem(text) if name == task.target else None
+        if mistake:
+            yield row.problem(name, mistake)
+        elif name == task.target and task.output == "number":
+            row.cells[name] = find_number(text) or text
+        else:
+            row.cells[name] = text
+    inputs = row.inputs(task)
+    if inputs is not None and not "".join(inputs).strip():
+        yield row.problem(", ".join(task.inputs), "expected some text, found none")
+
+
+def _text(values: Mapping[str, object], name: str) -> str:
+    """Return one cell as text.
+
+    Raises:
+        ValueError: Saying what was expected and what was found.
+    """
+    if name not in values:
+        raise ValueError(f"expected this key, found none{did_you_mean(name, map(_printable, values))}")
+    value = values[name]
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, a number, true or false, found {_kind(value)}")
+    if name == "id" and (isinstance(value, _Number) or not value.strip()):
+        raise ValueError(f"expected some text, found {value.strip()[:60] or 'none'}")
+    if "\0" in value:
+        raise ValueError("expected text, found a NUL character in it")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("expected text, found half of a surrogate pair in it")
+    return str(value)
+
+
+def _kind(value: object) -> str:
+    return {type(None): "null", list: "a list", dict: "an object"}.get(type(value), "a single value")
+
+
+def _printable(name: str) -> str:
+    """Return a column's name in a form that is safe and short enough to show."""
+    return "".join(character if character.isprintable() else "?" for character in name[:60])
+
+
+def _records(path: Path, file: str) -> Iterator[_Record | Problem]:
+    reader = {".csv": _csv_records, ".jsonl": _json_records}.get(path.suffix.lower())
+    if reader is None:
+        found = repr(path.suffix) if path.suffix else "a name without suffix"
+        yield Problem(file=file, message=f"expected a .csv or .jsonl file, found {found}")
+        return
+    text = _content(path, file)
+    yield from (text,) if isinstance(text, Problem) else reader(text, file)
+
+
+def _content(path: Path, file: str) -> str | Problem:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        return Problem(file=file, message=f"cannot be read: {error.strerror}")
+    if len(data) > MAX_BYTES:
+        return Problem(file=file, message=f"expected at most {MAX_BYTES // 2**20} MiB, found more")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message, start = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}", error.start
+    else:
+        message, start = "expected text, found a NUL byte", data.find(b"\0")
+        if start < 0:
+            return text.removeprefix("\ufeff")
+    return Problem(file=file, message=message, line=data.count(b"\n", 0, start) + 1)
+
+
+def _csv_records(text: str, file: str) -> Iterator[_Record | Problem]:
+    """Yield the records of RFC 4180, each with the line it begins on."""
+    header: list[str] = []
+    for line, fields in _csv_lines(text):
+        if isinstance(fields, str):
+            yield Problem(file=file, line=line, message=f"not valid CSV: {fields}; nothing after it was read")
+        elif not header:
+            header = fields or [""]
+            if mistake := _header_mistake(header):
+                yield Problem(file=file, line=line, message=mistake)
+            if len(header) == 1:
+                return
+        elif len(fields) == len(header):
+            yield _Record(line, dict(zip(header, fields, strict=True)))
+        else:
+            found = len(fields) or "an empty line"
+            yield Problem(file=file, line=line, message=f"expected {len(header)} fields, found {found}")
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield where each record begins and its fields, or why the reader gave up."""
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        limit = f"a field is longer than {csv.field_size_limit()} characters: close its quote, or use a .jsonl file"
+        known = {"unexpected end of data": "the quote that opens a field is never closed"}
+        yield line, limit if "field limit" in str(error) else known.get(str(error), str(error))
+
+
+def _header_mistake(header: list[str]) -> str | None:
+    names = ", ".join(repr(name[:60]) for name in header)
+    if len(header) == 1:
+        return f"expected a header with commas between the columns, found {names}"
+    if len(set(header)) < len(header) or not all(name.strip() for name in header):
+        return f"expected a name of its own for each column, found {names}"
+    return None
+
+
+def _json_records(text: str, file: str) -> Iterator[_Record | Problem]:
+    # Not splitlines(): a JSON string may hold U+2028 and its kin as they are.
+    lines = text.rstrip().split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
+        try:
+            yield _Record(number, _json_object(line))
+        except ValueError as error:
+            yield Problem(file=file, line=number, message=str(error))
+
+
+def _json_object(line: str) -> Mapping[str, object]:
+    """Return the object on one line.
+
+    Raises:
+        ValueError: Saying what is wrong with it.
+    """
+    if not line.strip():
+        raise ValueError("expected one JSON object, found an empty line")
+    try:
+        value = _DECODER.decode(line)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg[0].lower()}{error.msg[1:]}"
+        raise ValueError(f"not valid JSON at character {error.pos + 1}: {reason}") from error
+    except RecursionError as error:
+        raise ValueError("not valid JSON: nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected one JSON object, found {_kind(value)}")
+    return {
+        name: _Number(json.dumps(cell)) if isinstance(cell, bool) else cell for name, cell in value.items()
+    }
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    names = Counter(name for name, _ in pairs)
+    if len(names) < len(pairs):
+        raise ValueError(f"duplicate key {names.most_common(1)[0][0][:60]!r}")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"not valid JSON: {name} is not a number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
+)
+
+
+def _give_ids(rows: Sequence[_Row], task: Task) -> None:
+    """Give every row without an id the hash of its inputs, numbered where inputs repeat."""
+    seen: Counter[str] = Counter()
+    for row in rows:
+        inputs = row.inputs(task)
+        if inputs is not None and "id" not in row.cells:
+            stem = digest(dict(zip(task.inputs, inputs, strict=True)))[:16]
+            seen[stem] += 1
+            row.cells["id"] = stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
+
+
+def _clashes(rows: Sequence[_Row], task: Task) -> Iterator[Problem]:
+    """Yield the mistakes that take two rows: one id twice, one example in two splits or with two targets."""
+    first: dict[object, _Row] = {}
+    columns = {"inputs": ", ".join(task.inputs), "group": task.dataset.group or ""}
+    for row in rows:
+        name, inputs, target = row.cells.get("id"), row.inputs(task), row.cells.get(task.target)
+        other = first.setdefault(("id", name), row)
+        if name is not None and other is not row:
+            place = other.place(seen_from=row)
+            yield row.problem("id", f"expected an id of its own, found {name[:60]!r} again, first on {place}")
+        for kind, key in _relations(row, task):
+            other, here = first.setdefault((kind, key), row), first.setdefault((kind, key, row.split), row)
+            if other.split != row.split and here is row:
+                place = f"{SPLITS[other.split]} ({other.place(seen_from=row)})"
+                yield row.problem(
+                    columns[kind], f"expected in one split only, found the same {kind} in {place}"
+                )
+        if inputs is None or target is None:
+            continue
+        other = first.setdefault(("exact", row.split, inputs), row)
+        if other.cells[task.target] != target:
+            same = f"{other.cells[task.target][:60]!r} as for the same inputs on {other.place(seen_from=row)}"
+            yield row.problem(task.target, f"expected {same}, found {target[:60]!r}")
+
+
+def _relations(row: _Row, task: Task) -> Iterator[tuple[str, object]]:
+    """Yield what a row shares with those that must be in its split: folded inputs, the value of its group."""
+    inputs = row.inputs(task)
+    if inputs is not None:
+        folded = (unicodedata.normalize("NFKC", text).casefold() for text in inputs)
+        yield "inputs", tuple(" ".join(text.split()) for text in folded)
+    if group := _group_value(row, task):
+        yield "group", group
+
+
+def _group_value(row: _Row, task: Task) -> str:
+    """Return the value of the group column, "" for none."""
+    return row.cells.get(task.dataset.group, "").strip() if task.dataset.group is not None else ""
+
+
+def _warnings(rows: Sequence[_Row], task: Task) -> Iterator[str]:
+    near = Counter(key for row in rows for kind, key in _relations(row, task) if kind == "inputs")
+    twins = [count for count in near.values() if count > 1]
+    if twins:
+        groups = f"{len(twins)} group{'s' * (len(twins) > 1)}"
+        alike = "equal inputs, apart from case, spaces and character width"
+        yield f"{sum(twins)} examples form {groups} of {alike}; each group stays in one split"
+
+
+def _groups(rows: Sequence[_Row], task: Task) -> list[list[Example]]:
+    """Return the examples in groups that share something, directly or by way of others (union-find)."""
+    parent = list(range(len(rows)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = index = parent[parent[index]]
+        return index
+
+    first: dict[object, int] = {}
+    for index, row in enumerate(rows):
+        for relation in _relations(row, task):
+            parent[root(index)] = root(first.setdefault(relation, index))
+    members: dict[int, list[_Row]] = {}
+    for index, row in enumerate(rows):
+        members.setdefault(root(index), []).append(row)
+    return [_related(group, task) for group in members.values()]
+
+
+def _related(rows: list[_Row], task: Task) -> list[Example]:
+    """Return the examples of one group by id; it is named after its smallest group value, else smallest id."""
+    rows = sorted(rows, key=lambda row: row.cells["id"])
+    values = {_group_value(row, task) for row in rows} - {""}
+    group = min(values) if values else rows[0].cells["id"] if len(rows) > 1 else None
+    return [
+        Example(
+            id=row.cells["id"],
+            inputs=tuple((name, row.cells[name]) for name in task.inputs),
+            target=row.cells[task.target],
+            group=group,
+        )
+        for row in rows
+    ]
+
+
+def _stratum(example: Example, task: Task) -> int:
+    return task.labels.index(example.target) if task.labels else 0
+
+
+def _cut(groups: list[list[Example]], task: Task) -> Iterator[tuple[SplitName, Example]]:
+    """Yield the examples with the split each falls in; those past the counts fall in none."""
+    strata: list[list[list[Example]]] = [[] for _ in task.labels or ("",)]
+    for group in groups:
+        strata[_stratum(group[0], task)].append(group)
+    left = [sum(map(len, stratum)) for stratum in strata]
+    quotas = []
+    for total in _totals(sum(left), task):
+        quotas.append(_apportion(total, left))
+        left = [before - quota for before, quota in zip(left, quotas[-1], strict=True)]
+    for stratum, quota in zip(strata, zip(*quotas, strict=True), strict=True):
+        start, ends = 0, list(accumulate(quota))
+        for group in _shuffled(stratum, task.dataset.seed):
+            part = bisect(ends, start + len(group) / 2)  # a group goes where its middle lies
+            start += len(group)
+            if part < len(ends):
+                yield from ((_CUT_ORDER[part], example) for example in group)
+
+
+def _shuffled(groups: list[list[Example]], seed: int) -> list[list[Example]]:
+    return sorted(groups, key=lambda group: (digest([seed, group[0].group or group[0].id]), group[0].id))
+
+
+def _totals(n: int, task: Task) -> list[int]:
+    """Return how many examples each split shall have, in the order of cutting."""
+    splits = task.dataset.splits
+    numbers = [Fraction(str(getattr(splits, name))) for name in _CUT_ORDER]
+    if splits.kind != "counts":
+        return _apportion(n, numbers)
+    if sum(numbers) > n:
+        message = f"expected at most {n} examples in all, found {sum(numbers)}"
+        raise InputError([task.source.problem(("dataset", "splits"), message)])
+    return list(map(int, numbers))
+
+
+def _apportion(total: int, weights: Sequence[int | Fraction]) -> list[int]:
+    """Return whole parts in proportion to the weights that add up to `total` (largest remainder)."""
+    exact = [Fraction(total * weight) / (sum(weights) or 1) for weight in weights]
+    parts = list(map(int, exact))
+    by_remainder = sorted(range(len(parts)), key=lambda index: parts[index] - exact[index])
+    for index in by_remainder[: total - sum(parts)]:
+        parts[index] += 1
+    return parts
+
+
+def _dealt(examples: list[Example], task: Task) -> tuple[Example, ...]:
+    """Return examples by hash, dealt label by label."""
+    by_hash = sorted(examples, key=lambda example: (digest([task.dataset.seed, example.id]), example.id))
+    rounds: list[tuple[int, int, Example]] = []
+    n_dealt: Counter[int] = Counter()
+    for example in by_hash:
+        stratum = _stratum(example, task)
+        rounds.append((n_dealt[stratum], stratum, example))
+        n_dealt[stratum] += 1
+    return tuple(example for _, _, example in sorted(rounds, key=lambda place: place[:2]))
+
+
+def _too_small(splits: Mapping[SplitName, tuple[Example, ...]], task: Task) -> Iterator[Problem]:
+    least = {"train": int(task.dataset.splits.train != 0), "validation": MIN_VALIDATION, "test": MIN_TEST}
+    for name in SPLITS:
+        if len(splits[name]) < least[name]:
+            needed = f"{least[name]} example{'s' * (least[name] > 1)}"
+            message = f"expected at least {needed} in {name}, found {len(splits[name])}"
+            why = f": {_WHY_MIN_TEST}" if name == "test" else ""
+            yield task.source.problem(("dataset", "splits", name), message + why)

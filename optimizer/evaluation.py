@@ -1,0 +1,165 @@
+"""Scores of one template on some examples by one model: fill, call, read, score."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from optimizer.answer import Answer
+from optimizer.completion import Completion, Model
+from optimizer.dataset import Example
+from optimizer.errors import EndpointError, ModelError
+from optimizer.metrics import METRICS, Metric
+from optimizer.prompt import PromptTemplate
+from optimizer.significance import Interval, score_interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What became of one example.
+
+    Attributes:
+        score: In [0, 1], greater is better; None when the example has no score.
+        completions: One for each call that was answered.
+        error: Why there is no score, else "".
+    """
+
+    example: Example
+    answer: Answer
+    score: float | None
+    completions: tuple[Completion, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judge:
+    """The objective of a task, ready to be applied.
+
+    Attributes:
+        objective: The metric.
+        per_example: The metric itself, or the proxy of an aggregate.
+        labels: The task's labels.
+    """
+
+    objective: Metric
+    per_example: Callable[[Answer, str], float]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, labels: tuple[str, ...]) -> "Judge":
+        """Return the judge for the objective of that name."""
+        objective = METRICS[name]
+        score = objective.score or METRICS[objective.proxy].score
+        assert score is not None  # a proxy scores single examples; the folder's contract tests prove it
+        return cls(objective=objective, per_example=score, labels=labels)
+
+    def value(self, results: Sequence[Result]) -> float:
+        """Return the objective over results that all have a score; in [0, 1]."""
+        if self.objective.aggregate is None:
+            return sum(result.score or 0.0 for result in results) / len(results)
+        answers = [result.answer for result in results]
+        return self.objective.aggregate(answers, [result.example.target for result in results], self.labels)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """One template's results, in the order of the examples."""
+
+    fingerprint: str
+    results: tuple[Result, ...]
+    judge: Judge
+
+    @property
+    def scored(self) -> tuple[Result, ...]:
+        """Return the results that have a score."""
+        return tuple(result for result in self.results if result.score is not None)
+
+    @property
+    def n_errors(self) -> int:
+        """Return how many examples have no score."""
+        return len(self.results) - len(self.scored)
+
+    @property
+    def error_rate(self) -> float:
+        """Return the share of examples without a score."""
+        return self.n_errors / len(self.results)
+
+    @property
+    def value(self) -> float | None:
+        """Return the objective over the scored examples, or None when there are none."""
+        return self.judge.value(self.scored) if self.scored else None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Return the per-example scores by example id."""
+        return {result.example.id: result.score for result in self.scored if result.score is not None}
+
+    def count(self, *outcomes: str) -> int:
+        """Return how many answers had one of the outcomes."""
+        return sum(result.answer.outcome in outcomes for result in self.results)
+
+    def measure(self, name: str) -> float | None:
+        """Return the mean of a measure, or the value of another metric, over the scored examples."""
+        metric, results = METRICS[name], self.scored
+        if not results:
+            return None
+        if metric.measure is None:
+            return Judge.of(name, self.judge.labels).value([_rescored(result, metric) for result in results])
+        return sum(metric.measure(result.answer, result.completions) for result in results) / len(results)
+
+    def interval(self, *, seed: int) -> Interval | None:
+        """Return the interval of the mean per-example score; None where the objective is an aggregate."""
+        if self.judge.objective.score is None or not self.scored:
+            return None
+        return score_interval(list(self.scores.values()), seed=seed)
+
+    def first(self, n: int) -> "Evaluation":
+        """Return the evaluation of the first `n` examples."""
+        return Evaluation(fingerprint=self.fingerprint, results=self.results[:n], judge=self.judge)
+
+
+async def evaluate(
+    template: PromptTemplate, examples: Sequence[Example], model: Model, judge: Judge
+) -> Evaluation:
+    """Return the results of one template; how many calls are under way at once is the model's affair.
+
+    An example that the model did not answer has the outcome `error` and no score.
+
+    Raises:
+        EndpointError: When the endpoint would refuse every request.
+        BudgetError: When the budget ended.
+        InterruptedRunError: When the run is stopping. Calls under way are finished first in both cases.
+    """
+    outcomes = await asyncio.gather(
+        *(_result(template, example, model, judge) for example in examples), return_exceptions=True
+    )
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    results = tuple(outcome for outcome in outcomes if isinstance(outcome, Result))
+    return Evaluation(fingerprint=template.fingerprint, results=results, judge=judge)
+
+
+async def _result(template: PromptTemplate, example: Example, model: Model, judge: Judge) -> Result:
+    completions: list[Completion] = []
+    inputs: Mapping[str, str] = example.values
+    try:
+        while len(completions) < len(template.calls):
+            request = template.request(inputs, [completion.text for completion in completions])
+            completions.append(await model.complete(request))
+    except EndpointError:
+        raise
+    except ModelError as error:
+        answer = Answer(text=None, outcome="error")
+        return Result(
+            example=example, answer=answer, score=None, completions=tuple(completions), error=str(error)
+        )
+    answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
+    score = judge.per_example(answer, example.target)
+    return Result(example=example, answer=answer, score=score, completions=tuple(completions))
+
+
+def _rescored(result: Result, metric: Metric) -> Result:
+    if metric.score is None:
+        return result
+    score = metric.score(result.answer, result.example.target)
+    return Result(example=result.example, answer=result.answer, score=score, completions=result.completions)

@@ -1,0 +1,83 @@
+"""The body of an OpenAI chat completion, with a placeholder for each input.
+
+Replace all placeholders in one pass over the literal text, never one after the other: a value may contain the
+placeholder of another input. The file names them, and each occurs in the text only where an input belongs.
+"""
+
+from optimizer.completion import Constraint, constraint_to_dict
+from optimizer.digest import pretty
+from optimizer.exporters import LossyExportError, exporter
+from optimizer.frozen import FrozenPrompt
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate
+
+
+@exporter(".openai.json")
+def openai_messages(frozen: FrozenPrompt) -> str:
+    """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON.
+
+    Raises:
+        LossyExportError: For a prompt of several calls, one that starts the model's own turn, and one whose answer
+            is constrained to a list of texts: OpenAI's chat API has no words for these.
+    """
+    call = _carried(frozen)
+    placeholders = _placeholders(frozen.inputs, call)
+    document: dict[str, object] = {
+        "messages": [_message(message, placeholders) for message in call.messages],
+        "parameters": dict(call.parameters),
+        "placeholders": placeholders,
+        "response_format": _response_format(call.constraint),
+        "fingerprint": frozen.fingerprint,
+        "preconditions": _preconditions(frozen),
+    }
+    return pretty(document)
+
+
+def _carried(frozen: FrozenPrompt) -> CallTemplate:
+    calls = frozen.template.calls
+    reason = None
+    if len(calls) > 1:
+        reason = f"the prompt makes {len(calls)} calls, and a list of messages is one"
+    elif calls[0].messages[-1].role == "assistant":
+        reason = "the prompt starts the model's own turn, which this API does not continue"
+    elif calls[0].constraint is not None and calls[0].constraint.choice:
+        reason = "the answer is constrained to a list of texts, which this API cannot express"
+    if reason:
+        raise LossyExportError(reason, instead="native")
+    return calls[0]
+
+
+def _placeholders(names: tuple[str, ...], call: CallTemplate) -> dict[str, str]:
+    """Return a placeholder for each input; none occurs in the literal text or is another's.
+
+    Without braces inside, none can begin in a literal and end in another placeholder.
+    """
+    taken = "".join(part for m in call.messages for part in m.parts if isinstance(part, str))
+    placeholders = {}
+    for name in names:
+        stem, n = name.replace("{", "").replace("}", ""), 1
+        placeholder = f"{{{{{stem}}}}}"
+        while placeholder in taken:
+            n += 1
+            placeholder = f"{{{{{stem}#{n}}}}}"
+        placeholders[name] = placeholder
+        taken += placeholder
+    return placeholders
+
+
+def _message(message: MessageTemplate, placeholders: dict[str, str]) -> dict[str, str]:
+    texts = (placeholders[p.name.partition(":")[2]] if isinstance(p, Hole) else p for p in message.parts)
+    return {"role": message.role, "content": "".join(texts)}
+
+
+def _response_format(constraint: Constraint | None) -> dict[str, object] | None:
+    if constraint is None:
+        return None
+    schema = (constraint_to_dict(constraint) or {})["json_schema"]
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def _preconditions(frozen: FrozenPrompt) -> list[str]:
+    tokens = sorted({token for hole in frozen.template.holes() for token in hole.neutralise})
+    if not tokens:
+        return []
+    return [f"no input contains a control token of the model: {' '.join(tokens)}"]

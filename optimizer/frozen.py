@@ -1,0 +1,198 @@
+"""The frozen prompt: what production loads. Standard library only.
+
+prompt = FrozenPrompt.load("prompt.json")
+messages = prompt.messages(message="Where is my parcel?")
+answer = prompt.parse(text_of_the_completion)
+"""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+
+from optimizer.answer import Answer
+from optimizer.completion import Completion, Request
+from optimizer.digest import digest, pretty
+from optimizer.errors import InputError, Problem
+from optimizer.prompt import PromptTemplate
+
+# Raised in the first place when an old reader would misread the file, in the second when it merely ignores news.
+SCHEMA = (1, 0)
+
+_MAPPINGS = ("model", "task", "evidence", "tool_versions")
+_TEXTS = ("name", "style", "format")
+_ITEMS: dict[str, tuple[type, str]] = {
+    "capabilities": (str, "texts"),
+    "demonstration_ids": (str, "texts"),
+    "history": (dict, "mappings"),
+}
+_LISTS = tuple(_ITEMS)
+_KEYS = {"schema", "calls", "answer", "inputs", "fingerprint", "checksum", *_MAPPINGS, *_TEXTS, *_LISTS}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrozenPrompt:
+    """The exact messages that were scored, how their answer is read, and the evidence.
+
+    Attributes:
+        name: The study it comes from.
+        template: The calls and the reader.
+        style: Name of the reasoning style.
+        format: Name of the answer format.
+        capabilities: What a model must be able to do to run it.
+        demonstration_ids: Ids of the training examples it shows.
+        model: The model it was tuned for.
+        task: Name, version, metric, and fingerprints of the data and its splits.
+        evidence: Scores on validation and test, the baseline, the paired difference and the decision.
+        history: Every trial of the search.
+        tool_versions: Versions of what made it.
+    """
+
+    name: str
+    template: PromptTemplate
+    style: str
+    format: str
+    capabilities: tuple[str, ...]
+    demonstration_ids: tuple[str, ...]
+    model: Mapping[str, object]
+    task: Mapping[str, object]
+    evidence: Mapping[str, object]
+    history: tuple[Mapping[str, object], ...]
+    tool_versions: Mapping[str, object]
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the digest of the calls and the reader: prompts that share it behave alike."""
+        return self.template.fingerprint
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs."""
+        return self.template.inputs
+
+    def request(self, /, *completions: str, **inputs: str) -> Request:
+        """Return the next request: messages, parameters and constraint.
+
+        Raises:
+            InputError: When an input is missing or unknown.
+        """
+        return self.template.request(inputs, completions)
+
+    def messages(self, /, *completions: str, **inputs: str) -> list[dict[str, str]]:
+        """Return the messages of the next call, given the completions so far (none for the first).
+
+        Raises:
+            InputError: When an input is missing or unknown.
+        """
+        return [message.to_dict() for message in self.request(*completions, **inputs).messages]
+
+    def parse(self, *completions: str | Completion) -> Answer:
+        """Return the answer in the last of the completions; a text is taken as complete.
+
+        Raises:
+            InputError: When there are more or fewer completions than calls.
+        """
+        if len(completions) != len(self.template.calls):
+            expected = f"expected {len(self.template.calls)} completion(s), found {len(completions)}"
+            raise InputError([Problem(file="", message=expected)])
+        last = completions[-1]
+        completion = Completion(text=last) if isinstance(last, str) else last
+        return self.template.answer.read(completion.text, completion.finish_reason)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the document that `prompt.json` holds."""
+        document: dict[str, object] = {
+            "schema": f"{SCHEMA[0]}.{SCHEMA[1]}",
+            **self.template.to_dict(),
+            "inputs": list(self.inputs),
+            "fingerprint": self.fingerprint,
+            "history": [dict(trial) for trial in self.history],
+            "capabilities": list(self.capabilities),
+            "demonstration_ids": list(self.demonstration_ids),
+        }
+        document |= {key: dict(getattr(self, key)) for key in _MAPPINGS}
+        document |= {key: getattr(self, key) for key in _TEXTS}
+        return document | {"checksum": digest(document)}
+
+    def dumps(self) -> str:
+        """Return the text of `prompt.json`."""
+        return pretty(self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "FrozenPrompt":
+        """Return the frozen prompt in a file.
+
+        Raises:
+            InputError: When the file cannot be read, is of an unknown major version, or was changed by hand.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                return cls.loads(file.read(), file=str(path))
+        except (OSError, ValueError) as error:  # not found, not UTF-8, no possible path
+            raise InputError([Problem(file=str(path), message=f"cannot be read: {error}")]) from error
+
+    @classmethod
+    def loads(cls, text: str, *, file: str = "") -> "FrozenPrompt":
+        """Return the frozen prompt in a text.
+
+        Raises:
+            InputError: As `load`.
+        """
+        try:
+            return cls._from_dict(_document(text))
+        except (ValueError, RecursionError) as error:
+            raise InputError([Problem(file=file, message=str(error))]) from error
+
+    @classmethod
+    def _from_dict(cls, document: dict[str, object]) -> "FrozenPrompt":
+        _check_keys(document)
+        template = PromptTemplate.from_dict({"calls": document["calls"], "answer": document["answer"]})
+        if template.fingerprint != document["fingerprint"]:
+            raise ValueError(
+                "fingerprint: does not fit the calls and the answer format; the file was changed"
+            )
+        if (
+            digest({key: value for key, value in document.items() if key != "checksum"})
+            != document["checksum"]
+        ):
+            raise ValueError("checksum: does not fit the document; the file was changed")
+        values = {key: document[key] for key in (*_MAPPINGS, *_TEXTS)}
+        values |= {key: tuple(document[key]) for key in _LISTS}  # type: ignore[arg-type]  # checked to be lists
+        return cls(template=template, **values)  # type: ignore[arg-type]  # types checked by _check_keys
+
+
+def _document(text: str) -> dict[str, object]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("expected a frozen prompt, found something else than a mapping")
+    version = str(document.get("schema", ""))
+    major, _, minor = version.partition(".")
+    if not (major.isdigit() and minor.isdigit()):
+        raise ValueError(f"schema: expected a version such as 1.0, found {version!r}")
+    if int(major) != SCHEMA[0]:
+        raise ValueError(f"schema: version {version} is not known here; this version reads {SCHEMA[0]}.x")
+    if int(minor) > SCHEMA[1]:
+        warnings.warn(
+            f"frozen prompt of schema {version} is newer than {SCHEMA[0]}.{SCHEMA[1]}", stacklevel=4
+        )
+    return document
+
+
+def _check_keys(document: Mapping[str, object]) -> None:
+    missing = sorted(_KEYS - set(document))
+    problems = [f"missing {name}" for name in missing]
+    shapes: tuple[tuple[tuple[str, ...], type, str], ...] = (
+        (_MAPPINGS, dict, "a mapping"),
+        ((*_TEXTS, "fingerprint", "checksum"), str, "text"),
+        (_LISTS, list, "a list"),
+    )
+    for names, kind, noun in shapes:
+        wrong = (name for name in names if name in document and not isinstance(document[name], kind))
+        problems += [f"{name}: expected {noun}, found {type(document[name]).__name__}" for name in wrong]
+    for name, (kind, noun) in _ITEMS.items():
+        items = document.get(name)
+        if isinstance(items, list) and not all(isinstance(item, kind) for item in items):
+            problems.append(f"{name}: expected a list of {noun}")
+    if problems:
+        raise ValueError("; ".join(problems))

@@ -1,0 +1,208 @@
+"""Messages with holes, and the one pass that fills them.
+
+A prompt template is what is scored and what is shipped. Filling it joins literal parts with values; no value is
+ever a template, a path or a role marker. Where a model reads control tokens in plain text, the hole names them
+and breaks them in whatever fills it, so that the protection ships with the prompt.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from optimizer.answer import AnswerFormat
+from optimizer.completion import Constraint, Message, Request, Role, constraint_from_dict, constraint_to_dict
+from optimizer.digest import digest
+from optimizer.errors import InputError, Problem
+
+# Invisible and without meaning (WORD JOINER); one of them inside a control token makes it plain text.
+WORD_JOINER = "\u2060"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hole:
+    """A place that an input or an earlier completion fills.
+
+    Attributes:
+        name: `input:NAME`, or `completion:K` for the K-th earlier completion, counted from 0.
+        neutralise: Control tokens that are broken in the value.
+    """
+
+    name: str
+    neutralise: tuple[str, ...] = ()
+
+    def fill(self, inputs: Mapping[str, str], completions: Sequence[str]) -> str:
+        """Return the value of this hole, made harmless."""
+        kind, _, key = self.name.partition(":")
+        value = inputs[key] if kind == "input" else completions[int(key)]
+        return neutralised(value, self.neutralise)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MessageTemplate:
+    """One message, made of literal texts and holes."""
+
+    role: Role
+    parts: tuple[str | Hole, ...]
+
+    def fill(self, inputs: Mapping[str, str], completions: Sequence[str]) -> Message:
+        """Return the message."""
+        texts = (part if isinstance(part, str) else part.fill(inputs, completions) for part in self.parts)
+        return Message(role=self.role, content="".join(texts))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallTemplate:
+    """One call: its messages, decoding parameters and what the completion may be."""
+
+    messages: tuple[MessageTemplate, ...]
+    parameters: tuple[tuple[str, float | int | str], ...] = ()
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptTemplate:
+    """A candidate rendered once: the calls, and how the last completion is read."""
+
+    calls: tuple[CallTemplate, ...]
+    answer: AnswerFormat
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the digest of everything that decides how the prompt behaves."""
+        return digest(self.to_dict())
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the names of the inputs, in order of first appearance."""
+        names = (hole.name.partition(":") for hole in self.holes())
+        return tuple(dict.fromkeys(name for kind, _, name in names if kind == "input"))
+
+    def holes(self) -> tuple[Hole, ...]:
+        """Return every hole, in order."""
+        messages = (message for call in self.calls for message in call.messages)
+        return tuple(part for message in messages for part in message.parts if isinstance(part, Hole))
+
+    def request(self, inputs: Mapping[str, str], completions: Sequence[str] = ()) -> Request:
+        """Return the next request, given the completions so far (none for the first call).
+
+        Raises:
+            InputError: When an input is missing, unknown or not text, or all calls were made already.
+        """
+        self._check(inputs, completions)
+        call = self.calls[len(completions)]
+        return Request(
+            messages=tuple(message.fill(inputs, completions) for message in call.messages),
+            parameters=call.parameters,
+            constraint=call.constraint,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the template as plain data."""
+        return {"calls": [_call_to_dict(call) for call in self.calls], "answer": self.answer.to_dict()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, object]) -> "PromptTemplate":
+        """Return the template that `to_dict` wrote.
+
+        Raises:
+            ValueError: When a value is missing or of another type; the message says where.
+        """
+        calls, answer = value.get("calls"), value.get("answer")
+        if not isinstance(calls, list) or not calls:
+            raise ValueError("calls: expected a list of at least one call")
+        if not isinstance(answer, dict):
+            raise ValueError("answer: expected a mapping")
+        read = tuple(_call_from_dict(call, k) for k, call in enumerate(calls))
+        return cls(calls=read, answer=AnswerFormat.from_dict(answer))
+
+    def _check(self, inputs: Mapping[str, str], completions: Sequence[str]) -> None:
+        known, given = set(self.inputs), set(inputs)
+        problems = [f"input {name!r} is missing" for name in sorted(known - given)]
+        problems += [
+            f"unknown input {name!r}; the prompt takes {_listed(known)}" for name in sorted(given - known)
+        ]
+        for name in sorted(known & given):
+            if not isinstance(inputs[name], str):
+                problems.append(f"input {name!r}: expected text, found {type(inputs[name]).__name__}")
+        if len(completions) >= len(self.calls):
+            problems.append(
+                f"the prompt makes {len(self.calls)} call(s), and got {len(completions)} completion(s)"
+            )
+        if problems:
+            raise InputError([Problem(file="", message=message) for message in problems])
+
+
+def neutralised(text: str, tokens: Sequence[str]) -> str:
+    """Return the text with every control token broken by a word joiner after its first character.
+
+    Every place where a token starts is broken, overlapping ones too, so none is left whole.
+    """
+    if not tokens:
+        return text
+    starts = "|".join(re.escape(token) for token in tokens)
+    return re.sub(rf"(?={starts})(.)", rf"\1{WORD_JOINER}", text, flags=re.DOTALL)
+
+
+def _call_to_dict(call: CallTemplate) -> dict[str, object]:
+    messages = [
+        {"role": message.role, "parts": [_part_to_json(part) for part in message.parts]}
+        for message in call.messages
+    ]
+    constraint = constraint_to_dict(call.constraint)
+    return {"messages": messages, "parameters": dict(call.parameters), "constraint": constraint}
+
+
+def _part_to_json(part: str | Hole) -> str | dict[str, object]:
+    return part if isinstance(part, str) else {"hole": part.name, "neutralise": list(part.neutralise)}
+
+
+def _call_from_dict(value: object, k: int) -> CallTemplate:
+    where = f"calls[{k}]"
+    if not isinstance(value, dict) or set(value) != {"messages", "parameters", "constraint"}:
+        raise ValueError(f"{where}: expected messages, parameters and constraint")
+    messages, parameters = value["messages"], value["parameters"]
+    if not isinstance(messages, list) or not messages:
+        raise ValueError(f"{where}.messages: expected a list of at least one message")
+    if not isinstance(parameters, dict):
+        raise ValueError(f"{where}.parameters: expected a mapping")
+    read = tuple(_message_from_json(m, f"{where}.messages[{n}]") for n, m in enumerate(messages))
+    for hole in (part for message in read for part in message.parts if isinstance(part, Hole)):
+        kind, _, key = hole.name.partition(":")
+        if kind == "completion" and int(key) >= k:
+            raise ValueError(f"{where}: the hole {hole.name!r} is not an earlier completion; there are {k}")
+    return CallTemplate(
+        messages=read,
+        parameters=tuple(sorted(parameters.items())),
+        constraint=constraint_from_dict(value["constraint"]),
+    )
+
+
+def _message_from_json(value: object, where: str) -> MessageTemplate:
+    if not isinstance(value, dict) or set(value) != {"role", "parts"}:
+        raise ValueError(f"{where}: expected role and parts")
+    role, parts = value["role"], value["parts"]
+    if role not in get_args(Role):
+        raise ValueError(f"{where}.role: expected one of {', '.join(get_args(Role))}, found {role!r}")
+    if not isinstance(parts, list):
+        raise ValueError(f"{where}.parts: expected a list")
+    return MessageTemplate(
+        role=role, parts=tuple(_part_from_json(p, f"{where}.parts[{k}]") for k, p in enumerate(parts))
+    )
+
+
+def _part_from_json(value: object, where: str) -> str | Hole:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or set(value) != {"hole", "neutralise"}:
+        raise ValueError(f"{where}: expected text or a hole")
+    name, tokens = value["hole"], value["neutralise"]
+    if not isinstance(name, str) or not re.fullmatch(r"input:.+|completion:\d+", name, re.DOTALL):
+        raise ValueError(f"{where}.hole: expected 'input:NAME' or 'completion:K', found {name!r}")
+    if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
+        raise ValueError(f"{where}.neutralise: expected a list of texts")
+    return Hole(name=name, neutralise=tuple(tokens))
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,137 @@
+"""One database for Optuna and for us, opened by one process at a time.
+
+The only module that knows Optuna's storage. SQLite in WAL mode with synchronous=NORMAL: a killed process loses
+nothing that was committed; a power cut may lose the last commits, never the file.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optimizer.errors import InputError, Problem, StudyBusyError
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import RDBStorage
+    from optuna.trial import Trial
+    from sqlalchemy import Engine
+
+# Seconds that a statement waits for another connection's write, such as a dashboard's.
+_BUSY_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Storage:
+    """An open database."""
+
+    path: Path
+    engine: "Engine"
+    trials: "RDBStorage"
+
+
+@contextmanager
+def open_storage(path: Path) -> Iterator[Storage]:
+    """Open the database at `path`, made if absent, and hold it for this process.
+
+    Raises:
+        StudyBusyError: When another process holds it.
+        InputError: When it is not a database, or its folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    holder = path.with_name(path.name + ".lock")
+    lock = FileLock(holder, timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        message = f"already running, process {_holder(holder)}"
+        raise StudyBusyError([Problem(file=str(path), message=message)]) from None
+    except OSError as error:
+        raise InputError([Problem(file=str(path), message=f"cannot be written: {error.strerror}")]) from error
+    try:
+        _holder_file(holder).write_text(str(os.getpid()), encoding="utf-8")
+        storage = _open(path)
+        try:
+            yield storage
+        finally:
+            storage.trials.remove_session()
+            storage.engine.dispose()
+    finally:
+        _holder_file(holder).unlink(missing_ok=True)
+        lock.release()
+
+
+def create_study(storage: Storage, name: str) -> "Study":
+    """Return the Optuna study of that name, made if absent."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Sampler and pruner are handed over anew for each ask; the study must not decide by itself.
+    return optuna.create_study(
+        study_name=name,
+        storage=storage.trials,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+    )
+
+
+def running_trial(study: "Study", trial_id: int) -> "Trial":
+    """Return a handle on a trial that an earlier process left running."""
+    import optuna
+
+    return optuna.trial.Trial(study, trial_id)
+
+
+def _open(path: Path) -> Storage:
+    import sqlalchemy
+    from optuna.storages import RDBStorage
+
+    url = sqlalchemy.URL.create("sqlite", database=str(path))
+    try:
+        _write_ahead(url)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # notes on experimental options, none of which is used
+            trials = RDBStorage(
+                url.render_as_string(hide_password=False),
+                engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}},
+            )
+    except sqlalchemy.exc.DatabaseError as error:
+        raise InputError(
+            [Problem(file=str(path), message=f"is not a study's database: {error.orig}")]
+        ) from error
+    engine = trials.engine
+    sqlalchemy.event.listen(engine, "connect", _on_connect)
+    engine.dispose()
+    return Storage(path=path, engine=engine, trials=trials)
+
+
+def _write_ahead(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    engine.dispose()
+
+
+def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # a raw driver connection
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _holder_file(lock: Path) -> Path:
+    """Return the file beside the lock that tells who holds it; the lock itself is emptied at every attempt."""
+    return lock.with_suffix(".pid")
+
+
+def _holder(lock: Path) -> str:
+    try:
+        return _holder_file(lock).read_text(encoding="utf-8").strip() or "unknown"
+    except OSError:
+        return "unknown"

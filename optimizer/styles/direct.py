@@ -1,0 +1,5 @@
+"""The answer alone, without reasoning."""
+
+from optimizer.styles import ReasoningStyle
+
+DIRECT = ReasoningStyle()

@@ -1,0 +1,139 @@
+"""Nothing paid for is lost, and an interruption changes no result."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Until = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+
+CONCURRENCY = 8
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, Any]:
+    """Results of a run that nothing disturbed; filled by the first test that needs them."""
+    return {}
+
+
+def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    if not kept:
+        server = serve()
+        project.write(server.port)
+        done = project.run("run", str(project.study), "--output", "undisturbed", "--quiet")
+        assert done.returncode == 0, done.stderr
+        counts = server.counts()
+        kept.update(results=project.results("undisturbed"), requests=len(counts))
+        assert set(counts.values()) == {1}
+    return kept
+
+
+@pytest.mark.parametrize("share", [0.05, 0.45, 0.9])
+def test_a_killed_run_resumes_and_sends_no_committed_call_again(
+    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any], share: float
+) -> None:
+    expected = _undisturbed(project, serve, uninterrupted)
+    server = serve("--delay", "0.01")
+    project.write(server.port)
+    process = project.start("run", str(project.study), "--quiet")
+    until(lambda: len(server.bodies()) >= share * expected["requests"], process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (project.study.parent / "prompt.json").exists()
+    again = project.run("run", str(project.study), "--quiet")
+    assert again.returncode == 0, again.stderr
+    counts = server.counts()
+    assert project.results() == expected["results"]
+    assert len(counts) == expected["requests"]
+    assert max(counts.values()) <= 2
+    assert sum(counts.values()) - len(counts) <= CONCURRENCY
+
+
+def test_one_call_at_a_time_and_eight_give_the_same_bytes(
+    project: Any, serve: Any, uninterrupted: dict[str, Any]
+) -> None:
+    expected = _undisturbed(project, serve, uninterrupted)
+    server = serve()
+    project.write(server.port, concurrency="1")
+    done = project.run("run", str(project.study), "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert project.results() == expected["results"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_the_calls_under_way_and_loses_none(
+    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any], number: signal.Signals
+) -> None:
+    expected = _undisturbed(project, serve, uninterrupted)
+    server = serve("--delay", "0.1")
+    project.write(server.port)
+    process = project.start("run", str(project.study), "--quiet")
+    until(lambda: len(server.bodies()) >= expected["requests"] // 3, process)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    again = project.run("run", str(project.study), "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert set(server.counts().values()) == {1}
+    assert project.results() == expected["results"]
+
+
+def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(
+    project: Any, serve: Any
+) -> None:
+    server = serve()
+    project.write(server.port)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    before, first = server.counts(), project.results()
+    again = project.run("run", str(project.study))
+    assert again.returncode == 0, again.stderr
+    assert server.counts() == before
+    assert project.results() == first
+
+
+def test_a_larger_budget_continues_the_search(project: Any, serve: Any) -> None:
+    server = serve()
+    project.write(server.port, calls=230)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    before = project.results()["history.csv"].decode().splitlines()
+    text = project.study.read_text(encoding="utf-8").replace("calls: 230", "calls: 330")
+    project.study.write_text(text, encoding="utf-8")
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    after = project.results()["history.csv"].decode().splitlines()
+    assert len(after) > len(before)
+    assert after[: len(before)] == before
+    assert set(server.counts().values()) == {1}
+
+
+def test_a_second_run_of_a_live_study_is_refused_with_the_process(project: Any, serve: Any, until: Until) -> None:
+    server = serve("--delay", "0.2")
+    project.write(server.port)
+    first = project.start("run", str(project.study), "--quiet")
+    until(lambda: len(server.bodies()) > 3, first)
+    second = project.run("run", str(project.study), "--quiet")
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert f"already running, process {first.pid}" in second.stderr
+
+
+def test_a_changed_study_is_refused_and_fresh_reuses_what_was_paid_for(project: Any, serve: Any) -> None:
+    server = serve()
+    project.write(server.port)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    first, before = project.results(), sum(server.counts().values())
+    text = project.study.read_text(encoding="utf-8").replace("screen: 6", "screen: 5")
+    project.study.write_text(text, encoding="utf-8")
+    refused = project.run("run", str(project.study), "--quiet")
+    assert refused.returncode == 2
+    assert "search.screen changed" in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert project.results() == first
+    fresh = project.run("run", str(project.study), "--fresh", "--quiet")
+    assert fresh.returncode == 0, fresh.stderr
+    assert max(server.counts().values()) == 1
+    assert sum(server.counts().values()) < 2 * before

@@ -1,0 +1,283 @@
+"""How labels, texts and numbers are read from what models write."""
+
+import time
+
+import pytest
+
+from optimizer.answer import Answer, AnswerFormat, find_label, find_number
+from optimizer.completion import FinishReason
+
+TEAMS = ("billing", "technical", "shipping")
+LABEL = AnswerFormat(kind="label", labels=TEAMS)
+MARKED_LABEL = AnswerFormat(kind="label", labels=TEAMS, marker="Answer:")
+JSON_LABEL = AnswerFormat(kind="label", labels=TEAMS, field="team")
+TEXT = AnswerFormat(kind="text")
+MARKED_TEXT = AnswerFormat(kind="text", marker="Answer:")
+JSON_TEXT = AnswerFormat(kind="text", field="summary")
+NUMBER = AnswerFormat(kind="number")
+MARKED_NUMBER = AnswerFormat(kind="number", marker="Answer:")
+JSON_NUMBER = AnswerFormat(kind="number", field="total")
+
+INVALID = Answer(text=None, outcome="invalid")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        pytest.param("billing", id="bare"),
+        pytest.param("Billing.", id="case-and-full-stop"),
+        pytest.param('  "BILLING"\n', id="quotes-and-spaces"),
+        pytest.param("**billing**", id="bold"),
+        pytest.param("« billing »", id="guillemets"),
+        pytest.param("The right team is billing, I think.", id="in-a-sentence"),
+        pytest.param("billing. Yes, billing!", id="twice-the-same"),
+        pytest.param("technical or shipping?\nNo.\nbilling\n\n", id="last-line"),
+        pytest.param("I would say: billing\nbecause it is about money", id="not-on-the-last-line"),
+    ],
+)
+def test_a_label_is_read_however_it_is_dressed(completion: str) -> None:
+    assert LABEL.read(completion) == Answer(text="billing", outcome="ok")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param(" \n\t", id="blanks"),
+        pytest.param("...", id="marks-only"),
+        pytest.param("sales", id="no-label"),
+        pytest.param("rebilling", id="inside-a-word-at-the-end"),
+        pytest.param("billings", id="inside-a-word-at-the-start"),
+        pytest.param("billing or shipping", id="two-labels"),
+        pytest.param("Not technical.\nbilling or shipping", id="two-labels-on-the-last-line"),
+    ],
+)
+def test_no_label_and_two_labels_are_invalid(completion: str) -> None:
+    assert LABEL.read(completion) == INVALID
+
+
+def test_the_longest_label_is_looked_for_first() -> None:
+    labels = ("card", "card payment", "payment")
+    assert find_label("It is about a card payment.", labels) == "card payment"
+    assert find_label("It is about a card.", labels) == "card"
+    assert find_label("A card payment, so card.", labels) is None
+
+
+def test_labels_that_differ_in_their_marks_only_are_told_apart_as_they_are_written() -> None:
+    assert find_label("(a)", ("a", "(a)")) == "(a)"
+    assert find_label(" A ", ("a", "(a)")) == "a"
+    assert find_label("'a'", ("a.", "a!")) is None
+
+
+def test_a_label_of_marks_alone_is_read_from_itself_and_never_from_silence() -> None:
+    labels = ("?", "!")
+    assert find_label("?", labels) == "?"
+    assert find_label("", labels) is None
+    assert find_label("...", labels) is None
+
+
+def test_labels_may_hold_signs_that_mean_something_in_patterns() -> None:
+    labels = ("c++", "c", ".*", "a|b")
+    assert find_label("I would use c++ here", labels) == "c++"
+    assert find_label("the pattern a|b it is", labels) == "a|b"
+    assert find_label("anything at all", labels) is None
+
+
+def test_labels_of_other_alphabets_are_words_too() -> None:
+    labels = ("expédition", "réclamation", "配送")
+    assert find_label("C'est une RÉCLAMATION.", labels) == "réclamation"
+    assert find_label("配送", labels) == "配送"
+    assert find_label("réclamations", labels) is None
+
+
+@pytest.mark.parametrize(
+    ("completion", "expected"),
+    [
+        ("It may be technical.\nAnswer: billing", "billing"),
+        ("technical\nanswer:  Shipping.", "shipping"),
+        ("**Answer:** billing", "billing"),
+        ("Answer: technical? No.\nAnswer: billing", "billing"),
+        ("I forgot the marker, but it is billing.", "billing"),
+        ("shipping is wrong\nbilling", "billing"),
+    ],
+)
+def test_a_label_is_read_after_the_last_marker(completion: str, expected: str) -> None:
+    assert MARKED_LABEL.read(completion) == Answer(text=expected, outcome="ok")
+
+
+def test_a_marker_with_no_label_after_it_is_not_made_up_for_by_the_reasoning() -> None:
+    assert MARKED_LABEL.read("It may be technical.\nAnswer: sales") == INVALID
+
+
+def test_a_marked_text_or_number_needs_its_marker() -> None:
+    assert MARKED_TEXT.read("Because.\nAnswer:  42 is\nthe answer ") == Answer(
+        text="42 is\nthe answer", outcome="ok"
+    )
+    assert MARKED_TEXT.read("42 is the answer") == INVALID
+    assert MARKED_NUMBER.read("6 times 7.\nAnswer: 42") == Answer(text="42", outcome="ok")
+    assert MARKED_NUMBER.read("6 times 7 is 42") == INVALID
+
+
+def test_an_empty_text_is_no_answer() -> None:
+    assert TEXT.read("  \n ") == INVALID
+    assert MARKED_TEXT.read("Answer:  ") == INVALID
+    assert JSON_TEXT.read('{"summary": "  "}') == INVALID
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("42", "42"),
+        ("It is 42.", "42"),
+        ("6 times 7 is 42", "42"),
+        ("$1,200.50", "1200.5"),
+        ("1,234,567", "1234567"),
+        ("95%", "95"),
+        ("-3", "-3"),
+        ("+3", "3"),
+        ("007", "7"),
+        (".5", "0.5"),
+        ("2.50", "2.5"),
+        ("1e3", "1000"),
+        ("1.5E-3", "0.0015"),
+        ("-0", "0"),
+        ("1e15", "1000000000000000"),
+        ("1e16", "1e+16"),
+        ("1e-400", "0"),
+        ("1, 2, 3", "3"),
+    ],
+)
+def test_the_last_number_is_read_in_its_shortest_form(text: str, expected: str) -> None:
+    assert find_number(text) == expected
+    assert find_number(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "none", "+", "-", ".", ",", "e", "inf", "nan", "1e400", "-1e400", "9" * 5000]
+)
+def test_what_is_no_finite_number_is_none(text: str) -> None:
+    assert find_number(text) is None
+    assert NUMBER.read(text) == INVALID
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("12", "12"), ("12.50", "12.5"), ("-1e3", "-1000"), ('"$1,200"', "1200"), ("1e16", "1e+16")],
+)
+def test_a_number_in_json_may_be_a_number_or_a_text(value: str, expected: str) -> None:
+    assert JSON_NUMBER.read(f'{{"total": {value}}}') == Answer(text=expected, outcome="ok")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["true", "null", "[1]", '{"a": 1}', "NaN", "Infinity", "1e400", "9" * 400, "9" * 5000, '"many"'],
+)
+def test_what_is_no_finite_number_in_json_is_invalid(value: str) -> None:
+    assert JSON_NUMBER.read(f'{{"total": {value}}}') == INVALID
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        '{"team": "billing"}',
+        '\n {"reasoning": "not technical", "team": " Billing. "} \n',
+        '```json\n{"team": "billing"}\n```',
+        '```\n{"team": "billing"}```\n',
+        '```json{"team": "billing"}```',
+    ],
+)
+def test_a_label_is_read_from_its_field(completion: str) -> None:
+    assert JSON_LABEL.read(completion) == Answer(text="billing", outcome="ok")
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        pytest.param("billing", id="no-json"),
+        pytest.param('"billing"', id="not-an-object"),
+        pytest.param('["billing"]', id="a-list"),
+        pytest.param('{"Team": "billing"}', id="another-key"),
+        pytest.param('{"team": "it is billing"}', id="a-sentence"),
+        pytest.param('{"team": ["billing"]}', id="a-list-inside"),
+        pytest.param('{"team": 1}', id="a-number"),
+        pytest.param('{"team": "billing"', id="cut"),
+        pytest.param('{"team": "billing"} and more', id="text-after-it"),
+        pytest.param("```", id="fence-alone"),
+        pytest.param('```{"team": "billing"}', id="fence-left-open"),
+        pytest.param('{"team":' * 100_000, id="nested-without-end"),
+        pytest.param("[" * 100_000 + "]" * 100_000, id="nested-deeply"),
+        pytest.param('{"team": ' + "9" * 5000 + "}", id="a-number-too-long-for-python"),
+    ],
+)
+def test_json_that_does_not_hold_the_label_is_invalid(completion: str) -> None:
+    assert JSON_LABEL.read(completion) == INVALID
+
+
+@pytest.mark.parametrize(
+    "completion", ["```json" + "\n" * 50_000, "```" + " " * 50_000 + "x", "\n" * 100_000]
+)
+def test_blank_lines_without_end_take_no_time(completion: str) -> None:
+    start = time.perf_counter()
+    assert JSON_LABEL.read(completion) == INVALID
+    assert time.perf_counter() - start < 1
+
+
+def test_a_text_in_json_is_kept_as_it_is() -> None:
+    completion = r'{"summary": " {message} \"so\" <b>\né "}'
+    assert JSON_TEXT.read(completion) == Answer(text='{message} "so" <b>\né', outcome="ok")
+
+
+@pytest.mark.parametrize("reader", [LABEL, MARKED_LABEL, JSON_LABEL, TEXT, NUMBER, JSON_NUMBER])
+def test_a_refusal_is_refused_whatever_it_says(reader: AnswerFormat) -> None:
+    assert reader.read("billing 1", "refused") == Answer(text=None, outcome="refused")
+
+
+@pytest.mark.parametrize(
+    ("reader", "completion", "expected"),
+    [
+        (LABEL, "billing", Answer(text="billing", outcome="ok")),
+        (LABEL, "it could be", Answer(text=None, outcome="truncated")),
+        (TEXT, "a text that was c", Answer(text=None, outcome="truncated")),
+        (NUMBER, "12", Answer(text=None, outcome="truncated")),
+        (MARKED_TEXT, "Answer: a text that was c", Answer(text=None, outcome="truncated")),
+        (JSON_NUMBER, '{"total": 12}', Answer(text="12", outcome="ok")),
+        (JSON_NUMBER, '{"total": 12', Answer(text=None, outcome="truncated")),
+        (JSON_LABEL, '{"team": "bil', Answer(text=None, outcome="truncated")),
+    ],
+)
+def test_a_completion_that_ran_into_its_bound_is_truncated_unless_the_answer_is_whole(
+    reader: AnswerFormat, completion: str, expected: Answer
+) -> None:
+    assert reader.read(completion, "length") == expected
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "length", "refused"])
+@pytest.mark.parametrize("reader", [LABEL, MARKED_LABEL, JSON_LABEL, TEXT, MARKED_TEXT, NUMBER, JSON_NUMBER])
+def test_an_answer_has_a_text_exactly_when_it_is_ok(
+    reader: AnswerFormat, finish_reason: FinishReason
+) -> None:
+    for completion in ("", "billing", "12", '{"team": "billing", "total": 1}', "Answer: shipping 3"):
+        answer = reader.read(completion, finish_reason)
+        assert (answer.text is not None) == (answer.outcome == "ok")
+
+
+@pytest.mark.parametrize("reader", [LABEL, MARKED_LABEL, JSON_LABEL, TEXT, MARKED_TEXT, NUMBER, JSON_NUMBER])
+def test_a_reader_survives_plain_data(reader: AnswerFormat) -> None:
+    assert AnswerFormat.from_dict(reader.to_dict()) == reader
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "json"}, "answer.kind: expected label, text or number, found 'json'"),
+        ({"kind": None}, "answer.kind: expected label, text or number, found None"),
+        ({"labels": "ab"}, "answer.labels: expected a list of texts"),
+        ({"labels": ["a", 1]}, "answer.labels: expected a list of texts"),
+        ({"field": None}, "answer.field and answer.marker: expected text"),
+        ({"marker": 1}, "answer.field and answer.marker: expected text"),
+    ],
+)
+def test_a_reader_of_another_shape_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        AnswerFormat.from_dict({**LABEL.to_dict(), **change})
+    assert str(caught.value) == message

@@ -1,0 +1,487 @@
+"""Reading, checking and dividing examples; every mistake is told by file, line and column."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from optimizer import dataset as module
+from optimizer.dataset import Dataset, Example, load_dataset
+from optimizer.document import Located
+from optimizer.errors import InputError
+from optimizer.task import DatasetSpec, OutputType, Splits, Task
+
+LABELS = ("bug", "idea")
+HALVES = Splits(train=0.0, validation=0.5, test=0.5)
+PATHS = Splits(train="train.jsonl", validation="validation.jsonl", test="test.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_task(
+    *paths: str,
+    inputs: tuple[str, ...] = ("text",),
+    output: OutputType = "label",
+    splits: Splits = HALVES,
+    group: str | None = None,
+    seed: int = 0,
+) -> Task:
+    spec = DatasetSpec(inputs=inputs, target="kind", splits=splits, path=paths[0], group=group, seed=seed)
+    return Task(
+        name="t",
+        version="1",
+        description="",
+        language="en",
+        inputs=inputs,
+        target="kind",
+        output=output,
+        labels=LABELS if output == "label" else (),
+        label_descriptions=("", "") if output == "label" else (),
+        metric="accuracy",
+        metrics=(),
+        instruction="Sort.",
+        dataset=spec,
+        paths=tuple(Path.cwd() / path for path in paths),
+        source=Located(value={}, file="task.yaml", marks={}),
+    )
+
+
+def some_rows(n: int = 24, start: int = 0) -> list[dict[str, object]]:
+    return [{"text": f"row {i}", "kind": LABELS[i % 2]} for i in range(start, start + n)]
+
+
+def write_jsonl(rows: Sequence[object], name: str = "d.jsonl") -> str:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return name
+
+
+def write_csv(text: str | bytes, name: str = "d.csv") -> str:
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return name
+
+
+def three_files() -> list[list[dict[str, object]]]:
+    return [some_rows(8), some_rows(8, start=8), some_rows(8, start=16)]
+
+
+def task_of(files: Sequence[Sequence[object]], *, group: str | None = None) -> Task:
+    names = [write_jsonl(rows, str(name)) for rows, name in zip(files, PATHS.values, strict=True)]
+    return make_task(*names, splits=PATHS, group=group)
+
+
+def everybody(dataset: Dataset) -> tuple[Example, ...]:
+    return dataset.train + dataset.validation + dataset.test
+
+
+def mistakes(task: Task) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        load_dataset(task)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def mistakes_of_rows(*rows: object) -> list[str]:
+    return mistakes(make_task(write_jsonl(rows)))
+
+
+def mistakes_of_csv(text: str | bytes) -> list[str]:
+    return mistakes(make_task(write_csv(text)))
+
+
+def test_csv_fields_may_hold_commas_quotes_and_line_breaks() -> None:
+    text = 'text,kind\r\n"a, ""b""\r\nc",bug\r\n' + "".join(f"row {i},idea\r\n" for i in range(12))
+    values = {example.values["text"] for example in everybody(load_dataset(make_task(write_csv(text))))}
+    assert 'a, "b"\r\nc' in values
+
+
+def test_a_byte_order_mark_is_tolerated() -> None:
+    text = "\ufefftext,kind\n" + "".join(f"row {i},bug\n" for i in range(12))
+    assert len(everybody(load_dataset(make_task(write_csv(text))))) == 12
+
+
+def test_texts_are_kept_as_they_are() -> None:
+    hostile = [" {{x}} <b> \u2028 =1+1 \x1b[31m ", "NA", "012", "null", "C:\\new"]
+    rows = some_rows() + [{"text": text, "kind": "bug"} for text in hostile]
+    values = {example.values["text"] for example in everybody(load_dataset(make_task(write_jsonl(rows))))}
+    assert values >= set(hostile)
+
+
+def test_csv_and_json_lines_of_the_same_rows_are_the_same_data_set() -> None:
+    rows = some_rows()
+    with Path("d.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["text", "kind"])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert load_dataset(make_task("d.csv")) == load_dataset(make_task(write_jsonl(rows)))
+
+
+def test_numbers_and_booleans_of_json_are_their_text() -> None:
+    lines = [
+        '{"text": 1.50, "kind": "bug"}',
+        '{"text": true, "kind": "bug"}',
+        '{"text": -2e3, "kind": "bug"}',
+    ]
+    Path("d.jsonl").write_text("\n".join([*lines, *map(json.dumps, some_rows())]), encoding="utf-8")
+    values = {example.values["text"] for example in everybody(load_dataset(make_task("d.jsonl")))}
+    assert values >= {"1.50", "true", "-2e3"}
+
+
+def test_columns_out_of_use_are_ignored() -> None:
+    rows = [row | {"notes": {"any": [None]}} for row in some_rows()]
+    assert load_dataset(make_task(write_jsonl(rows))) == load_dataset(make_task(write_jsonl(some_rows())))
+
+
+def test_blank_lines_at_the_end_are_harmless() -> None:
+    write_jsonl(some_rows())
+    with Path("d.jsonl").open("a") as stream:
+        stream.write("\n  \n")
+    assert len(everybody(load_dataset(make_task("d.jsonl")))) == 24
+    text = "text,kind\n" + "".join(f"row {i},bug\n" for i in range(12)) + "\r\n\n"
+    assert len(everybody(load_dataset(make_task(write_csv(text))))) == 12
+
+
+def test_inputs_are_in_the_order_of_the_task() -> None:
+    rows = [{"kind": "bug", "b": f"b{i}", "a": f"a{i}"} for i in range(12)]
+    example = load_dataset(make_task(write_jsonl(rows), inputs=("a", "b"))).test[0]
+    assert [name for name, _ in example.inputs] == ["a", "b"]
+
+
+def test_numbers_are_stored_in_their_shortest_form() -> None:
+    rows = [{"text": f"row {i}", "kind": "$1,200.50" if i % 2 else "7.0"} for i in range(12)]
+    dataset = load_dataset(make_task(write_jsonl(rows), output="number"))
+    assert {example.target for example in everybody(dataset)} == {"1200.5", "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text,kind\na\n", "d.csv:2: expected 2 fields, found 1"),
+        ('text,kind\n"a\nb",bug\nc,bug,x\n', "d.csv:4: expected 2 fields, found 3"),
+        ("text,kind\na,bug\n\nb,bug\n", "d.csv:3: expected 2 fields, found an empty line"),
+        (
+            'text,kind\na,bug\n"b,bug\n',
+            "d.csv:3: not valid CSV: the quote that opens a field is never closed",
+        ),
+        (
+            'text,kind\n"b"x,bug\n',
+            "d.csv:2: not valid CSV: ',' expected after '\"'; nothing after it was read",
+        ),
+        (
+            "text,kind,text\na,bug,c\n",
+            "d.csv:1: expected a name of its own for each column, found 'text', 'kind', 'text'",
+        ),
+        (
+            "text,kind,\na,bug,\n",
+            "d.csv:1: expected a name of its own for each column, found 'text', 'kind', ''",
+        ),
+        (
+            "text;kind\na;bug\n",
+            "d.csv:1: expected a header with commas between the columns, found 'text;kind'",
+        ),
+        ("text,kind\na,bug\nb\0,bug\n", "d.csv:3: expected text, found a NUL byte"),
+        (b"text,kind\na,bug\ncaf\xe9,bug\n", "d.csv:3: expected UTF-8 text, found the byte 0xe9"),
+        ("", "d.csv: expected at least one example, found none"),
+        ("text,kind\n", "d.csv: expected at least one example, found none"),
+    ],
+)
+def test_a_mistake_in_csv_is_told_with_its_line(text: str | bytes, message: str) -> None:
+    assert mistakes_of_csv(text)[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "b" "kind": "bug"}', "not valid JSON at character 14: expecting ',' delimiter"),
+        ('{"text": "b", "kind": "bug", "text": "c"}', "duplicate key 'text'"),
+        ('{"text": "b", "kind": "bug", "x": {"y": 1, "y": 2}}', "duplicate key 'y'"),
+        ('["b", "bug"]', "expected one JSON object, found a list"),
+        ("null", "expected one JSON object, found null"),
+        ('"b"', "expected one JSON object, found a single value"),
+        ("", "expected one JSON object, found an empty line"),
+        ('{"text": NaN, "kind": "bug"}', "not valid JSON: NaN is not a number"),
+        ('{"x": ' + "[" * 100_000, "not valid JSON: nested too deeply"),
+        ('{"text": null, "kind": "bug"}', "text: expected text, a number, true or false, found null"),
+        ('{"text": ["b"], "kind": "bug"}', "text: expected text, a number, true or false, found a list"),
+        (
+            '{"text": {"b": 1}, "kind": "bug"}',
+            "text: expected text, a number, true or false, found an object",
+        ),
+        ('{"txt": "b", "kind": "bug"}', "text: expected this key, found none; did you mean 'txt'?"),
+        ('{"text": "b\\u0000", "kind": "bug"}', "text: expected text, found a NUL character in it"),
+        ('{"text": "b\\ud800", "kind": "bug"}', "text: expected text, found half of a surrogate pair in it"),
+        ('{"text": " \\n", "kind": "bug"}', "text: expected some text, found none"),
+        ('{"text": "b", "kind": "bgu"}', "kind: expected one of 'bug', 'idea', found 'bgu'"),
+        ('{"text": "b", "kind": ""}', "kind: expected a target, found an empty one"),
+    ],
+)
+def test_a_mistake_in_json_lines_is_told_with_its_line(line: str, message: str) -> None:
+    first, last = map(json.dumps, some_rows(2))
+    Path("d.jsonl").write_text(f"{first}\n{line}\n{last}\n", encoding="utf-8")
+    assert mistakes(make_task("d.jsonl")) == [f"d.jsonl:2: {message}"]
+
+
+@pytest.mark.parametrize("name", ["d.csv", "d.jsonl"])
+def test_a_missing_column_is_one_mistake_that_offers_the_nearest_name(name: str) -> None:
+    if name == "d.csv":
+        write_csv("txet,kind\na,bug\nb,idea\n")
+    else:
+        write_jsonl([{"txet": "a", "kind": "bug"}, {"txet": "b", "kind": "idea"}])
+    message = f"{name}:1: text: expected a column of this name, found none; did you mean 'txet'?"
+    assert mistakes(make_task(name)) == [message]
+
+
+def test_names_of_columns_are_shown_without_control_characters() -> None:
+    found = mistakes_of_rows({"\x1b[31mq": "a", "kind": "bug"})
+    assert found == ["d.jsonl:1: text: expected a column of this name, found none; there are ?[31mq, kind"]
+
+
+def test_a_missing_group_column_is_told() -> None:
+    found = mistakes(make_task(write_jsonl(some_rows()), group="thread"))
+    assert found == ["d.jsonl:1: thread: expected a column of this name, found none; there are kind, text"]
+
+
+def test_a_target_that_is_no_number_is_told() -> None:
+    found = mistakes(make_task(write_jsonl([{"text": "a", "kind": "many"}]), output="number"))
+    assert found == ["d.jsonl:1: kind: expected a number, found 'many'"]
+
+
+def test_another_suffix_is_refused_with_those_that_are_read() -> None:
+    assert mistakes(make_task(write_csv("x", "d.xlsx"))) == [
+        "d.xlsx: expected a .csv or .jsonl file, found '.xlsx'"
+    ]
+
+
+def test_a_file_that_is_gone_is_told() -> None:
+    assert mistakes(make_task("gone.csv")) == ["gone.csv: cannot be read: No such file or directory"]
+
+
+def test_a_file_above_the_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
+    assert mistakes_of_csv("é" * 2**20) == ["d.csv: expected at most 1 MiB, found more"]
+
+
+def test_a_field_above_the_limit_of_the_csv_module_is_told() -> None:
+    found = mistakes_of_csv("text,kind\n" + "x" * 200_000 + ",bug\n")
+    assert found[0].startswith(
+        "d.csv:2: not valid CSV: a field is longer than 131072 characters: close its quote"
+    )
+
+
+def test_one_empty_input_among_several_is_allowed() -> None:
+    rows = [{"a": f"a{i}", "b": "", "kind": "bug"} for i in range(12)]
+    assert len(everybody(load_dataset(make_task(write_jsonl(rows), inputs=("a", "b"))))) == 12
+    rows[3]["a"] = " "
+    found = mistakes(make_task(write_jsonl(rows), inputs=("a", "b")))
+    assert found == ["d.jsonl:4: a, b: expected some text, found none"]
+
+
+def test_every_mistake_of_every_file_is_told_at_once_in_order() -> None:
+    paths = [
+        write_jsonl([{"text": "a", "kind": "x"}, {"text": "", "kind": "y"}], "1.jsonl"),
+        write_csv("text,kind\nb\nc,z\n", "2.csv"),
+        write_csv("", "3.csv"),
+    ]
+    found = mistakes(make_task(*paths, splits=Splits(train="1", validation="2", test="3")))
+    places = ["1.jsonl:1: kind", "1.jsonl:2: kind", "1.jsonl:2: text", "2.csv:2", "2.csv:3: kind", "3.csv"]
+    assert [
+        place for place, message in zip(places, found, strict=True) if message.startswith(place)
+    ] == places
+
+
+def test_the_list_of_mistakes_ends_after_fifty_with_the_number_of_the_others() -> None:
+    found = mistakes_of_rows(*({"text": f"row {i}", "kind": "x"} for i in range(53)))
+    assert len(found) == 51
+    assert found[-1] == "and 3 more mistakes"
+    assert (
+        mistakes_of_rows(*({"text": f"row {i}", "kind": "x"} for i in range(51)))[-1] == "and 1 more mistake"
+    )
+
+
+def test_the_id_column_is_the_id() -> None:
+    rows = [row | {"id": f"r{i}"} for i, row in enumerate(some_rows())]
+    assert {e.id for e in everybody(load_dataset(make_task(write_jsonl(rows))))} == {
+        f"r{i}" for i in range(24)
+    }
+
+
+def test_without_an_id_column_the_id_is_the_hash_of_the_canonical_inputs() -> None:
+    dataset = load_dataset(make_task(write_jsonl(some_rows())))
+    ids = {example.values["text"]: example.id for example in everybody(dataset)}
+    assert ids["row 0"] == "0f6fe778a295988d"  # sha256sum of {"text":"row 0"}
+
+
+def test_repeats_of_an_example_are_numbered() -> None:
+    rows = some_rows() + [{"text": "row 0", "kind": "bug"}] * 2
+    ids = {e.id for e in everybody(load_dataset(make_task(write_jsonl(rows)))) if e.values["text"] == "row 0"}
+    assert ids == {"0f6fe778a295988d", "0f6fe778a295988d-2", "0f6fe778a295988d-3"}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "expected some text, found none"),
+        (12, "expected some text, found 12"),
+        (None, "expected text, a number, true or false, found null"),
+        ("a", "expected an id of its own, found 'a' again, first on line 1"),
+    ],
+)
+def test_an_id_must_be_text_and_unique(value: object, message: str) -> None:
+    found = mistakes_of_rows(
+        {"id": "a", "text": "x", "kind": "bug"}, {"id": value, "text": "y", "kind": "bug"}
+    )
+    assert [text for text in found if "id:" in text] == [f"d.jsonl:2: id: {message}"]
+
+
+def test_ids_must_be_unique_across_files() -> None:
+    files = [[row | {"id": f"{n}-{i}"} for i, row in enumerate(rows)] for n, rows in enumerate(three_files())]
+    files[2][1]["id"] = "0-3"
+    assert mistakes(task_of(files)) == [
+        "test.jsonl:2: id: expected an id of its own, found '0-3' again, first on train.jsonl:4"
+    ]
+
+
+def test_equal_inputs_with_different_targets_name_both_lines() -> None:
+    found = mistakes_of_rows(
+        {"text": "a", "kind": "bug"}, {"text": "b", "kind": "bug"}, {"text": "a", "kind": "idea"}
+    )
+    assert found == ["d.jsonl:3: kind: expected 'bug' as for the same inputs on line 1, found 'idea'"]
+
+
+def test_a_wrong_target_does_not_hide_other_mistakes_of_its_row() -> None:
+    found = mistakes_of_rows({"id": "1", "text": "a", "kind": "x"}, {"id": "1", "text": "a", "kind": "idea"})
+    assert [message.split(": ")[:2] for message in found] == [["d.jsonl:1", "kind"], ["d.jsonl:2", "id"]]
+
+
+def test_examples_equal_but_for_case_spaces_and_width_form_one_group_with_a_warning() -> None:
+    rows = [*some_rows(), {"text": "ＲＯＷ\n  3 ", "kind": "idea"}, {"text": "Row  3", "kind": "idea"}]
+    dataset = load_dataset(make_task(write_jsonl(rows)))
+    (group,) = {example.group for example in everybody(dataset)} - {None}
+    assert [e.group for e in everybody(dataset)].count(group) == 3
+    assert group == min(e.id for e in everybody(dataset) if e.group)
+    (warning,) = dataset.warnings
+    alike = "equal inputs, apart from case, spaces and character width"
+    assert warning == f"3 examples form 1 group of {alike}; each group stays in one split"
+
+
+def test_groups_join_by_value_and_by_likeness() -> None:
+    rows = [row | {"thread": f"t{i}"} for i, row in enumerate(some_rows())]
+    rows[1]["thread"] = "t0"  # row 1 is related to row 0
+    rows.append({"text": "ROW 1", "kind": "idea", "thread": "t9"})  # and through this one to row 9
+    dataset = load_dataset(make_task(write_jsonl(rows), group="thread"))
+    texts = {example.values["text"] for example in everybody(dataset) if example.group == "t0"}
+    assert texts == {"row 0", "row 1", "ROW 1", "row 9"}
+
+
+def test_an_empty_group_is_no_group() -> None:
+    rows = [row | {"thread": ""} for row in some_rows()]
+    plain = load_dataset(make_task(write_jsonl(some_rows())))
+    assert load_dataset(make_task(write_jsonl(rows), group="thread")) == plain
+
+
+@pytest.mark.parametrize(
+    ("splits", "sizes"),
+    [
+        (Splits(train=0.3, validation=0.35, test=0.35), (30, 35, 35)),
+        (Splits(train=0.333, validation=0.333, test=0.334), (33, 33, 34)),
+        (Splits(train=0, validation=0.5, test=0.5), (0, 50, 50)),
+        (Splits(train=41, validation=17, test=13), (41, 17, 13)),
+        (Splits(train=0, validation=94, test=6), (0, 94, 6)),
+    ],
+)
+def test_sizes_are_the_shares_or_counts(splits: Splits, sizes: tuple[int, ...]) -> None:
+    dataset = load_dataset(make_task(write_jsonl(some_rows(100)), splits=splits))
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == sizes
+
+
+def test_each_split_has_each_label_in_proportion() -> None:
+    rows = [row | {"kind": "bug" if i % 4 else "idea"} for i, row in enumerate(some_rows(80))]
+    dataset = load_dataset(make_task(write_jsonl(rows), splits=Splits(train=20, validation=20, test=20)))
+    for split in (dataset.train, dataset.validation, dataset.test):
+        assert Counter(example.target for example in split) == {"bug": 15, "idea": 5}
+
+
+def test_examples_are_dealt_label_by_label_in_the_order_of_the_task() -> None:
+    dataset = load_dataset(make_task(write_jsonl(some_rows(24))))
+    assert [example.target for example in dataset.test] == ["bug", "idea"] * 6
+
+
+def test_another_seed_gives_another_split() -> None:
+    path = write_jsonl(some_rows(60))
+    first, second = load_dataset(make_task(path, seed=0)), load_dataset(make_task(path, seed=1))
+    assert first.digest != second.digest
+    assert sorted(e.id for e in everybody(first)) == sorted(e.id for e in everybody(second))
+
+
+def test_more_of_train_leaves_test_as_it_was() -> None:
+    path = write_jsonl(some_rows(60))
+    few = load_dataset(make_task(path, splits=Splits(train=5, validation=20, test=20)))
+    many = load_dataset(make_task(path, splits=Splits(train=20, validation=20, test=20)))
+    assert (few.test, few.validation) == (many.test, many.validation)
+    assert set(few.train) < set(many.train)
+
+
+def test_the_split_is_the_same_in_another_process() -> None:
+    dataset = load_dataset(make_task(write_jsonl(some_rows(30))))
+    source = Path(__file__).read_text(encoding="utf-8")
+    Path("twin.py").write_text(source + "\nprint(load_dataset(make_task('d.jsonl')))\n", encoding="utf-8")
+    environment = {"PYTHONPATH": str(Path(module.__file__).parents[1]), "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "twin.py"], capture_output=True, check=True, env=environment)
+    assert done.stdout.decode().strip() == str(dataset)
+
+
+def test_counts_above_the_data_are_refused() -> None:
+    found = mistakes(make_task(write_jsonl(some_rows(24)), splits=Splits(train=10, validation=10, test=10)))
+    assert found == ["task.yaml: dataset.splits: expected at most 24 examples in all, found 30"]
+
+
+def test_a_split_that_is_too_small_says_what_is_needed() -> None:
+    splits = Splits(train=0.01, validation=0.44, test=0.55)
+    why = "with fewer no exact paired test can reach p < 0.05 (2 × 0.5^6 = 0.031)"
+    assert mistakes(make_task(write_jsonl(some_rows(9)), splits=splits)) == [
+        "task.yaml: dataset.splits.train: expected at least 1 example in train, found 0",
+        "task.yaml: dataset.splits.validation: expected at least 5 examples in validation, found 4",
+        f"task.yaml: dataset.splits.test: expected at least 6 examples in test, found 5: {why}",
+    ]
+
+
+def test_three_files_are_the_three_splits() -> None:
+    dataset = load_dataset(task_of(three_files()))
+    for split, rows in zip((dataset.train, dataset.validation, dataset.test), three_files(), strict=True):
+        assert {example.values["text"] for example in split} == {row["text"] for row in rows}
+        assert [example.target for example in split] == ["bug", "idea"] * 4
+
+
+def test_the_same_inputs_in_two_splits_name_both_files_and_lines() -> None:
+    files = three_files()
+    files[2][4] = {"text": "ROW  3", "kind": "idea"}
+    assert mistakes(task_of(files)) == [
+        "test.jsonl:5: text: expected in one split only, found the same inputs in train (train.jsonl:4)"
+    ]
+
+
+def test_a_group_in_two_splits_is_told_once_for_each_split() -> None:
+    files = [[row | {"thread": f"{n}"} for row in rows] for n, rows in enumerate(three_files())]
+    files[2] = [row | {"thread": "1"} for row in files[2]]
+    assert mistakes(task_of(files, group="thread")) == [
+        "test.jsonl:1: thread: expected in one split only, found the same group in validation (validation.jsonl:1)"
+    ]
+
+
+def test_a_file_of_too_few_examples_is_told_at_its_split() -> None:
+    files = three_files()
+    files[2] = files[2][:5]
+    assert mistakes(task_of(files))[0].startswith(
+        "task.yaml: dataset.splits.test: expected at least 6 examples in test, found 5"
+    )
+
+
+def test_the_digest_does_not_depend_on_the_name_of_the_file() -> None:
+    here, there = write_jsonl(some_rows()), write_jsonl(some_rows()[::-1], "other.jsonl")
+    assert load_dataset(make_task(here)).digest == load_dataset(make_task(there)).digest

@@ -1,0 +1,292 @@
+"""The search space: wordings, exclusions, baseline, size, and points that are candidates."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction, Parameter
+from optimizer.completion import CAPABILITIES, Capabilities
+from optimizer.document import Located
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate
+from optimizer.space import NO_DEMONSTRATIONS, Exclusion, SearchSpace, compose, needed_capabilities
+from optimizer.task import DatasetSpec, OutputType, Splits, Task
+
+EVERYTHING = Capabilities(can=frozenset(CAPABILITIES))
+ROLE = "You are a careful assistant who follows the instructions exactly."
+
+
+def make_task(output: OutputType = "label", descriptions: tuple[str, ...] = ("", "")) -> Task:
+    labels = ("billing", "shipping") if output == "label" else ()
+    return Task(
+        name="triage",
+        version="1.0",
+        description="",
+        language="en",
+        inputs=("message",),
+        target="right_team",
+        output=output,
+        labels=labels,
+        label_descriptions=descriptions if output == "label" else (),
+        metric="exact_match",
+        metrics=(),
+        instruction="Route the message.",
+        dataset=DatasetSpec(
+            inputs=("message",), target="right_team", splits=Splits(train=1, validation=1, test=1)
+        ),
+        paths=(Path("triage.jsonl"),),
+        source=Located(value={"name": "triage"}, file="triage.yaml", marks={}),
+    )
+
+
+def shown(number: int, *targets: str) -> DemonstrationSet:
+    shots = tuple(
+        Demonstration(example_id=f"e{number}-{n}", inputs=(("message", f"text {n}"),), target=target)
+        for n, target in enumerate(targets)
+    )
+    return DemonstrationSet(id=f"d{number:04d}", demonstrations=shots, selector="random")
+
+
+def make_space(
+    *,
+    styles: tuple[str, ...] = ("direct", "first_person"),
+    formats: tuple[str, ...] = ("plain", "json", "choice"),
+    capabilities: Capabilities = EVERYTHING,
+    parameters: Mapping[str, tuple[Parameter, ...]] | None = None,
+) -> SearchSpace:
+    task = make_task()
+    return SearchSpace(
+        task=task,
+        instructions=compose(task, ("Who should answer?",), slots=False),
+        demonstration_sets=(NO_DEMONSTRATIONS, shown(1, "billing"), shown(2, "shipping", "billing")),
+        styles=styles,
+        formats=formats,
+        model_parameters={"temperature": 0.0, "max_tokens": 16},
+        parameters=parameters or {},
+        capabilities=capabilities,
+    )
+
+
+def points(space: SearchSpace) -> list[dict[str, Parameter]]:
+    combinations = itertools.product(*space.choices.values())
+    return [dict(zip(space.choices, values, strict=True)) for values in combinations]
+
+
+def test_without_slots_the_wordings_are_the_tasks_own_and_the_given_ones() -> None:
+    found = compose(make_task(), (" Who? ", "Route the message.", "Who?"), slots=False)
+    assert found == (
+        Instruction(id="i0000", text="Route the message.", origin="given"),
+        Instruction(id="i0001", text="Who?", origin="given"),
+    )
+
+
+def test_slots_are_combined_in_a_fixed_order_with_every_parent() -> None:
+    found = compose(make_task(), ("Who?",), slots=True)
+    listed = "The possible values of right team are: billing, shipping."
+    rule = "Answer with one of billing, shipping and nothing else."
+    assert [one.text for one in found[:9]] == [
+        "Route the message.",
+        "Who?",
+        f"Route the message. {rule}",
+        f"Route the message. {listed}",
+        f"Route the message. {listed} {rule}",
+        f"{ROLE} Route the message.",
+        f"{ROLE} Route the message. {rule}",
+        f"{ROLE} Route the message. {listed}",
+        f"{ROLE} Route the message. {listed} {rule}",
+    ]
+    assert len(found) == 2 * (2 * 2 * 2)
+    assert found[2] == Instruction(
+        id="i0002", text=f"Route the message. {rule}", origin="composed", parents=("i0000",)
+    )
+    assert {one.parents for one in found[9:]} == {("i0001",)}
+
+
+def test_described_labels_are_a_slot_of_their_own() -> None:
+    found = compose(make_task(descriptions=("money", "")), (), slots=True)
+    assert len(found) == 2 * 3 * 2
+    assert any("- billing: money\n- shipping\n" in one.text for one in found)
+
+
+@pytest.mark.parametrize(
+    ("output", "rule"),
+    [
+        ("number", "Answer with the number and nothing else."),
+        ("text", "Give the answer and nothing else."),
+    ],
+)
+def test_without_labels_there_are_a_role_and_a_rule(output: OutputType, rule: str) -> None:
+    texts = [one.text for one in compose(make_task(output), (), slots=True)]
+    assert texts == [
+        "Route the message.",
+        f"Route the message. {rule}",
+        f"{ROLE} Route the message.",
+        f"{ROLE} Route the message. {rule}",
+    ]
+
+
+def test_wordings_and_ids_are_unique_even_where_a_given_one_is_a_composition() -> None:
+    rule = "Answer with one of billing, shipping and nothing else."
+    found = compose(make_task(descriptions=("a", "b")), (f"Route the message. {rule}",), slots=True)
+    assert len({one.text for one in found}) == len(found)
+    assert [one.id for one in found] == [f"i{n:04d}" for n in range(len(found))]
+
+
+@pytest.mark.parametrize(
+    ("can", "expected"),
+    [
+        (
+            (),
+            {
+                ("direct", "json"): "the model lacks json_schema",
+                ("direct", "choice"): "the model lacks choice",
+                ("first_person", "plain"): "the model lacks prefill",
+            },
+        ),
+        (
+            ("json_schema",),
+            {
+                ("direct", "choice"): "the model lacks choice",
+                ("first_person", "plain"): "the model lacks prefill",
+            },
+        ),
+        (("prefill", "choice"), {("direct", "json"): "the model lacks json_schema"}),
+        (CAPABILITIES, {}),
+    ],
+)
+def test_what_a_model_cannot_run_is_listed_with_what_it_lacks(
+    can: tuple[str, ...], expected: dict[tuple[str, str], str]
+) -> None:
+    space = make_space(capabilities=Capabilities(can=frozenset(one for one in CAPABILITIES if one in can)))
+    found = {(pair.style, pair.format): pair.reason for pair in space.exclusions}
+    never = {
+        (
+            "first_person",
+            "json",
+        ): "is one JSON object, which cannot start with the words that the style puts into the model's mouth",
+        (
+            "first_person",
+            "choice",
+        ): "leaves no room for the reasoning that the style asks for in the same call",
+    }
+    assert found == expected | never
+    assert str(Exclusion(style="a", format="b", reason="c")) == "a × b: c"
+
+
+def test_several_lacks_are_named_together() -> None:
+    asking = MessageTemplate(role="user", parts=("?",))
+    start = MessageTemplate(role="assistant", parts=("I",))
+    template = make_space().render(make_space().baseline)
+    assert template is not None
+    assert needed_capabilities(template) == frozenset()
+    calls = (CallTemplate(messages=(asking, start)), CallTemplate(messages=(asking,)))
+    assert needed_capabilities(replace(template, calls=calls)) == {"prefill"}
+
+
+def test_the_baseline_is_the_tasks_instruction_without_demonstrations_in_the_first_style_and_format() -> None:
+    space = make_space(
+        styles=("chain_of_thought", "direct"), formats=("inline", "plain"), parameters={"top_p": (0.5,)}
+    )
+    assert space.baseline == Candidate(
+        instruction=Instruction(id="i0000", text="Route the message.", origin="given"),
+        demonstrations=NO_DEMONSTRATIONS,
+        style="chain_of_thought",
+        format="inline",
+    )
+    template = space.render(space.baseline)
+    assert template is not None
+    # Room for the reasoning on top of the bound for the answer; nothing of the parameters that are searched.
+    assert template.calls[0].parameters == (("max_tokens", 112), ("temperature", 0.0))
+
+
+@pytest.mark.parametrize("can", [CAPABILITIES, ("json_schema",), ()])
+def test_the_size_counts_the_points_that_can_be_rendered(can: tuple[str, ...]) -> None:
+    capabilities = Capabilities(can=frozenset(one for one in CAPABILITIES if one in can))
+    space = make_space(capabilities=capabilities, parameters={"temperature": (0.0, 0.7)})
+    rendered = [point for point in points(space) if space.render(space.candidate(point)) is not None]
+    assert len(rendered) == space.size > 0
+
+
+def test_a_space_in_which_nothing_runs_has_no_points() -> None:
+    space = make_space(styles=("first_person",), formats=("choice",))
+    assert space.size == 0
+    assert space.render(space.baseline) is None
+    assert space.most_calls == 1
+
+
+def test_a_point_and_its_candidate_say_the_same() -> None:
+    space = make_space(parameters={"top_p": (0.5, 1.0), "temperature": (0.0, 0.7)})
+    for point in points(space):
+        candidate = space.candidate(point)
+        named = {
+            "instruction": candidate.instruction.id,
+            "demonstrations": candidate.demonstrations.id,
+            "style": candidate.style,
+            "format": candidate.format,
+            **dict(candidate.parameters),
+        }
+        assert named == point
+    assert len({space.candidate(point).digest for point in points(space)}) == len(points(space))
+
+
+def test_the_distributions_are_categoricals_over_the_choices() -> None:
+    space = make_space(parameters={"temperature": (0.0, 0.7)})
+    found = space.distributions()
+    assert list(found) == ["instruction", "demonstrations", "style", "format", "temperature"]
+    assert {name: one.choices for name, one in found.items()} == space.choices
+
+
+def test_a_searched_parameter_takes_the_place_of_the_models() -> None:
+    space = make_space(parameters={"temperature": (0.7,), "seed": (3,)})
+    template = space.render(space.candidate(points(space)[0]))
+    assert template is not None
+    assert template.calls[0].parameters == (("max_tokens", 16), ("seed", 3), ("temperature", 0.7))
+
+
+def test_candidates_that_render_alike_share_a_fingerprint() -> None:
+    space = make_space()
+    one = space.candidate(points(space)[0])
+    other = replace(
+        one,
+        instruction=Instruction(id="i0099", text=one.instruction.text, origin="composed", parents=("i0001",)),
+        demonstrations=replace(one.demonstrations, id="d0099", selector="balanced"),
+    )
+    first, second = space.render(one), space.render(other)
+    assert first is not None
+    assert second is not None
+    assert first.fingerprint == second.fingerprint
+    assert one.digest == other.digest
+
+
+def test_a_name_that_is_no_content_does_not_tell_renderings_apart() -> None:
+    space = make_space(parameters={"temperature": (0.0, 0.7)})
+    same = replace(space.baseline, parameters=(("temperature", 0.0),))
+    first, second = space.render(space.baseline), space.render(same)
+    assert first is not None
+    assert second is not None
+    assert space.baseline.digest != same.digest
+    assert first.fingerprint == second.fingerprint
+
+
+def test_different_points_that_run_have_different_fingerprints() -> None:
+    space = make_space()
+    rendered = [space.render(space.candidate(point)) for point in points(space)]
+    fingerprints = [template.fingerprint for template in rendered if template is not None]
+    assert len(set(fingerprints)) == len(fingerprints) == space.size
+
+
+def test_the_order_of_demonstrations_is_content() -> None:
+    space = make_space()
+    orders = (("billing", "shipping"), ("shipping", "billing"))
+    one, other = (replace(space.baseline, demonstrations=shown(5, *targets)) for targets in orders)
+    assert one.digest != other.digest
+
+
+def test_control_tokens_of_the_model_are_named_in_every_hole() -> None:
+    capabilities = Capabilities(can=frozenset(CAPABILITIES), control_tokens=("<|im_end|>",))
+    space = make_space(capabilities=capabilities)
+    templates = [space.render(space.candidate(point)) for point in points(space)]
+    holes = [hole for template in templates if template is not None for hole in template.holes()]
+    assert set(holes) == {Hole(name="input:message", neutralise=("<|im_end|>",))}
