@@ -1,16 +1,10 @@
-"""Examples: read from CSV or JSON Lines, checked against the task, divided into splits once and for all.
-
-CSV is read by the standard `csv` module and not by pandas: pandas fills a short row with missing values without
-a word, guesses types (`012` becomes 12, `NA` becomes nothing) and cannot tell the line a mistake stands on.
+"""Examples: the rows of tables, checked against the task, divided into splits once and for all.
 
 The split is a function of the examples and the seed, never of the order of rows: within each label, groups are
 ordered by a hash and go to test first, then to validation, then to train. Where train and validation meet does
 not change test.
 """
 
-import csv
-import io
-import json
 import unicodedata
 from bisect import bisect
 from collections import Counter
@@ -24,10 +18,9 @@ from typing import NamedTuple
 from optimizer.answer import find_number
 from optimizer.digest import digest
 from optimizer.errors import InputError, Problem
-from optimizer.registry import did_you_mean
+from optimizer.table import Number, Record, read_table
 from optimizer.task import SPLITS, SplitName, Task
 
-MAX_BYTES = 256 * 2**20  # a file is held in memory whole; this is far more than a search can pay for
 MAX_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 MIN_TEST = 6
 MIN_VALIDATION = 5  # fewer cannot tell wordings apart
@@ -76,13 +69,6 @@ class Dataset:
         )
 
 
-class _Record(NamedTuple):
-    """One row as its file has it."""
-
-    line: int
-    values: Mapping[str, object]
-
-
 class _Row(NamedTuple):
     """The columns in use of one row; a cell with a mistake is left out."""
 
@@ -103,12 +89,6 @@ class _Row(NamedTuple):
         return texts if len(texts) == len(task.inputs) else None
 
 
-class _Number(str):
-    """A JSON number, true or false, as the file writes it."""
-
-    __slots__ = ()
-
-
 def load_dataset(task: Task) -> Dataset:
     """Return the examples of a task in their splits.
 
@@ -118,31 +98,26 @@ def load_dataset(task: Task) -> Dataset:
     Raises:
         InputError: With every mistake in the files, or why they cannot be divided as asked.
     """
-    rows: list[_Row] = []
-    problems: list[Problem] = []
-    for index, path in enumerate(task.paths):
-        found = list(_rows(path, index, task))
-        rows += [row for row in found if isinstance(row, _Row)]
-        problems += [problem for problem in found if isinstance(problem, Problem)]
-        if not found:
-            problems.append(Problem(file=_shown(path), message="expected at least one example, found none"))
+    rows, problems = _read(task)
     _give_ids(rows, task)
     problems += _clashes(rows, task)
     if problems:
-        raise _input_error(problems, [_shown(path) for path in task.paths])
+        raise _input_error(problems, task)
     groups = _groups(rows, task)
-    if len(task.paths) == len(SPLITS):
-        home = {row.cells["id"]: SPLITS[row.split] for row in rows}
-        divided = [(home[example.id], example) for group in groups for example in group]
-    else:
-        divided = list(_cut(groups, task))
-    splits = {name: _dealt([example for split, example in divided if split == name], task) for name in SPLITS}
-    if too_small := list(_too_small(splits, task)):
-        raise InputError(too_small)
+    divided = _by_file(groups, rows) if _has_a_file_per_split(task) else _cut(groups, task)
+    splits = _dealt(divided, task)
+    if problems := list(_too_small(splits, task)):
+        raise InputError(problems)
     return Dataset(**splits, warnings=tuple(_warnings(rows, task)))
 
 
-def _input_error(problems: list[Problem], files: list[str]) -> InputError:
+def _has_a_file_per_split(task: Task) -> bool:
+    return len(task.paths) == len(SPLITS)
+
+
+def _input_error(problems: list[Problem], task: Task) -> InputError:
+    """Return the first mistakes in the order of files and lines, and the number of the others."""
+    files = [_shown(path) for path in task.paths]
     problems.sort(key=lambda problem: (files.index(problem.file), problem.line or 0))
     n_more = len(problems) - MAX_PROBLEMS
     if n_more > 0:
@@ -156,197 +131,57 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+def _read(task: Task) -> tuple[list[_Row], list[Problem]]:
+    """Return the rows of all files, and what is wrong with each by itself."""
+    found = [item for index, path in enumerate(task.paths) for item in _rows(path, index, task)]
+    rows = [item for item in found if isinstance(item, _Row)]
+    return rows, [item for item in found if isinstance(item, Problem)]
+
+
 def _rows(path: Path, index: int, task: Task) -> Iterator[_Row | Problem]:
     """Yield the rows and the mistakes of one file."""
-    file, records = _shown(path), []
-    for found in _records(path, file):
-        if isinstance(found, Problem):
-            yield found
-        else:
-            records.append(found)
-    known = dict.fromkeys(name for record in records for name in record.values)
-    group, has_id = task.dataset.group, "id" in known
-    used = dict.fromkeys(
-        [*task.inputs, task.target, *([group] if group else []), *(["id"] if has_id else [])]
-    )
-    for name in used if records else ():
-        if name not in known:
-            message = (
-                f"expected a column of this name, found none{did_you_mean(name, map(_printable, known))}"
-            )
-            yield Problem(file=file, line=1, field=name, message=message)
-    for record in records:
-        row = _Row(file, record.line, index, {})
+    table = read_table(path, _shown(path))
+    yield from table.problems
+    if not table.records:
+        if not table.problems:
+            yield Problem(file=table.file, message="expected at least one example, found none")
+        return
+    known = table.columns
+    optional = [task.dataset.group] if task.dataset.group else []
+    used = dict.fromkeys([*task.inputs, task.target, *optional, *(["id"] if "id" in known else [])])
+    yield from (table.missing(name) for name in used if name not in known)
+    for record in table.records:
+        row = _Row(table.file, record.line, index, {})
         yield from _fill(row, record, [name for name in used if name in known], task)
         yield row
 
 
-def _fill(row: _Row, record: _Record, columns: Iterable[str], task: Task) -> Iterator[Problem]:
+def _fill(row: _Row, record: Record, columns: Iterable[str], task: Task) -> Iterator[Problem]:
     """Put the sound cells of a record into a row; yield what is wrong with the others."""
     for name in columns:
         try:
-            text = _text(record.values, name)
+            row.cells[name] = _cell(record, name, task)
         except ValueError as error:
             yield row.problem(name, str(error))
-            continue
-        mistake = task.target_problem(text) if name == task.target else None
-        if mistake:
-            yield row.problem(name, mistake)
-        elif name == task.target and task.output == "number":
-            row.cells[name] = find_number(text) or text
-        else:
-            row.cells[name] = text
     inputs = row.inputs(task)
     if inputs is not None and not "".join(inputs).strip():
         yield row.problem(", ".join(task.inputs), "expected some text, found none")
 
 
-def _text(values: Mapping[str, object], name: str) -> str:
-    """Return one cell as text.
+def _cell(record: Record, name: str, task: Task) -> str:
+    """Return one cell as an example has it.
 
     Raises:
         ValueError: Saying what was expected and what was found.
     """
-    if name not in values:
-        raise ValueError(f"expected this key, found none{did_you_mean(name, map(_printable, values))}")
-    value = values[name]
-    if not isinstance(value, str):
-        raise ValueError(f"expected text, a number, true or false, found {_kind(value)}")
-    if name == "id" and (isinstance(value, _Number) or not value.strip()):
-        raise ValueError(f"expected some text, found {value.strip()[:60] or 'none'}")
-    if "\0" in value:
-        raise ValueError("expected text, found a NUL character in it")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("expected text, found half of a surrogate pair in it")
-    return str(value)
-
-
-def _kind(value: object) -> str:
-    return {type(None): "null", list: "a list", dict: "an object"}.get(type(value), "a single value")
-
-
-def _printable(name: str) -> str:
-    """Return a column's name in a form that is safe and short enough to show."""
-    return "".join(character if character.isprintable() else "?" for character in name[:60])
-
-
-def _records(path: Path, file: str) -> Iterator[_Record | Problem]:
-    reader = {".csv": _csv_records, ".jsonl": _json_records}.get(path.suffix.lower())
-    if reader is None:
-        found = repr(path.suffix) if path.suffix else "a name without suffix"
-        yield Problem(file=file, message=f"expected a .csv or .jsonl file, found {found}")
-        return
-    text = _content(path, file)
-    yield from (text,) if isinstance(text, Problem) else reader(text, file)
-
-
-def _content(path: Path, file: str) -> str | Problem:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        return Problem(file=file, message=f"cannot be read: {error.strerror}")
-    if len(data) > MAX_BYTES:
-        return Problem(file=file, message=f"expected at most {MAX_BYTES // 2**20} MiB, found more")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        message, start = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}", error.start
-    else:
-        message, start = "expected text, found a NUL byte", data.find(b"\0")
-        if start < 0:
-            return text.removeprefix("\ufeff")
-    return Problem(file=file, message=message, line=data.count(b"\n", 0, start) + 1)
-
-
-def _csv_records(text: str, file: str) -> Iterator[_Record | Problem]:
-    """Yield the records of RFC 4180, each with the line it begins on."""
-    header: list[str] = []
-    for line, fields in _csv_lines(text):
-        if isinstance(fields, str):
-            yield Problem(file=file, line=line, message=f"not valid CSV: {fields}; nothing after it was read")
-        elif not header:
-            header = fields or [""]
-            if mistake := _header_mistake(header):
-                yield Problem(file=file, line=line, message=mistake)
-            if len(header) == 1:
-                return
-        elif len(fields) == len(header):
-            yield _Record(line, dict(zip(header, fields, strict=True)))
-        else:
-            found = len(fields) or "an empty line"
-            yield Problem(file=file, line=line, message=f"expected {len(header)} fields, found {found}")
-
-
-def _csv_lines(text: str) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield where each record begins and its fields, or why the reader gave up."""
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
-    line = 1
-    try:
-        for fields in reader:
-            yield line, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        limit = f"a field is longer than {csv.field_size_limit()} characters: close its quote, or use a .jsonl file"
-        known = {"unexpected end of data": "the quote that opens a field is never closed"}
-        yield line, limit if "field limit" in str(error) else known.get(str(error), str(error))
-
-
-def _header_mistake(header: list[str]) -> str | None:
-    names = ", ".join(repr(name[:60]) for name in header)
-    if len(header) == 1:
-        return f"expected a header with commas between the columns, found {names}"
-    if len(set(header)) < len(header) or not all(name.strip() for name in header):
-        return f"expected a name of its own for each column, found {names}"
-    return None
-
-
-def _json_records(text: str, file: str) -> Iterator[_Record | Problem]:
-    # Not splitlines(): a JSON string may hold U+2028 and its kin as they are.
-    lines = text.rstrip().split("\n")
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
-        try:
-            yield _Record(number, _json_object(line))
-        except ValueError as error:
-            yield Problem(file=file, line=number, message=str(error))
-
-
-def _json_object(line: str) -> Mapping[str, object]:
-    """Return the object on one line.
-
-    Raises:
-        ValueError: Saying what is wrong with it.
-    """
-    if not line.strip():
-        raise ValueError("expected one JSON object, found an empty line")
-    try:
-        value = _DECODER.decode(line)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg[0].lower()}{error.msg[1:]}"
-        raise ValueError(f"not valid JSON at character {error.pos + 1}: {reason}") from error
-    except RecursionError as error:
-        raise ValueError("not valid JSON: nested too deeply") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"expected one JSON object, found {_kind(value)}")
-    return {
-        name: _Number(json.dumps(cell)) if isinstance(cell, bool) else cell for name, cell in value.items()
-    }
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    names = Counter(name for name, _ in pairs)
-    if len(names) < len(pairs):
-        raise ValueError(f"duplicate key {names.most_common(1)[0][0][:60]!r}")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"not valid JSON: {name} is not a number")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_Number, parse_float=_Number, parse_constant=_no_constant
-)
+    text = record.text(name)
+    if name == "id" and (isinstance(record.values[name], Number) or not text.strip()):
+        raise ValueError(f"expected some text, found {text.strip()[:60] or 'none'}")
+    if name != task.target:
+        return text
+    if mistake := task.target_problem(text):
+        raise ValueError(mistake)
+    return find_number(text) or text if task.output == "number" else text
 
 
 def _give_ids(rows: Sequence[_Row], task: Task) -> None:
@@ -448,6 +283,12 @@ def _stratum(example: Example, task: Task) -> int:
     return task.labels.index(example.target) if task.labels else 0
 
 
+def _by_file(groups: list[list[Example]], rows: Sequence[_Row]) -> Iterator[tuple[SplitName, Example]]:
+    """Yield the examples with the split whose file they stand in."""
+    home = {row.cells["id"]: SPLITS[row.split] for row in rows}
+    yield from ((home[example.id], example) for group in groups for example in group)
+
+
 def _cut(groups: list[list[Example]], task: Task) -> Iterator[tuple[SplitName, Example]]:
     """Yield the examples with the split each falls in; those past the counts fall in none."""
     strata: list[list[list[Example]]] = [[] for _ in task.labels or ("",)]
@@ -493,8 +334,15 @@ def _apportion(total: int, weights: Sequence[int | Fraction]) -> list[int]:
     return parts
 
 
-def _dealt(examples: list[Example], task: Task) -> tuple[Example, ...]:
-    """Return examples by hash, dealt label by label."""
+def _dealt(divided: Iterable[tuple[SplitName, Example]], task: Task) -> dict[SplitName, tuple[Example, ...]]:
+    """Return the splits, the examples of each by hash, dealt label by label."""
+    splits: dict[SplitName, list[Example]] = {name: [] for name in SPLITS}
+    for name, example in divided:
+        splits[name].append(example)
+    return {name: _in_rounds(examples, task) for name, examples in splits.items()}
+
+
+def _in_rounds(examples: list[Example], task: Task) -> tuple[Example, ...]:
     by_hash = sorted(examples, key=lambda example: (digest([task.dataset.seed, example.id]), example.id))
     rounds: list[tuple[int, int, Example]] = []
     n_dealt: Counter[int] = Counter()

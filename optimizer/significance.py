@@ -11,29 +11,39 @@ Knows which interval and which test are honest for which scores:
 | of a corpus | paired bootstrap | paired bootstrap, percentiles |
 
 Pure: the same arguments give the same numbers. Bounds are rounded to `DIGITS`, so that they do not depend on
-the order in which a processor adds. Where values are grouped, a unit is the (sum, size) of one cluster.
+the order in which a processor adds.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 2_000  # Efron and Tibshirani (1993, section 14.3): BCa needs about this many
-FLIPS = 10_000  # standard error of a p value at 0.05: 0.002
-EXACT_FLIPS = 12  # up to here all 2^k sign patterns are fewer than FLIPS
-DIGITS = 12  # far below any difference between scores, far above rounding errors of a sum
-TOLERANCE = 1e-9  # two sums of up to 10^5 scores closer than this are a tie
-CELLS = 1_000_000  # random numbers held at once, so that memory stays below about 20 MB
+from optimizer.resampling import (
+    DIGITS,
+    RESAMPLES,
+    TOLERANCE,
+    bca_bounds,
+    clusters_of,
+    design_effect,
+    mean_of,
+    percentile_bounds,
+    resampled_means,
+    resampled_statistic,
+    sign_flip_test,
+    two_sided_z,
+    units_of,
+)
+
 HALVINGS = 60  # bisection of [-1, 1] down to the spacing of floats
 
 Decision = Literal["improved", "not distinguishable", "worse"]
 Statistic = Callable[[NDArray[np.intp]], tuple[float, float]]
-_Units = list[tuple[float, int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +90,7 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"wilson needs 0 <= successes <= n and n > 0, but got {successes} of {n}")
-    z, share = _two_sided_z(level), successes / n
+    z, share = two_sided_z(level), successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     spread = math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) * z / (1 + z * z / n)
     return _interval(centre - spread, centre + spread, estimate=share, level=level, lowest=0.0)
@@ -99,12 +109,12 @@ def score_interval(
         ValueError: No scores, a score outside [0, 1], or not one cluster per score.
     """
     values = _checked(scores)
-    n, mean, units = len(values), math.fsum(values) / len(values), _units(values, clusters)
+    n, mean, units = len(values), math.fsum(values) / len(values), units_of(values, clusters)
     if _binary(values):
-        effect = _design_effect(values, units)
+        effect = design_effect(values, units)
         return wilson(mean * n / effect, n / effect, level=level)
-    lower, upper = np.quantile(_resampled_means(units, seed), _tails(level, len(units)))
-    return _interval(float(lower), float(upper), estimate=mean, level=level, lowest=0.0)
+    bounds = percentile_bounds(resampled_means(units, seed=seed), len(units), level=level)
+    return _interval(bounds.lower, bounds.upper, estimate=mean, level=level, lowest=0.0)
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -139,7 +149,7 @@ def tango(wins: float, losses: float, n: float, *, level: float = 0.95) -> Inter
     # Effective counts are quotients, whose sum may exceed n by a rounding error.
     if n <= 0 or wins < 0 or losses < 0 or wins + losses > n * (1 + TOLERANCE):
         raise ValueError(f"tango needs wins + losses <= n and n > 0, but got {wins} + {losses} of {n}")
-    z = _two_sided_z(level)
+    z = two_sided_z(level)
     estimate = (wins - losses) / n
     lower, upper = -_tango_upper(losses, wins, n, z), _tango_upper(wins, losses, n, z)
     return _interval(lower, upper, estimate=estimate, level=level)
@@ -167,18 +177,20 @@ def compare_paired(
     # Rounded, because 0.3 - 0.1 and 0.2 - 0.0 are one and the same difference.
     pairs = zip(_checked(a), _checked(b), strict=True)
     differences = [round(after - before, DIGITS) for before, after in pairs]
-    n, units = len(differences), _units(differences, clusters)
+    n, units = len(differences), units_of(differences, clusters)
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     binary = _binary(a) and _binary(b)
     if binary:
-        effect = _design_effect(differences, units)
+        effect = design_effect(differences, units)
         interval, shape = tango(wins / effect, losses / effect, n / effect, level=level), "Tango interval"
     else:
-        interval, shape = _bca(units, seed, level)
+        bounds = bca_bounds(units, seed=seed, level=level)
+        interval = _interval(bounds.lower, bounds.upper, estimate=mean_of(units), level=level)
+        shape = bounds.method
     if binary and len(units) == n:
         p_value, test = mcnemar(wins, losses), "exact McNemar test"
     else:
-        p_value, test = _sign_flip([total for total, _ in units], seed)
+        p_value, test = sign_flip_test([total for total, _ in units], seed=seed)
     return PairedComparison(
         n=n,
         difference=math.fsum(differences) / n + 0.0,  # never -0.0
@@ -210,20 +222,15 @@ def compare_aggregate(
     """
     if n < 1:
         raise ValueError(f"compare_aggregate needs n >= 1, but got n={n}")
-    groups = [np.array(group, dtype=np.intp) for group in _groups(n, clusters)]
-    rng = np.random.Generator(np.random.PCG64(seed))
-    resampled = np.empty(RESAMPLES)
-    for k in range(RESAMPLES):
-        picks = rng.integers(0, len(groups), size=len(groups), dtype=np.intp)
-        positions = picks if len(groups) == n else np.concatenate([groups[pick] for pick in picks])
-        resampled[k] = _aggregate_difference(statistic, positions)
+    groups = clusters_of(n, clusters)
+    resampled = resampled_statistic(partial(_aggregate_difference, statistic), groups, seed=seed)
     difference = _aggregate_difference(statistic, np.arange(n, dtype=np.intp))
-    lower, upper = np.quantile(resampled, _tails(level, len(groups)))
+    bounds = percentile_bounds(resampled, len(groups), level=level)
     fewer = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
     return PairedComparison(
         n=n,
         difference=difference,
-        interval=_interval(float(lower), float(upper), estimate=difference, level=level),
+        interval=_interval(bounds.lower, bounds.upper, estimate=difference, level=level),
         p_value=min(1.0, 2 * (1 + int(fewer)) / (1 + RESAMPLES)),
         method="paired bootstrap" + (f", {len(groups)} clusters" if len(groups) < n else ""),
     )
@@ -247,7 +254,7 @@ def smallest_provable_difference(
             "smallest_provable_difference needs n >= 1, disagreement in [0, 1] and power between 0 and 1, "
             f"but got n={n}, disagreement={disagreement}, power={power}"
         )
-    z_level, z_power = _two_sided_z(level), NormalDist().inv_cdf(power)
+    z_level, z_power = two_sided_z(level), NormalDist().inv_cdf(power)
 
     def too_small(d: float) -> bool:
         share = max(disagreement, d)
@@ -287,71 +294,10 @@ def _binary(scores: Sequence[float]) -> bool:
     return all(score in (0, 1) for score in scores)
 
 
-def _two_sided_z(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, but got level={level}")
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _bootstrap_z(level: float, m: int) -> float:
-    """Return the normal quantile that makes a bootstrap of m units as wide as a t interval.
-
-    The bootstrap's spread is too small by sqrt((m - 1) / m), and normal tails are too thin for few units:
-    BCa of 15 pairs covers 0.91 without this and 0.93 with it (simulated; Hesterberg 2015, The American
-    Statistician 69:371).
-    """
-    from scipy.special import stdtrit
-
-    z = _two_sided_z(level)
-    return z if m == 1 else math.sqrt(m / (m - 1)) * float(stdtrit(m - 1, (1 + level) / 2))
-
-
-def _tails(level: float, m: int) -> tuple[float, float]:
-    z = _bootstrap_z(level, m)
-    return NormalDist().cdf(-z), NormalDist().cdf(z)
-
-
 def _interval(lower: float, upper: float, *, estimate: float, level: float, lowest: float = -1.0) -> Interval:
     # A bootstrap interval of very skewed scores can miss its own estimate; ours never does.
     lower, upper = min(round(lower, DIGITS), estimate), max(round(upper, DIGITS), estimate)
     return Interval(lower=max(lowest, lower) + 0.0, upper=min(1.0, upper) + 0.0, level=level)
-
-
-def _groups(n: int, clusters: Sequence[str] | None) -> list[list[int]]:
-    """Return the positions of each cluster, clusters in order of first appearance."""
-    if clusters is None:
-        return [[position] for position in range(n)]
-    if len(clusters) != n:
-        raise ValueError(f"each example needs its cluster, but {n} examples have {len(clusters)} clusters")
-    groups: dict[str, list[int]] = {}
-    for position, cluster in enumerate(clusters):
-        groups.setdefault(cluster, []).append(position)
-    return list(groups.values())
-
-
-def _units(values: Sequence[float], clusters: Sequence[str] | None) -> _Units:
-    """Return each cluster's (sum, size), sorted: neither order nor names of clusters change a result."""
-    groups = _groups(len(values), clusters)
-    return sorted((round(math.fsum(values[i] for i in group), DIGITS), len(group)) for group in groups)
-
-
-def _design_effect(values: Sequence[float], units: _Units) -> float:
-    """Return how many clustered examples tell as much as one independent example, at least 1.
-
-    Rao and Scott (1992, Biometrics 48:577): variance of the mean between clusters over that of independent
-    examples. Tango's interval at this size covers 0.95 on 10 to 40 clusters where a bootstrap of the clusters
-    covers 0.86 to 0.93 (simulated).
-    Equal values show no variance; each cluster then counts as one example, the most cautious choice.
-    """
-    n, m = len(values), len(units)
-    mean = math.fsum(values) / n
-    independent = math.fsum((value - mean) ** 2 for value in values)
-    if m == n:
-        return 1.0
-    if m == 1 or independent == 0:
-        return n / m
-    between = math.fsum((total - size * mean) ** 2 for total, size in units) * m / (m - 1)
-    return max(1.0, between / (independent * n / (n - 1)))
 
 
 def _bisect(below: Callable[[float], bool], low: float, high: float) -> float:
@@ -382,80 +328,6 @@ def _tango_score(d: float, wins: float, losses: float, n: float) -> float:
     if variance <= 0:
         return math.copysign(math.inf, gap) if gap else 0.0
     return gap / math.sqrt(variance)
-
-
-def _resampled_means(units: _Units, seed: int) -> NDArray[np.float64]:
-    sums = np.array([total for total, _ in units], dtype=np.float64)
-    sizes = np.array([size for _, size in units], dtype=np.float64)
-    rng, rows = np.random.Generator(np.random.PCG64(seed)), max(1, CELLS // len(units))
-    means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, rows):
-        shape = (min(rows, RESAMPLES - start), len(units))
-        picks = rng.integers(0, len(units), size=shape, dtype=np.intp)
-        means[start : start + rows] = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
-    return np.round(means, DIGITS)
-
-
-def _bca(units: _Units, seed: int, level: float) -> tuple[Interval, str]:
-    """Return the bootstrap interval of the mean, and its name."""
-    mirrored = sorted((-total, size) for total, size in units)
-    # One of the two orientations is resampled and the other mirrored, so that b - a and a - b agree exactly.
-    oriented = max(units, mirrored)
-    means = _resampled_means(oriented, seed)
-    estimate = math.fsum(total for total, _ in oriented) / sum(size for _, size in oriented)
-    tails = _bca_tails(oriented, means, estimate, level)
-    lower, upper = (float(bound) for bound in np.quantile(means, tails or _tails(level, len(units))))
-    if units == mirrored:
-        upper = (upper - lower) / 2
-        lower = -upper
-    elif oriented is mirrored:
-        lower, upper, estimate = -upper, -lower, -estimate
-    name = "BCa bootstrap interval" if tails else "percentile bootstrap interval"
-    return _interval(lower, upper, estimate=estimate, level=level), name
-
-
-def _bca_tails(
-    units: _Units, means: NDArray[np.float64], estimate: float, level: float
-) -> tuple[float, float] | None:
-    """Return the shares of resamples below the bounds (Efron 1987, JASA 82:171), or None where undefined."""
-    centre = round(estimate, DIGITS)
-    share = float(np.mean(means < centre) + np.mean(means <= centre)) / 2
-    total, size = sum(t for t, _ in units), sum(s for _, s in units)
-    if len(units) == 1 or not 0 < share < 1:
-        return None
-    jackknife = np.array([(total - t) / (size - s) for t, s in units])
-    pull = jackknife.mean() - jackknife
-    if np.abs(pull).max() < TOLERANCE:
-        return None
-    normal, z = NormalDist(), _bootstrap_z(level, len(units))
-    bias = normal.inv_cdf(share)
-    acceleration = float((pull**3).sum() / (6 * (pull**2).sum() ** 1.5))
-    lower, upper = bias - z, bias + z
-    if acceleration * lower >= 1 or acceleration * upper >= 1:
-        return None
-    return (
-        normal.cdf(bias + lower / (1 - acceleration * lower)),
-        normal.cdf(bias + upper / (1 - acceleration * upper)),
-    )
-
-
-def _sign_flip(totals: Sequence[float], seed: int) -> tuple[float, str]:
-    """Return the two-sided p value of the sum under random signs, and the test's name.
-
-    Every sign pattern up to `EXACT_FLIPS` totals other than 0, else `FLIPS` random ones and the observed one
-    (Phipson and Smyth 2010, arXiv:1603.05766).
-    """
-    sizes = np.array(sorted(abs(total) for total in totals if total != 0))
-    observed = abs(math.fsum(totals)) - TOLERANCE
-    k = len(sizes)
-    if k <= EXACT_FLIPS:
-        signs = (np.arange(2**k)[:, None] >> np.arange(k)) % 2 * 2 - 1
-        return float(np.mean(np.abs((signs * sizes).sum(axis=1)) >= observed)), "exact sign-flip test"
-    rng, rows, extreme = np.random.Generator(np.random.PCG64(seed)), max(1, CELLS // k), 0
-    for start in range(0, FLIPS, rows):
-        kept = rng.integers(0, 2, size=(min(rows, FLIPS - start), k), dtype=np.int8)
-        extreme += int(np.count_nonzero(np.abs(2 * (kept @ sizes) - sizes.sum()) >= observed))
-    return (1 + extreme) / (1 + FLIPS), "sign-flip test"
 
 
 def _aggregate_difference(statistic: Statistic, positions: NDArray[np.intp]) -> float:

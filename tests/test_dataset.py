@@ -91,7 +91,7 @@ def mistakes_of_rows(*rows: object) -> list[str]:
     return mistakes(make_task(write_jsonl(rows)))
 
 
-def mistakes_of_csv(text: str | bytes) -> list[str]:
+def mistakes_of_csv(text: str) -> list[str]:
     return mistakes(make_task(write_csv(text)))
 
 
@@ -159,54 +159,14 @@ def test_numbers_are_stored_in_their_shortest_form() -> None:
     assert {example.target for example in everybody(dataset)} == {"1200.5", "7"}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("text,kind\na\n", "d.csv:2: expected 2 fields, found 1"),
-        ('text,kind\n"a\nb",bug\nc,bug,x\n', "d.csv:4: expected 2 fields, found 3"),
-        ("text,kind\na,bug\n\nb,bug\n", "d.csv:3: expected 2 fields, found an empty line"),
-        (
-            'text,kind\na,bug\n"b,bug\n',
-            "d.csv:3: not valid CSV: the quote that opens a field is never closed",
-        ),
-        (
-            'text,kind\n"b"x,bug\n',
-            "d.csv:2: not valid CSV: ',' expected after '\"'; nothing after it was read",
-        ),
-        (
-            "text,kind,text\na,bug,c\n",
-            "d.csv:1: expected a name of its own for each column, found 'text', 'kind', 'text'",
-        ),
-        (
-            "text,kind,\na,bug,\n",
-            "d.csv:1: expected a name of its own for each column, found 'text', 'kind', ''",
-        ),
-        (
-            "text;kind\na;bug\n",
-            "d.csv:1: expected a header with commas between the columns, found 'text;kind'",
-        ),
-        ("text,kind\na,bug\nb\0,bug\n", "d.csv:3: expected text, found a NUL byte"),
-        (b"text,kind\na,bug\ncaf\xe9,bug\n", "d.csv:3: expected UTF-8 text, found the byte 0xe9"),
-        ("", "d.csv: expected at least one example, found none"),
-        ("text,kind\n", "d.csv: expected at least one example, found none"),
-    ],
-)
-def test_a_mistake_in_csv_is_told_with_its_line(text: str | bytes, message: str) -> None:
-    assert mistakes_of_csv(text)[0].startswith(message)
+@pytest.mark.parametrize("text", ["", "text,kind\n"])
+def test_a_file_without_examples_is_told(text: str) -> None:
+    assert mistakes_of_csv(text) == ["d.csv: expected at least one example, found none"]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"text": "b" "kind": "bug"}', "not valid JSON at character 14: expecting ',' delimiter"),
-        ('{"text": "b", "kind": "bug", "text": "c"}', "duplicate key 'text'"),
-        ('{"text": "b", "kind": "bug", "x": {"y": 1, "y": 2}}', "duplicate key 'y'"),
-        ('["b", "bug"]', "expected one JSON object, found a list"),
-        ("null", "expected one JSON object, found null"),
-        ('"b"', "expected one JSON object, found a single value"),
-        ("", "expected one JSON object, found an empty line"),
-        ('{"text": NaN, "kind": "bug"}', "not valid JSON: NaN is not a number"),
-        ('{"x": ' + "[" * 100_000, "not valid JSON: nested too deeply"),
         ('{"text": null, "kind": "bug"}', "text: expected text, a number, true or false, found null"),
         ('{"text": ["b"], "kind": "bug"}', "text: expected text, a number, true or false, found a list"),
         (
@@ -221,7 +181,7 @@ def test_a_mistake_in_csv_is_told_with_its_line(text: str | bytes, message: str)
         ('{"text": "b", "kind": ""}', "kind: expected a target, found an empty one"),
     ],
 )
-def test_a_mistake_in_json_lines_is_told_with_its_line(line: str, message: str) -> None:
+def test_a_mistake_in_a_cell_is_told_with_its_line_and_column(line: str, message: str) -> None:
     first, last = map(json.dumps, some_rows(2))
     Path("d.jsonl").write_text(f"{first}\n{line}\n{last}\n", encoding="utf-8")
     assert mistakes(make_task("d.jsonl")) == [f"d.jsonl:2: {message}"]
@@ -250,28 +210,6 @@ def test_a_missing_group_column_is_told() -> None:
 def test_a_target_that_is_no_number_is_told() -> None:
     found = mistakes(make_task(write_jsonl([{"text": "a", "kind": "many"}]), output="number"))
     assert found == ["d.jsonl:1: kind: expected a number, found 'many'"]
-
-
-def test_another_suffix_is_refused_with_those_that_are_read() -> None:
-    assert mistakes(make_task(write_csv("x", "d.xlsx"))) == [
-        "d.xlsx: expected a .csv or .jsonl file, found '.xlsx'"
-    ]
-
-
-def test_a_file_that_is_gone_is_told() -> None:
-    assert mistakes(make_task("gone.csv")) == ["gone.csv: cannot be read: No such file or directory"]
-
-
-def test_a_file_above_the_cap_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 2**20)
-    assert mistakes_of_csv("é" * 2**20) == ["d.csv: expected at most 1 MiB, found more"]
-
-
-def test_a_field_above_the_limit_of_the_csv_module_is_told() -> None:
-    found = mistakes_of_csv("text,kind\n" + "x" * 200_000 + ",bug\n")
-    assert found[0].startswith(
-        "d.csv:2: not valid CSV: a field is longer than 131072 characters: close its quote"
-    )
 
 
 def test_one_empty_input_among_several_is_allowed() -> None:

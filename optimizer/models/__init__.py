@@ -1,0 +1,234 @@
+"""Model providers: from the `model:` of a study to something that completes requests.
+
+What most of them share lives here: the body of a chat request, in OpenAI's words and, where those do not reach, in
+those of the server at hand.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+from optimizer.completion import (
+    CAPABILITIES,
+    Capabilities,
+    Capability,
+    Completion,
+    Constraint,
+    Model,
+    Request,
+)
+from optimizer.errors import RejectedError
+from optimizer.registry import Registry, did_you_mean
+from optimizer.transport import Endpoint
+
+# What the request itself decides; a parameter of that name would change what is asked or how it is read.
+_RESERVED = frozenset(
+    {"model", "messages", "response_format", "structured_outputs", "grammar", "json_schema"}
+    | {"stream", "n", "tools", "tool_choice", "add_generation_prompt", "continue_final_message"}
+)
+
+# GBNF: what stands for itself in a quoted literal, and what needs a backslash.
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """The `model:` of a study file.
+
+    Attributes:
+        provider: Name of a file in this folder.
+        name: The model, as its provider knows it.
+        base_url: Address of the endpoint, for providers that take one.
+        api_key_env: Name of the environment variable that holds the key.
+        parameters: Decoding parameters in the words of the OpenAI chat API.
+        capabilities: What the model can do, in place of the provider's defaults.
+        control_tokens: What it reads as its own markup, in place of the provider's defaults.
+        path: A file that the provider reads, such as a GGUF.
+        options: The provider's own settings.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}
+
+    provider: str
+    name: str
+    base_url: str | None = None
+    api_key_env: str | None = None
+    parameters: dict[str, float | int | str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] | None = None
+    control_tokens: tuple[str, ...] | None = None
+    path: str | None = None
+    options: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Connection:
+    """A model that answers.
+
+    Attributes:
+        identity: Plain JSON that tells this model from every other; no secret and no absolute path in it.
+    """
+
+    model: Model
+    identity: Mapping[str, object]
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """One way to a model.
+
+    Attributes:
+        defaults: What the model of a spec without problems can do, unless the spec says otherwise; starts nothing.
+        problems: Every mistake in a spec, an unset key variable among them; contacts and starts nothing.
+        connect: Opens the connection for the length of an `async with`.
+    """
+
+    defaults: Callable[[ModelSpec], Capabilities]
+    problems: Callable[[ModelSpec], list[str]]
+    connect: Callable[[ModelSpec], AbstractAsyncContextManager[Connection]]
+
+    def capabilities(self, spec: ModelSpec) -> Capabilities:
+        """Return what the model can do: the defaults, with what the spec states in their place."""
+        return stated(spec, self.defaults(spec))
+
+
+MODELS: Registry[Provider] = Registry("optimizer.models", Provider)
+
+
+class EndpointModel:
+    """A model behind an OpenAI-compatible endpoint."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        name: str,
+        can: frozenset[Capability],
+        schema_to_grammar: Callable[[str], str] | None = None,
+    ) -> None:
+        """Keep what a request needs.
+
+        Args:
+            schema_to_grammar: JSON Schema to a grammar, for servers that cannot join a schema with a prefill.
+        """
+        self._endpoint = endpoint
+        self._name = name
+        self._can = can
+        self._schema_to_grammar = schema_to_grammar
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the completion of one request, without its prefill.
+
+        Raises:
+            ModelError: When there is none.
+        """
+        body = chat_body(request, name=self._name, can=self._can, schema_to_grammar=self._schema_to_grammar)
+        completion = await self._endpoint.chat(body)
+        return dataclasses.replace(completion, text=completion.text.removeprefix(request.prefill))
+
+
+def chat_body(
+    request: Request,
+    *,
+    name: str,
+    can: frozenset[Capability],
+    schema_to_grammar: Callable[[str], str] | None = None,
+) -> dict[str, object]:
+    """Return the body of a chat request.
+
+    A server whose capabilities include `grammar` is spoken to in llama.cpp's words, others in vLLM's, wherever
+    OpenAI has none.
+
+    Raises:
+        RejectedError: When the model cannot do what the request needs.
+    """
+    body: dict[str, object] = dict(request.parameters)
+    body |= {"model": name, "messages": [message.to_dict() for message in request.messages]}
+    if request.prefill:
+        if "prefill" not in can:
+            raise RejectedError(f"{name} cannot continue a turn that was begun for it (capability prefill)")
+        if "grammar" not in can:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+    if request.constraint is not None:
+        joined = schema_to_grammar if request.prefill else None
+        body |= _constraint_body(request.constraint, name, can, joined)
+    return body
+
+
+def choice_grammar(choices: tuple[str, ...]) -> str:
+    """Return the GBNF grammar of exactly these texts."""
+    return "root ::= " + " | ".join(f'"{"".join(map(_escaped, choice))}"' for choice in choices)
+
+
+def stated(spec: ModelSpec, defaults: Capabilities) -> Capabilities:
+    """Return the capabilities with what the spec states in their place."""
+    changed = defaults
+    if spec.capabilities is not None:
+        changed = dataclasses.replace(changed, can=frozenset(cast(tuple[Capability, ...], spec.capabilities)))
+    if spec.control_tokens is not None:
+        changed = dataclasses.replace(changed, control_tokens=spec.control_tokens)
+    return changed
+
+
+def spec_problems(
+    spec: ModelSpec, *, takes: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> list[str]:
+    """Return the mistakes that any provider would find.
+
+    Args:
+        takes: Which of `base_url`, `api_key_env` and `path` this provider reads.
+        options: Names of its options, all positive integers.
+    """
+    problems = [] if spec.name.strip() else ["name: expected the name of a model, found an empty text"]
+    unused = [
+        name for name in ("base_url", "api_key_env", "path") if name not in takes and getattr(spec, name)
+    ]
+    problems += [f"{name}: the provider {spec.provider} takes none" for name in unused]
+    for name, value in sorted(spec.options.items()):
+        if name not in options:
+            problems.append(f"options.{name}: unknown option{did_you_mean(name, options)}")
+        elif value < 1:
+            problems.append(f"options.{name}: expected at least 1, found {value}")
+    unknown = [name for name in spec.capabilities or () if name not in CAPABILITIES]
+    problems += [f"capabilities: unknown {name!r}{did_you_mean(name, CAPABILITIES)}" for name in unknown]
+    if any(not token for token in spec.control_tokens or ()):
+        problems.append("control_tokens: expected texts, found an empty one")
+    return problems + _parameter_problems(spec)
+
+
+def _parameter_problems(spec: ModelSpec) -> list[str]:
+    problems = []
+    for name, value in sorted(spec.parameters.items()):
+        if name in _RESERVED:
+            problems.append(f"parameters.{name}: set by the prompt, not by a parameter")
+        if isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"parameters.{name}: expected a finite number, found {value}")
+    return problems
+
+
+def _constraint_body(
+    constraint: Constraint, name: str, can: frozenset[Capability], joined: Callable[[str], str] | None
+) -> dict[str, object]:
+    if constraint.choice:
+        if "grammar" in can:
+            return {"grammar": choice_grammar(constraint.choice)}
+        if "choice" in can:
+            return {"structured_outputs": {"choice": list(constraint.choice)}}
+        raise RejectedError(f"{name} cannot be held to a choice of texts (capability choice)")
+    if "json_schema" not in can:
+        raise RejectedError(f"{name} cannot be held to a JSON Schema (capability json_schema)")
+    schema = constraint.json_schema or "{}"
+    if joined is not None:
+        return {"grammar": joined(schema)}
+    described = {"name": "answer", "strict": True, "schema": json.loads(schema)}
+    return {"response_format": {"type": "json_schema", "json_schema": described}}
+
+
+def _escaped(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    return character if character >= " " and character != "\x7f" else f"\\x{ord(character):02x}"
