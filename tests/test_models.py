@@ -398,7 +398,7 @@ from optimizer.models import MODELS, ModelSpec
 from optimizer.models.embedded import _SERVERS
 spec = ModelSpec(provider="embedded", name="smollm2-135m")
 connection = MODELS["embedded"].connect(spec)
-asyncio.run(connection.__aenter__())
+asyncio.new_event_loop().run_until_complete(connection.__aenter__())
 print(next(iter(_SERVERS.running.values())).base_url, flush=True)
 if "fork" in sys.argv and os.fork() == 0:
     try:
@@ -406,7 +406,7 @@ if "fork" in sys.argv and os.fork() == 0:
             pass
     except RuntimeError as error:
         print(error, flush=True)
-    sys.exit(0)
+    os._exit(0)
 if "fork" in sys.argv:
     print("child", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """

@@ -78,7 +78,7 @@ def main() -> NoReturn:
         if _Debug.on:
             raise
         sys.exit(report(error))
-    except Exception as error:  # noqa: BLE001  # the top of the program: one line for people, the rest in a file
+    except Exception as error:  # the top of the program: one line for people, the rest in a file
         if _Debug.on:
             raise
         sys.exit(_internal(error))

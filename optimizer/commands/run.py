@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @command
-def run(  # noqa: PLR0913  # the options of a command line
+def run(  # the options of a command line
     studies: Annotated[
         list[Path], typer.Argument(metavar="STUDY...", help="Study files, run one after the other.")
     ],

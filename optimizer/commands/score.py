@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @command
-def score(  # noqa: PLR0913  # the options of a command line
+def score(  # the options of a command line
     path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
     task_path: Annotated[Path, typer.Option("--task", metavar="TASK", help="A task file.")],
     model: Annotated[

@@ -12,7 +12,8 @@ from optimizer.commands import AsJson, command, say, say_json
 def validate(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Task, study or prompt files.")],
     write_schemas: Annotated[
-        bool, typer.Option("--write-schemas", help="Also write the files' JSON Schemas to .optimizer/schemas/.")
+        bool,
+        typer.Option("--write-schemas", help="Also write the files' JSON Schemas to .optimizer/schemas/."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

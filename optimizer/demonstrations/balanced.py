@@ -13,7 +13,7 @@ def balanced(train: Sequence[Example], size: int, seed: int) -> Sequence[Example
 
     Where every target is unique, as with free text, this is the same as an even draw.
     """
-    rng = Random(seed)  # noqa: S311  # repeatable choice, not secrecy
+    rng = Random(seed)  # repeatable choice, not secrecy
     shuffled = rng.sample(list(train), len(train))
     by_target: dict[str, list[Example]] = {}
     for example in shuffled:

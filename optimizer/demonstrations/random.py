@@ -10,4 +10,4 @@ from optimizer.demonstrations import selector
 @selector
 def random(train: Sequence[Example], size: int, seed: int) -> Sequence[Example]:
     """Return `size` examples, each order as likely as any other."""
-    return Random(seed).sample(list(train), size)  # noqa: S311  # repeatable choice, not secrecy
+    return Random(seed).sample(list(train), size)  # repeatable choice, not secrecy

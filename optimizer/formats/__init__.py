@@ -131,7 +131,14 @@ def reader(draft: Draft, *, field: str = "") -> AnswerFormat:
 
 
 def plain_reply(draft: Draft) -> Callable[[Demonstration], str]:
-    """Return how a demonstration is answered in plain text: after the style's marker, where it has one."""
+    """Return how a demonstration is answered in a turn of the assistant: as the style wants the model to answer."""
+    lead = f"{draft.style.opener} " if draft.style.opener and draft.style.n_calls == 1 else ""
+    lead += f"{draft.style.marker} " if draft.style.marker else ""
+    return lambda shot: lead + draft.inert(shot.target)
+
+
+def bare_reply(draft: Draft) -> Callable[[Demonstration], str]:
+    """Return how a demonstration is answered in a named field: by the target, after the style's marker if any."""
     lead = f"{draft.style.marker} " if draft.style.marker else ""
     return lambda shot: lead + draft.inert(shot.target)
 
@@ -145,9 +152,14 @@ def label_misfit(task: Task, style: ReasoningStyle) -> str | None:
     return None
 
 
-def label_constraint(task: Task) -> Constraint:
-    """Return the constraint that the completion is one of the task's labels."""
-    return Constraint(choice=task.labels)
+def label_constraint(draft: Draft) -> Constraint:
+    """Return the constraint that the completion is one of the task's labels.
+
+    After an opener a label starts with a space, as words do in a sentence: without it a model has to write the label
+    in pieces that it hardly ever saw.
+    """
+    goes_on = draft.style.opener and draft.style.n_calls == 1
+    return Constraint(choice=tuple(f" {label}" if goes_on else label for label in draft.task.labels))
 
 
 def schema_constraint(task: Task, *, reasoning: bool) -> Constraint:

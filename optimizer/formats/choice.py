@@ -6,7 +6,7 @@ from optimizer.prompt import PromptTemplate
 
 def _render(draft: Draft) -> PromptTemplate:
     first = turns(draft, instruction=draft.instruction, reply=plain_reply(draft))
-    return PromptTemplate(calls=chain(draft, first, label_constraint(draft.task)), answer=reader(draft))
+    return PromptTemplate(calls=chain(draft, first, label_constraint(draft)), answer=reader(draft))
 
 
 CHOICE = Format(render=_render, misfit=label_misfit)

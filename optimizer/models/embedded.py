@@ -6,7 +6,6 @@ by path. A server lives as long as someone is connected to it, and answers whoev
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import importlib.metadata
 import importlib.util
@@ -64,14 +63,15 @@ _CACHE_MIB = 512
 # Two are enough for as many slots as a machine without a GPU feeds; the server's default is one a core and more.
 _HTTP_THREADS = 2
 
-# Milliseconds a call on 2 cores, 500 tokens of prefix in the cache, 24 new ones read, 2 written:
-#   threads x slots                      2x1    2x2    1x2
-#   idle, threads spin (the default)     135    134    229
-#   idle, threads sleep (passive)        150    130    236
-#   two busy loops beside, spin         1226   3083    631   (single calls up to 18 s)
-#   two busy loops beside, sleep         438    305     -
-# So threads sleep. With `poll = 0` and two HTTP threads a call takes some 10 % less. One slot, because every
-# further one reads each candidate's prefix again, about 1.5 s for 500 tokens.
+# Milliseconds a call on 2 cores, 500 tokens of prefix in the cache, 24 new ones read, 2 written. Ranges are runs of
+# 16 to 40 calls on a machine that was never quite idle:
+#   threads x slots                         2x1           2x2          1x2
+#   idle, threads spin (the default)     119 to 177    134          229 to 240
+#   idle, threads sleep (passive)        151 to 177    130 to 213   236 to 250
+#   two busy loops beside, spin         1226 to 4079   802 to 3083  631
+#   two busy loops beside, sleep         261 to 438    305          347
+# So threads sleep. With `poll = 0` and two HTTP threads a call took 3 to 20 % less. One slot, because every further
+# one reads each candidate's prefix again, about 1.5 s for 500 tokens.
 _WAITING = ("OMP_WAIT_POLICY", "PASSIVE")
 
 # GGUF: token types 2, 3 and 4 are unknown, control and user-defined, all of them looked for in plain text.
@@ -136,16 +136,9 @@ class _Servers:
                 running.server = None
             self.running.clear()
 
-    def abandon(self) -> None:
-        """Keep the parent's servers alive in a forked child, whose exit would wait for threads it does not have."""
-        for running in self.running.values():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(running.server))
-
 
 _SERVERS = _Servers()
 atexit.register(_SERVERS.stop)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_SERVERS.abandon)
 
 
 def control_tokens(path: Path) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def free_point(
     seed: int,
 ) -> dict[str, Any] | None:
     """Return an admissible point, drawn evenly from a seeded order of each dimension, or None when there is none."""
-    rng = Random(seed)  # noqa: S311  # repeatable choice, not secrecy
+    rng = Random(seed)  # repeatable choice, not secrecy
     shuffled = [rng.sample(list(d.choices), len(d.choices)) for d in distributions.values()]
     for values in itertools.product(*shuffled):
         point: dict[str, Any] = dict(zip(distributions, values, strict=True))

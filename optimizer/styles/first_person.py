@@ -1,14 +1,10 @@
-"""Reasoning implanted as the model's own first words, which it then continues.
+"""The opening of a reasoning, implanted as the model's own first words, which it then completes.
 
-The trigger of zero-shot-CoT (Kojima et al. 2022, arXiv:2205.11916), moved from the user's turn into the model's.
+Kojima et al. (2022, arXiv:2205.11916) put their trigger into the question; here it stands in the model's own turn.
+Made for answers that name what an input is about. A small model that is asked for a label in a turn of its own falls
+back on the likeliest first letters; in the middle of a sentence of its own it weighs whole words.
 """
 
 from optimizer.styles import ReasoningStyle
 
-FIRST_PERSON = ReasoningStyle(
-    request='Give the answer on a last line that starts with "Answer:".',
-    opener="Let me think about what this is mainly about. I",
-    marker="Answer:",
-    # One sentence is what the opener asks to be finished, and a line for the answer.
-    reasoning_tokens=40,
-)
+FIRST_PERSON = ReasoningStyle(opener="I think this is about")
