@@ -6,6 +6,7 @@ after a failed attempt, belongs to the same call.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -128,7 +129,7 @@ class Caller:
 
     async def _send(self, key: str, request: Request, payer: int) -> Completion:
         async with self._slots:
-            completion = await self._attempt_until_done(key, request, payer)
+            completion = _storable(await self._attempt_until_done(key, request, payer))
             self._store.keep_completion(key, completion)
         self.on_call()
         return completion
@@ -161,6 +162,15 @@ class Caller:
         self._study.attempt(key, payer)
         self._calls += new
         self._attempts += 1
+
+
+def _storable(completion: Completion) -> Completion:
+    """Return the completion with a replacement character for each half of a surrogate pair.
+
+    JSON can carry halves, and a text that ended in the middle of a character may have one; a database takes none.
+    """
+    whole = completion.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return dataclasses.replace(completion, text=whole)
 
 
 class _Account:

@@ -19,7 +19,7 @@ from optimizer.answer import find_number
 from optimizer.digest import digest
 from optimizer.errors import InputError, Problem
 from optimizer.table import Number, Record, read_table
-from optimizer.task import SPLITS, SplitName, Task
+from optimizer.task import SPLITS, SplitName, Task, shown
 
 MAX_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 MIN_TEST = 6
@@ -117,18 +117,12 @@ def _has_a_file_per_split(task: Task) -> bool:
 
 def _input_error(problems: list[Problem], task: Task) -> InputError:
     """Return the first mistakes in the order of files and lines, and the number of the others."""
-    files = [_shown(path) for path in task.paths]
+    files = [shown(path) for path in task.paths]
     problems.sort(key=lambda problem: (files.index(problem.file), problem.line or 0))
     n_more = len(problems) - MAX_PROBLEMS
     if n_more > 0:
         problems[MAX_PROBLEMS:] = [Problem(file="", message=f"and {n_more} more mistake{'s' * (n_more > 1)}")]
     return InputError(problems)
-
-
-def _shown(path: Path) -> str:
-    """Return a path as the user knows it: from the working folder when it lies in there."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _read(task: Task) -> tuple[list[_Row], list[Problem]]:
@@ -140,7 +134,7 @@ def _read(task: Task) -> tuple[list[_Row], list[Problem]]:
 
 def _rows(path: Path, index: int, task: Task) -> Iterator[_Row | Problem]:
     """Yield the rows and the mistakes of one file."""
-    table = read_table(path, _shown(path))
+    table = read_table(path, shown(path))
     yield from table.problems
     if not table.records:
         if not table.problems:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from optimizer.document import FieldPath, Located, inside_project, load_yaml
 from optimizer.errors import InputError, PluginError, Problem
 from optimizer.formats import FORMATS
 from optimizer.metrics import METRICS
-from optimizer.models import MODELS
+from optimizer.models import MODELS, ModelSpec
 from optimizer.registry import Registry, did_you_mean
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
@@ -177,25 +177,21 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
         InputError: With every mistake found.
     """
     source = load_yaml(path)
-    file = read(source, StudyConfig)
+    file, problems = _attempted(lambda: read(source, StudyConfig))
+    if file is not None:
+        problems += _plugin_problems(file, source)
+        problems += _number_problems(file, source)
+        problems += _model_problems(file, source)
+    examples, others = _attempted(lambda: load_examples(_task_path(source, path)))
+    problems += others
+    if file is not None and examples is not None:
+        problems += _size_problems(file, examples[1], source)
+    if problems or file is None or examples is None:
+        raise InputError(problems)
     if seed is not None:
         search = dataclasses.replace(file.search, sampler=dataclasses.replace(file.search.sampler, seed=seed))
         file = dataclasses.replace(file, search=search)
-    problems = [
-        *_plugin_problems(file, source),
-        *_number_problems(file, source),
-        *_model_problems(file, source),
-    ]
-    try:
-        task = load_task(inside_project(file.task, file=path))
-        dataset = load_dataset(task)
-    except ValueError as error:
-        raise InputError([*problems, source.problem(("task",), str(error))]) from error
-    except InputError as error:
-        raise InputError([*problems, *error.problems]) from error
-    problems += [*_task_problems(task), *_size_problems(file, dataset, source)]
-    if problems:
-        raise InputError(problems)
+    task, dataset = examples
     folder = path.parent if output is None else output
     plan = StudyPlan(
         name=path.resolve().parent.name, folder=folder, file=file, task=task, dataset=dataset, source=source
@@ -204,6 +200,46 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     if problems:
         raise InputError(problems)
     return plan
+
+
+def load_examples(path: Path) -> tuple[Task, Dataset]:
+    """Return the task in a file and its data, its metrics found to be there and to fit.
+
+    Raises:
+        InputError: With every mistake found.
+    """
+    task = load_task(path)
+    problems = _task_problems(task)
+    dataset, others = _attempted(lambda: load_dataset(task))
+    if problems or dataset is None:
+        raise InputError([*problems, *others])
+    return task, dataset
+
+
+def _attempted(make: Callable[[], T]) -> tuple[T | None, list[Problem]]:
+    """Return what was made, or the mistakes that kept it from being made."""
+    try:
+        return make(), []
+    except InputError as error:
+        return None, list(error.problems)
+
+
+def _task_path(source: Located, path: Path) -> Path:
+    """Return where the task lies that a study names.
+
+    Raises:
+        InputError: When it cannot lie there; without a mistake when no text names it, which the schema tells.
+    """
+    reference = source.value.get("task") if isinstance(source.value, dict) else None
+    if not isinstance(reference, str):
+        raise InputError([])
+    try:
+        found = inside_project(reference, file=path)
+    except ValueError as error:
+        raise InputError([source.problem(("task",), str(error))]) from error
+    if not found.is_file():
+        raise InputError([source.problem(("task",), f"expected a file, found none at {reference}")])
+    return found
 
 
 def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
@@ -300,7 +336,11 @@ def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:
             problems.append(source.problem(where, "expected at least one, found none"))
         if len(set(values)) < len(values):
             problems.append(source.problem(where, "expected each once, found one twice"))
-    return problems
+    taken = {"instruction", "demonstrations", "style", "format"} & set(search.parameters)
+    where = ("search", "parameters")
+    return problems + [
+        source.problem((*where, name), "names a dimension of its own") for name in sorted(taken)
+    ]
 
 
 def _model_problems(file: StudyConfig, source: Located) -> list[Problem]:
@@ -313,9 +353,16 @@ def _model_problems(file: StudyConfig, source: Located) -> list[Problem]:
     ]
     if file.model.provider not in MODELS or unknown:
         return unknown
-    return [
-        source.problem(("model",), message) for message in MODELS[file.model.provider].problems(file.model)
-    ]
+    return [_model_problem(source, message) for message in MODELS[file.model.provider].problems(file.model)]
+
+
+def _model_problem(source: Located, message: str) -> Problem:
+    """Return what a provider says of a model, in the field that its message begins with, if it does with one."""
+    name, _, rest = message.partition(": ")
+    fields = {field.name for field in dataclasses.fields(ModelSpec)}
+    if name.partition(".")[0] not in fields:
+        return source.problem(("model",), message)
+    return source.problem(("model", *name.split(".", 1)), rest)
 
 
 def _size_problems(file: StudyConfig, dataset: Dataset, source: Located) -> list[Problem]:

@@ -136,8 +136,8 @@ def _translated(located: Located, kind: object, place: FieldPath, error: "ErrorD
     name, step = error["type"], error["loc"][-1] if error["loc"] else ""
     if name == "unexpected_keyword_argument":
         known = list(_fields(kind))
-        meant = _meant(str(step), known) or f"; known fields: {', '.join(map(repr, known))}"
-        return _problem(located, place, f"unknown field '{clipped(str(step))}'{meant}", at=(*place, step))
+        hint = meant(str(step), known) or f"; known fields: {', '.join(map(repr, known))}"
+        return _problem(located, place, f"unknown field '{clipped(str(step))}'{hint}", at=(*place, step))
     if name == "missing":
         message = (
             f"missing field '{step}'" if isinstance(step, str) else f"missing item {step}, counted from 0"
@@ -145,7 +145,7 @@ def _translated(located: Located, kind: object, place: FieldPath, error: "ErrorD
         return _problem(located, place[:-1], message)
     if step == "[key]":
         key = str(place[-1])
-        message = f"expected {_expected(kind)} as a key, found '{clipped(key)}'{_meant(key, _options(kind))}"
+        message = f"expected {_expected(kind)} as a key, found '{clipped(key)}'{meant(key, _options(kind))}"
         return _problem(located, place[:-1], message, at=place)
     if "error" in error.get("ctx", {}):  # what __post_init__ raised
         return _problem(located, place, str(error["ctx"]["error"]))
@@ -161,7 +161,7 @@ def _mismatch(located: Located, kind: object, place: FieldPath) -> Problem:
     value, mark = _value_at(located, place), located.marks[place]
     options, expected, found, hint = _options(kind), _expected(kind), described(value, mark), ""
     if isinstance(value, str) and not mark.is_date:
-        hint = _meant(value, options)
+        hint = meant(value, options)
         found = f"'{clipped(value)}'" if options else found
     elif mark.raw and (mark.raw in options or str in map(_shape, _members(kind))):
         hint = f': write "{clipped(mark.raw)}"'
@@ -170,7 +170,8 @@ def _mismatch(located: Located, kind: object, place: FieldPath) -> Problem:
     return _problem(located, place, f"expected {expected}, found {found}{hint}")
 
 
-def _meant(name: str, known: Sequence[object]) -> str:
+def meant(name: str, known: Sequence[object]) -> str:
+    """What to add to a message about an unknown name: the one that comes near it, if any does."""
     near = difflib.get_close_matches(name, [str(one) for one in known], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
 

@@ -279,7 +279,7 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
             "dataset": {"fingerprint": dataset.digest, "splits": splits, "seed": plan.task.dataset.seed},
         },
         evidence=evidence,
-        history=tuple(history_entry(row) for row in study.trials),
+        history=tuple(history_entry(row, sorted(plan.space.parameters)) for row in study.trials),
         tool_versions={
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             **{name: importlib.metadata.version(name) for name in _TOOLS},
@@ -287,19 +287,22 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
     )
 
 
-def history_entry(row: TrialRecord) -> dict[str, object]:
-    """Return one trial as `history.csv` and the frozen prompt show it."""
-    point = dict(row.point)
+def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:
+    """Return one trial as `history.csv` and the frozen prompt show it.
+
+    Args:
+        parameters: Names of the decoding parameters in the space; the baseline has none of its own.
+    """
     return {
         "trial": row.trial,
         "state": row.state,
         "stage": row.stage,
         "digest": row.digest,
-        "instruction_id": point.pop("instruction"),
-        "demonstrations_id": point.pop("demonstrations"),
-        "style": point.pop("style"),
-        "format": point.pop("format"),
-        **point,
+        "instruction_id": row.point["instruction"],
+        "demonstrations_id": row.point["demonstrations"],
+        "style": row.point["style"],
+        "format": row.point["format"],
+        **{name: row.point.get(name) for name in parameters},
         "n": row.n,
         "score": row.score,
         "lower": row.lower,

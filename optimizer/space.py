@@ -113,6 +113,18 @@ class SearchSpace:
 
         return {name: CategoricalDistribution(values) for name, values in self.choices.items()}
 
+    @cached_property
+    def opening(self) -> tuple[Point, ...]:
+        """Return the points that a search starts with: every pair of style and format that can be run, once.
+
+        Each has the baseline's wording, the first demonstration set and the first of the other parameters. Layout
+        and constraint decide more than wording does, and a pair that is never tried is never known.
+        """
+        excluded = {(pair.style, pair.format) for pair in self.exclusions}
+        first = {name: values[0] for name, values in self.choices.items()}
+        pairs = itertools.product(self.formats, self.styles)
+        return tuple({**first, "style": s, "format": f} for f, s in pairs if (s, f) not in excluded)
+
     def candidate(self, point: Point) -> Candidate:
         """Return the candidate at a point."""
         instructions = {instruction.id: instruction for instruction in self.instructions}

@@ -5,6 +5,7 @@ be read back is a miss, never an error and never code.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +94,11 @@ class Store:
     def completion(self, key: str) -> Completion | None:
         """Return the stored completion, or None when there is none that can be read."""
         with self._engine.connect() as connection:
-            query = sa.select(_COMPLETIONS.c.completion).where(_COMPLETIONS.c.key == key)
-            return _completion(connection.execute(query).scalar())
+            # As bytes: the driver would raise on a damaged text before it could be told from a sound one.
+            content = sa.cast(_COMPLETIONS.c.completion, sa.LargeBinary)
+            return _completion(
+                connection.execute(sa.select(content).where(_COMPLETIONS.c.key == key)).scalar()
+            )
 
     def keep_completion(self, key: str, completion: Completion) -> None:
         """Commit a completion; an earlier one of the same key is replaced."""
@@ -212,13 +216,12 @@ class StudyStore:
         return statement.where(_CALLS.c.study == self.study, _CALLS.c.key == key)
 
 
-def _completion(text: str | None) -> Completion | None:
-    if text is None:
+def _completion(content: bytes | None) -> Completion | None:
+    if content is None:
         return None
     try:
-        fields = json.loads(text)
-        completion = Completion(**fields)
-    except (ValueError, TypeError):  # damaged or planted: ask again
+        completion = Completion(**json.loads(content.decode("utf-8")))
+    except (ValueError, TypeError, RecursionError):  # damaged or planted: ask again
         return None
     return completion if _sound(completion) else None
 
@@ -226,6 +229,24 @@ def _completion(text: str | None) -> Completion | None:
 def _sound(completion: Completion) -> bool:
     """Return whether the fields, which come from a file, are of the types that they are declared to be."""
     values: dict[str, object] = {name: getattr(completion, name) for name in Completion.__slots__}
-    counts = (values["prompt_tokens"], values["completion_tokens"])
-    known = values["finish_reason"] in ("stop", "length", "refused")
-    return known and isinstance(values["text"], str) and all(isinstance(n, int) and n >= 0 for n in counts)
+    cost = values["cost_usd"]
+    return (
+        _is_text(values["text"])
+        and values["finish_reason"] in ("stop", "length", "refused")
+        and _is_count(values["prompt_tokens"])
+        and _is_count(values["completion_tokens"])
+        and _is_amount(values["seconds"])
+        and (cost is None or _is_amount(cost))
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -275,7 +275,8 @@ class Study:
         if free_point(distributions, admissible, seed) is None:
             return None
         inner = SAMPLERS[self.plan.file.search.sampler.name].make(seed)
-        self._optuna.sampler = WithinSpace(inner, distributions, admissible, seed)
+        planned = next((point for point in space.opening if admissible(point)), None)
+        self._optuna.sampler = WithinSpace(inner, distributions, admissible, seed, planned=planned)
         trial = self._optuna.ask(fixed_distributions=dict(distributions))
         candidate = space.candidate(trial.params)
         trial.set_user_attr("instruction", candidate.instruction.text)

@@ -9,7 +9,7 @@ from optimizer.answer import find_number
 from optimizer.digest import digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
-from optimizer.schema import read
+from optimizer.schema import meant, read
 
 OutputType = Literal["label", "text", "number"]
 SplitName = Literal["train", "validation", "test"]
@@ -130,7 +130,8 @@ class Task:
         if not target.strip():
             return "expected a target, found an empty one"
         if self.output == "label" and target not in self.labels:
-            return f"expected one of {', '.join(map(repr, self.labels))}, found {target!r}"
+            listed = ", ".join(map(repr, self.labels))
+            return f"expected one of {listed}, found {target[:60]!r}{meant(target, self.labels)}"
         if self.output == "number" and find_number(target) is None:
             return f"expected a number, found {target!r}"
         return None
@@ -142,7 +143,7 @@ def load_task(path: Path) -> Task:
     Raises:
         InputError: With every mistake in the file.
     """
-    source = load_yaml(path)
+    source = load_yaml(path, display=shown(path))
     file = read(source, TaskFile)
     labels = (
         dict.fromkeys(file.output.labels, "") if isinstance(file.output.labels, tuple) else file.output.labels
@@ -169,6 +170,12 @@ def load_task(path: Path) -> Task:
         paths=paths,
         source=source,
     )
+
+
+def shown(path: Path) -> str:
+    """Return a path as the user knows it: from the working folder when it lies in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _text_problems(file: TaskFile, source: Located) -> list[Problem]:

@@ -98,7 +98,9 @@ def test_a_choice_is_sent_in_the_words_the_server_has() -> None:
     asked = request("hi", constraint=Constraint(choice=("a", "b")))
 
     assert body(asked, "choice")["structured_outputs"] == {"choice": ["a", "b"]}
-    assert body(asked, "choice", "grammar")["grammar"] == 'root ::= "a" | "b"'
+    sent = body(asked, "choice", "grammar")
+    assert sent["grammar"] == 'root ::= "a" | "b"'
+    assert sent["logit_bias"] == [["a", 100.0], ["b", 100.0]]
     assert "structured_outputs" not in body(asked, "choice", "grammar")
 
 

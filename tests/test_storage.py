@@ -64,7 +64,9 @@ def test_an_error_inside_releases_the_database(tmp_path: Path) -> None:
     assert not path.with_name("study.db.pid").exists()
 
 
-@pytest.mark.parametrize("content", [b"name,score\n" * 100, b"\x80\x04K\x01.", b"SQLite format 3\0" + b"\xff" * 200])
+@pytest.mark.parametrize(
+    "content", [b"name,score\n" * 100, b"\x80\x04K\x01.", b"SQLite format 3\0" + b"\xff" * 200]
+)
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "study.db"
     path.write_bytes(content)

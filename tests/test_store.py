@@ -88,7 +88,12 @@ def test_a_file_that_has_only_optunas_tables_gets_ours(tmp_path: Path) -> None:
 
 def test_a_completion_comes_back_as_it_was_kept_and_the_later_one_counts(store: Store) -> None:
     first = Completion(
-        text='a\n"é"\0 \u2028', finish_reason="length", prompt_tokens=3, completion_tokens=4, seconds=0.1, cost_usd=0.5
+        text='a\n"é"\0 \u2028',
+        finish_reason="length",
+        prompt_tokens=3,
+        completion_tokens=4,
+        seconds=0.1,
+        cost_usd=0.5,
     )
     store.keep_completion("k", first)
     assert store.completion("k") == first
@@ -158,7 +163,11 @@ class Planted:
     ],
 )
 def test_a_damaged_or_planted_completion_is_a_miss(
-    storage: Storage, store: Store, value: str | bytes | float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: Storage,
+    store: Store,
+    value: str | bytes | float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plant(storage, "k", value)

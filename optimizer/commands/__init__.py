@@ -103,8 +103,9 @@ def say(text: str = "") -> None:
 
 
 def say_json(document: Mapping[str, object]) -> None:
-    """Print a document as JSON on stdout."""
-    print(json.dumps(document, ensure_ascii=False, sort_keys=True, indent=2, allow_nan=False))
+    """Print a document as JSON on stdout, with escapes for what a terminal would not only show."""
+    text = json.dumps(document, ensure_ascii=False, sort_keys=True, indent=2, allow_nan=False)
+    print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text))
 
 
 def printable(text: str) -> str:

@@ -45,20 +45,16 @@ def _checked(path: Path) -> str:
     """Return what kind of file it is, once it is found sound."""
     from optimizer.document import load_yaml
     from optimizer.frozen import FrozenPrompt
+    from optimizer.plan import load_examples, load_plan
 
     if path.suffix == ".json":
         FrozenPrompt.load(path)
         return "frozen prompt"
     content = load_yaml(path).value
     if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
-        from optimizer.plan import load_plan
-
         load_plan(path)
         return "study"
-    from optimizer.dataset import load_dataset
-    from optimizer.task import load_task
-
-    load_dataset(load_task(path))
+    load_examples(path)
     return "task"
 
 

@@ -31,6 +31,14 @@ _RESERVED = frozenset(
     | {"stream", "n", "tools", "tool_choice", "add_generation_prompt", "continue_final_message"}
 )
 
+# Added to the logit of every token that a choice is written with. A grammar alone works on characters: a model whose
+# next token is most likely " a" then has to go on with "ccount", whatever it thinks of the word. So far above any
+# difference between logits (tens) the whole tokens are compared with each other, and the grammar only ends the text.
+_CHOICE_BIAS = 100.0
+
+# How a choice is put to a server that reads grammars; part of a model's identity, because it decides the answers.
+CHOICE_RULE = "grammar and token bias"
+
 # GBNF: what stands for itself in a quoted literal, and what needs a backslash.
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -215,7 +223,8 @@ def _constraint_body(
 ) -> dict[str, object]:
     if constraint.choice:
         if "grammar" in can:
-            return {"grammar": choice_grammar(constraint.choice)}
+            bias = [[choice, _CHOICE_BIAS] for choice in constraint.choice]
+            return {"grammar": choice_grammar(constraint.choice), "logit_bias": bias}
         if "choice" in can:
             return {"structured_outputs": {"choice": list(constraint.choice)}}
         raise RejectedError(f"{name} cannot be held to a choice of texts (capability choice)")

@@ -24,7 +24,15 @@ from typing import Any, BinaryIO
 from optimizer.completion import Capabilities, Capability
 from optimizer.digest import sha256
 from optimizer.errors import EndpointError, InputError, Problem
-from optimizer.models import Connection, EndpointModel, ModelSpec, Provider, spec_problems, stated
+from optimizer.models import (
+    CHOICE_RULE,
+    Connection,
+    EndpointModel,
+    ModelSpec,
+    Provider,
+    spec_problems,
+    stated,
+)
 from optimizer.transport import Endpoint
 
 BUNDLED = "smollm2-135m"
@@ -221,6 +229,7 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
         "name": spec.name,
         "weights": _sha256(weights, stat.st_size, stat.st_mtime_ns),
         "server": f"xllamacpp {importlib.metadata.version('xllamacpp')}",
+        "choice": CHOICE_RULE,
     }
     # The endpoint closes before the server: a server that is dropped while it answers waits for ever.
     with _SERVERS.hold(_settings(spec, weights)) as running:

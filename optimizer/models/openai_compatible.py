@@ -9,7 +9,15 @@ from contextlib import asynccontextmanager
 
 from optimizer.completion import Capabilities
 from optimizer.errors import InputError
-from optimizer.models import Connection, EndpointModel, ModelSpec, Provider, spec_problems, stated
+from optimizer.models import (
+    CHOICE_RULE,
+    Connection,
+    EndpointModel,
+    ModelSpec,
+    Provider,
+    spec_problems,
+    stated,
+)
 from optimizer.transport import (
     TIMEOUT_SECONDS,
     Endpoint,
@@ -43,10 +51,13 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     base_url = spec.base_url or ""
     capabilities = stated(spec, _defaults(spec))
     seconds = spec.options.get("timeout_seconds", TIMEOUT_SECONDS)
+    identity = {"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)}
+    if "grammar" in capabilities.can:
+        identity["choice"] = CHOICE_RULE
     async with Endpoint(base_url, _key(spec), timeout_seconds=seconds) as endpoint:
         yield Connection(
             model=EndpointModel(endpoint, name=spec.name, can=capabilities.can),
-            identity={"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)},
+            identity=identity,
             capabilities=capabilities,
         )
 

@@ -48,6 +48,7 @@ class WithinSpace(BaseSampler):
         distributions: The whole space.
         admissible: Whether a point may be tried.
         seed: Decides the even draw.
+        planned: A point that is due and admissible; the inner sampler is then not asked.
     """
 
     def __init__(
@@ -56,11 +57,14 @@ class WithinSpace(BaseSampler):
         distributions: Mapping[str, CategoricalDistribution],
         admissible: Callable[[Mapping[str, Parameter]], bool],
         seed: int,
+        *,
+        planned: Mapping[str, Parameter] | None = None,
     ) -> None:
         self._inner = inner
         self._distributions = dict(distributions)
         self._admissible = admissible
         self._seed = seed
+        self._planned = planned
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the whole space: a point is judged as one."""
@@ -70,6 +74,8 @@ class WithinSpace(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return an admissible point; the caller has made sure that there is one."""
+        if self._planned is not None:
+            return dict(self._planned)
         modelled = self._inner.infer_relative_search_space(study, trial)
         for _ in range(_TRIES):
             point: dict[str, Any] = dict(self._inner.sample_relative(study, trial, modelled))

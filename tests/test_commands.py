@@ -1,0 +1,361 @@
+"""The commands as a person calls them, in this process: what they print, write and refuse."""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from optimizer import commands
+from optimizer.commands import main, printable
+from optimizer.frozen import FrozenPrompt
+from optimizer.prompt import CallTemplate, MessageTemplate
+
+if TYPE_CHECKING:
+    from tests.loopback_server import Loopback
+
+LABELS = ("red", "green", "blue")
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 6, validation: 9, test: 12}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+metrics: [macro_f1]
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: ../task.yaml
+model: {provider: scripted, name: rules, path: %s}
+search:
+  instructions: {given: [Which colour is it?]}
+  styles: [direct]
+  formats: [plain, choice]
+  screen: 6
+budget: {calls: 80}
+"""
+HOSTILE = "\x1b[2J\x9b31m\u202eevil\u200b\x07\x00\x7f\ue000"
+
+
+class Told(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _no_debug() -> Iterator[None]:
+    yield
+    commands._Debug.on = False
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
+    """Return the command line: arguments in, exit code and output out."""
+
+    def run(*arguments: str | Path) -> Told:
+        monkeypatch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return Told(int(end.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Write a project whose model answers right as soon as it is held to the labels."""
+    (tmp_path / "pyproject.toml").touch()
+    lines = (f"c{n:02d},Item {n}. is {LABELS[n % 3]},{LABELS[n % 3]}\n" for n in range(27))
+    (tmp_path / "data.csv").write_text("id,text,colour\n" + "".join(lines))
+    (tmp_path / "task.yaml").write_text(TASK)
+    # Free text names two labels, which is no answer; a choice takes the first of them.
+    rules = [
+        {"contains": f"is {label}", "reply": f"{label}, or not {label}? {other}"}
+        for label, other in zip(LABELS, ("blue", "blue", "green"), strict=True)
+    ]
+    (tmp_path / "rules.json").write_text(json.dumps({"rules": rules, "default": "none"}))
+    path = tmp_path / "colours" / "study.yaml"
+    path.parent.mkdir()
+    path.write_text(STUDY % (tmp_path / "rules.json"))
+    return path
+
+
+@pytest.fixture
+def prompt(study: Path, call: Callable[..., Told]) -> Path:
+    """Run the study and return its frozen prompt."""
+    assert call("run", study, "--quiet").code == 0
+    return study.with_name("prompt.json")
+
+
+def hostile(path: Path) -> Path:
+    """Write a frozen prompt whose every text would drive a terminal, and return where."""
+    frozen = FrozenPrompt.load(path)
+    message = MessageTemplate(role="system", parts=(f"Route {HOSTILE} this",))
+    calls = (CallTemplate(messages=(message, *frozen.template.calls[0].messages)),)
+    changed = replace(
+        frozen,
+        name=HOSTILE,
+        style=HOSTILE,
+        template=replace(frozen.template, calls=calls),
+        evidence={**frozen.evidence, "decision": HOSTILE, "metric": HOSTILE},
+        model={"provider": HOSTILE, "name": HOSTILE},
+    )
+    target = path.with_name("hostile.json")
+    target.write_text(changed.dumps(), encoding="utf-8")
+    return target
+
+
+def harmless(text: str) -> bool:
+    return all(c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") for c in text)
+
+
+def test_a_dry_run_prints_the_bounds_and_touches_nothing(study: Path, call: Callable[..., Told]) -> None:
+    before = sorted(study.parent.iterdir())
+    told = call("run", study, "--dry-run")
+    assert told.code == 0
+    for words in ("80 calls at most", "baseline     6", "confirmation 9", "test         36", "4 candidates"):
+        assert words in told.out
+    assert sorted(study.parent.iterdir()) == before
+
+
+def test_a_dry_run_as_json_is_json_alone(study: Path, call: Callable[..., Told]) -> None:
+    told = call("run", study, "--dry-run", "--json")
+    bounds = json.loads(told.out)["colours"]
+    assert (bounds["budget"], bounds["test"], bounds["least"]) == (80, 36, 57)
+    assert bounds["splits"] == {"train": 6, "validation": 9, "test": 12}
+    assert bounds["left_out"] == []
+
+
+def test_a_run_writes_its_results_and_says_what_it_found(study: Path, call: Callable[..., Told]) -> None:
+    told = call("run", study)
+    assert told.code == 0, told.err
+    assert "improved" in told.out
+    assert "frozen: the winner" in told.out
+    assert "colours: search" in told.err
+    assert {"prompt.json", "history.csv", "instructions.jsonl"} <= {p.name for p in study.parent.iterdir()}
+    assert FrozenPrompt.load(study.with_name("prompt.json")).format == "choice"
+
+
+def test_a_run_as_json_prints_json_on_stdout_and_all_else_on_stderr(
+    study: Path, call: Callable[..., Told]
+) -> None:
+    told = call("run", study, "--json")
+    found = json.loads(told.out)["studies"]["colours"]
+    assert found["evidence"]["decision"] == "improved"
+    assert found["calls"] <= found["budget"] == 80
+    assert found["fingerprint"] == FrozenPrompt.load(study.with_name("prompt.json")).fingerprint
+    assert told.err != ""
+    quiet = call("run", study, "--json", "--quiet")
+    assert quiet.err == ""
+    assert json.loads(quiet.out)["studies"]["colours"]["evidence"] == found["evidence"]
+
+
+def test_results_with_output_never_touch_the_folder_of_the_study(
+    study: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    before = sorted(study.parent.iterdir())
+    assert call("run", study, "--quiet", "--output", tmp_path / "out", "--seed", "5").code == 0
+    assert sorted(study.parent.iterdir()) == before
+    assert (tmp_path / "out" / "study.db").exists()
+    assert (tmp_path / "out" / "prompt.json").exists()
+
+
+def test_two_studies_in_one_folder_are_refused(study: Path, call: Callable[..., Told]) -> None:
+    told = call("run", study, study)
+    assert (told.code, told.out) == (2, "")
+    assert "two studies in one" in told.err
+
+
+def test_the_mistakes_of_all_files_are_told_at_once_without_a_traceback(
+    study: Path, call: Callable[..., Told]
+) -> None:
+    study.write_text(study.read_text().replace("screen: 6", "screen: 0").replace("plain", "plane"))
+    told = call("validate", study, study.with_name("missing.json"))
+    assert (told.code, told.out) == (2, "")
+    assert [line.startswith("error: ") for line in told.err.splitlines()] == [True] * 3
+    assert "did you mean 'plain'?" in told.err
+    assert "missing.json" in told.err
+
+
+def test_validate_says_what_is_sound_and_writes_nothing(
+    study: Path, prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    told = call("validate", study, tmp_path / "task.yaml", prompt)
+    assert told.code == 0
+    assert [line.rpartition("a sound ")[2] for line in told.out.splitlines()] == [
+        "study",
+        "task",
+        "frozen prompt",
+    ]
+    assert not (tmp_path / ".optimizer").exists()
+    found = json.loads(call("validate", study, "--json").out)
+    assert found == {"valid": {str(study): "study"}}
+
+
+def test_validate_writes_the_schemas_that_editors_read(
+    study: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    assert call("validate", study, "--write-schemas").code == 0
+    folder = tmp_path / ".optimizer" / "schemas"
+    found = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
+    assert set(found) == {"task.json", "study.json"}
+    assert {"task", "model", "search", "budget"} <= set(found["study.json"]["properties"])
+    assert found["task.json"]["additionalProperties"] is False
+
+
+def test_plugins_lists_every_folder_or_one(call: Callable[..., Told]) -> None:
+    everything = json.loads(call("plugins", "--json").out)
+    assert {"tpe", "random_search"} <= set(everything["samplers"])
+    assert everything["commands"] == sorted(everything["commands"])
+    assert call("plugins", "styles").out == f"styles: {', '.join(everything['styles'])}\n"
+    wrong = call("plugins", "style")
+    assert wrong.code == 2
+    assert "did you mean 'styles'?" in wrong.err
+
+
+def test_show_prints_messages_evidence_and_the_best_of_the_history(
+    prompt: Path, call: Callable[..., Told]
+) -> None:
+    told = call("show", prompt)
+    assert told.code == 0
+    for words in (
+        "format choice",
+        "system:",
+        "Name the colour.",
+        "‹input:text›",
+        "one of red, green, blue",
+        "gain over the baseline",
+        "history: ",
+    ):
+        assert words in told.out
+    assert json.loads(call("show", prompt, "--json").out) == json.loads(prompt.read_text(encoding="utf-8"))
+
+
+def test_hostile_text_in_a_frozen_prompt_is_shown_without_control_characters(
+    prompt: Path, call: Callable[..., Told]
+) -> None:
+    path = hostile(prompt)
+    told = call("show", path)
+    assert told.code == 0
+    assert "evil" in told.out
+    assert harmless(told.out + told.err)
+    as_json = call("show", path, "--json")
+    assert harmless(as_json.out + as_json.err)
+    assert json.loads(as_json.out)["name"] == HOSTILE
+
+
+def test_hostile_names_in_a_mistake_are_shown_without_control_characters(
+    call: Callable[..., Told], study: Path
+) -> None:
+    study.write_text(study.read_text().replace("formats: [plain", 'formats: ["\\e[2J\\u202Eplain"'))
+    told = call("validate", study)
+    assert told.code == 2
+    assert harmless(told.err)
+
+
+def test_a_changed_frozen_prompt_is_refused(prompt: Path, call: Callable[..., Told]) -> None:
+    text = prompt.read_text(encoding="utf-8")
+    prompt.write_text(text.replace("Name the colour.", "Name a colour."), encoding="utf-8")
+    for arguments in (("show",), ("validate",), ("export", "--format", "native")):
+        told = call(*arguments, prompt)
+        assert (told.code, told.out) == (2, "")
+        assert "the file was changed" in told.err
+
+
+def test_export_prints_or_writes_the_same_text(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    printed = call("export", prompt, "--format", "native")
+    assert (printed.code, printed.out) == (0, prompt.read_text(encoding="utf-8"))
+    told = call("export", prompt, "--format", "native", "--output", tmp_path / "out.json")
+    assert (told.out, (tmp_path / "out.json").read_text(encoding="utf-8")) == ("", printed.out)
+    assert call("export", prompt, "--format", "native", "--output", tmp_path).code == 0
+    assert (tmp_path / "prompt.prompt.json").exists()
+    refused = call("export", prompt, "--format", "openai_messages")
+    assert refused.code != 0
+    assert refused.out == ""
+    unknown = call("export", prompt, "--format", "nativ")
+    assert "did you mean 'native'?" in unknown.err
+
+
+@pytest.fixture
+def obedient(loopback: "Loopback") -> "Loopback":
+    """Return a server that says the colour that the last message names."""
+
+    def reply(body: dict[str, Any]) -> str:
+        asked = body["messages"][-1]["content"]
+        return next((label for label in LABELS if f"is {label}" in asked), "none")
+
+    loopback.reply = reply
+    return loopback
+
+
+def test_a_prompt_is_scored_on_a_split_with_another_model(
+    prompt: Path, call: Callable[..., Told], obedient: "Loopback", tmp_path: Path
+) -> None:
+    model = ("--model", "openai_compatible:other", "--base-url", obedient.base_url)
+    plain = FrozenPrompt.load(prompt)
+    free = replace(plain.template.calls[0], constraint=None)
+    path = prompt.with_name("free.json")
+    path.write_text(
+        replace(plain, capabilities=(), template=replace(plain.template, calls=(free,))).dumps(),
+        encoding="utf-8",
+    )
+    told = call("score", path, "--task", tmp_path / "task.yaml", "--json", *model)
+    assert told.code == 0, told.err
+    found = json.loads(told.out)
+    assert (found["score"], found["n"], found["errors"], found["invalid"]) == (1.0, 12, 0, 0)
+    assert set(found["metrics"]) == {"macro_f1", "tokens", "valid"}
+    for_people = call("score", path, "--task", tmp_path / "task.yaml", "--split", "validation", *model)
+    assert "colours, validation: accuracy 1.000" in for_people.out
+    assert "n=9 invalid=0 errors=0" in for_people.out
+
+
+def test_a_score_that_cannot_be_had_is_refused_before_any_call(
+    prompt: Path, call: Callable[..., Told], obedient: "Loopback", tmp_path: Path
+) -> None:
+    task = ("--task", tmp_path / "task.yaml")
+    model = ("--model", "openai_compatible:other", "--base-url", obedient.base_url)
+    lacking = call("score", prompt, *task, *model)
+    assert lacking.code == 2
+    assert "the prompt needs choice" in lacking.err
+    assert call("score", prompt, *task, *model, "--split", "tests").code == 2
+    unknown = call("score", prompt, *task, "--model", "opnai_compatible:x")
+    assert unknown.code == 2
+    assert "did you mean 'openai_compatible'?" in unknown.err
+
+
+def test_a_mistake_of_ours_is_one_line_and_a_file_with_the_traceback(
+    study: Path, call: Callable[..., Told], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("optimizer.plan.load_plan", breaks)
+    told = call("validate", study)
+    assert told.code == 70
+    assert len(told.err.splitlines()) == 1
+    assert told.err.startswith("internal error: ZeroDivisionError: of ours; the traceback is in ")
+    assert "breaks" in Path(told.err.split()[-1]).read_text(encoding="utf-8")
+
+
+def test_debug_shows_the_traceback(
+    study: Path, call: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.write_text("schema: 2")
+    monkeypatch.setattr(sys, "argv", ["optimizer", "--debug", "validate", str(study)])
+    with pytest.raises(Exception, match="schema"):
+        main()
+
+
+def test_printable_keeps_what_is_text() -> None:
+    assert printable("é ß 漢 ‹x›\n\tok") == "é ß 漢 ‹x›\n\tok"
+    assert harmless(printable(HOSTILE + "\ud800"))

@@ -1,0 +1,409 @@
+"""The decision in worlds whose truth is known: what is frozen, with which evidence, and how often test was opened."""
+
+import asyncio
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimizer import resampling, significance
+from optimizer.calls import Caller
+from optimizer.completion import Completion, Request
+from optimizer.digest import derived_seed
+from optimizer.errors import IncompleteError, RejectedError
+from optimizer.models.scripted import Scripted
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.selection import Selection, artifacts, choose, optimize
+from optimizer.significance import compare_paired, mcnemar, tango, wilson
+from optimizer.storage import Storage, create_study, open_storage
+from optimizer.store import Store
+from optimizer.study import Study, TrialRecord
+
+LABELS = ("red", "green", "blue")
+COLUMNS = (
+    "trial,state,stage,digest,instruction_id,demonstrations_id,style,format,{}n,score,lower,upper,valid,errors,"
+    "calls,cached,prompt_tokens,completion_tokens,cost_usd,parents"
+)
+TASK = """schema: 1
+name: colours
+dataset: {{path: data.csv, inputs: [text], target: colour, splits: {{train: 9, validation: 12, test: 30}}}}
+output: {{type: label, labels: [red, green, blue]}}
+metric: {metric}
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: %s}
+search:
+  instructions: {given: [Which colour is it?]}
+  demos: {sizes: [0]}
+  styles: [direct]
+  formats: [plain, json, choice]
+  screen: 12
+  sampler: {name: random_search}
+budget: {calls: 174}
+run: {batch: 8, concurrency: 4}
+"""
+Script = Callable[[Request], Completion | str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to, and what is left of it."""
+
+    plan: StudyPlan
+    selection: Selection
+    trials: tuple[TrialRecord, ...]
+    model: Scripted
+
+    @property
+    def evidence(self) -> Any:
+        return self.selection.frozen.evidence
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Callable[..., Outcome]:
+    """Return a function that runs a study in a world where a script answers."""
+
+    def run(
+        script: Script,
+        *changes: tuple[str, str],
+        metric: str = "accuracy",
+        seed: int | None = None,
+        folder: str = "colours",
+    ) -> Outcome:
+        path = tmp_path / folder / "study.yaml"
+        path.parent.mkdir(exist_ok=True)
+        rules = path.with_name("rules.json")
+        rules.write_text('{"rules": [], "default": "red"}')
+        rows = (f"c{n:02d},Item {n} is here,{LABELS[n % 3]}\n" for n in range(51))
+        path.with_name("data.csv").write_text("id,text,colour\n" + "".join(rows))
+        path.with_name("task.yaml").write_text(TASK.format(metric=metric))
+        text = STUDY % rules
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        path.write_text(text)
+        return finished(load_plan(path, seed=seed), Scripted(script))
+
+    return run
+
+
+def finished(plan: StudyPlan, model: Scripted) -> Outcome:
+    with open_storage(plan.database) as storage:
+        store = Store(storage)
+        latest = store.latest_study()
+        number = latest[0] if latest else store.add_study(plan.name, plan.identity)
+        return carried_out(plan, model, storage, number)
+
+
+def carried_out(plan: StudyPlan, model: Scripted, storage: Storage, number: int) -> Outcome:
+    """Run one study of a database to its end; the answers of another are not reused."""
+    store = Store(storage)
+    study = store.of(number)
+
+    async def work() -> tuple[Selection, tuple[TrialRecord, ...]]:
+        caller = Caller(model, {"study": number}, store=store, study=study, budget=plan.budget, concurrency=4)
+        one = Study(plan, create_study(storage, f"colours#{number}"), study, caller, lambda _: None)
+        return await optimize(one), one.trials
+
+    selection, trials = asyncio.run(work())
+    return Outcome(plan=plan, selection=selection, trials=trials, model=model)
+
+
+def item(request: Request) -> int:
+    return int(re.findall(r"Item (\d+)", request.messages[-1].content)[-1])
+
+
+def answer(request: Request, label: str) -> str:
+    """Return a completion that says a label as the request wants it said."""
+    if request.constraint is None or request.constraint.choice:
+        return label
+    return f'{{"colour": "{label}"}}'
+
+
+def choice_is_right(request: Request) -> str:
+    """Answer right where the answer is constrained to the labels, else one time in three."""
+    constrained = request.constraint is not None and bool(request.constraint.choice)
+    return answer(request, LABELS[item(request) % 3] if constrained else "red")
+
+
+def nothing_matters(request: Request) -> str:
+    """Answer by the example alone: right for two of three."""
+    return answer(request, "red" if item(request) % 3 == 1 else LABELS[item(request) % 3])
+
+
+def by_chance(seed: int) -> Script:
+    """Return a world in which every prompt is right with the same chance, each request drawn for itself."""
+
+    def script(request: Request) -> str:
+        drawn = derived_seed(seed, request.to_dict())
+        truth = item(request) % 3
+        return answer(request, LABELS[truth if drawn % 100 < 60 else (truth + 1) % 3])
+
+    return script
+
+
+def test_where_one_format_makes_everything_right_it_wins_and_is_frozen(world: Callable[..., Outcome]) -> None:
+    outcome = world(choice_is_right)
+    selection = outcome.selection
+    assert selection.decision == "improved"
+    assert selection.winner.candidate.format == "choice"
+    assert selection.frozen.format == "choice"
+    assert selection.frozen.fingerprint == selection.winner.template.fingerprint
+    assert selection.winner.evaluation.value == 1.0
+    assert selection.difference.difference == pytest.approx(2 / 3)
+    # The wording had no part in it, and the comparison over the format says so.
+    assert selection.wording.candidate.format == "choice"
+    assert selection.over_format.difference == 0
+
+
+def test_the_frozen_prompt_is_what_was_scored(world: Callable[..., Outcome]) -> None:
+    outcome = world(choice_is_right)
+    frozen, seen = outcome.selection.frozen, outcome.model.requests
+    for example in outcome.plan.dataset.test:
+        request = frozen.request(**example.values)
+        assert request in seen
+        assert frozen.parse(choice_is_right(request)).text == example.target
+
+
+def test_where_no_prompt_matters_the_baseline_is_kept(world: Callable[..., Outcome]) -> None:
+    selection = world(nothing_matters).selection
+    assert selection.decision == "not distinguishable"
+    assert selection.difference.difference == 0
+    assert selection.frozen.fingerprint == selection.baseline.template.fingerprint
+
+
+def test_a_winner_that_is_worse_on_test_is_not_frozen(world: Callable[..., Outcome], tmp_path: Path) -> None:
+    world(nothing_matters)
+    test = {e.id for e in load_plan(tmp_path / "colours" / "study.yaml").dataset.test}
+
+    def misleads(request: Request) -> str:
+        n = item(request)
+        on_test, plain = f"c{n:02d}" in test, request.constraint is None
+        return answer(request, LABELS[n % 3 if on_test == plain else (n + 1) % 3])
+
+    selection = world(misleads, folder="misled").selection
+    assert selection.winner.candidate.format != "plain"
+    assert selection.decision == "worse"
+    assert selection.frozen.fingerprint == selection.baseline.template.fingerprint
+    assert selection.frozen.evidence["decision"] == "worse"
+
+
+@pytest.mark.slow
+def test_phantom_gains_are_rarer_than_the_level_allows(world: Callable[..., Outcome]) -> None:
+    # 40 worlds without any true difference, at a level of 5 % in two directions.
+    fewer = (("[plain, json, choice]", "[plain, choice]"), ("screen: 12", "screen: 6"))
+    path = world(nothing_matters, *fewer).plan.folder / "study.yaml"
+    decisions = []
+    with open_storage(path.with_name("null.db")) as storage:
+        for seed in range(40):
+            plan = load_plan(path, seed=seed)
+            number = Store(storage).add_study(plan.name, plan.identity)
+            outcome = carried_out(plan, Scripted(by_chance(seed)), storage, number)
+            decisions.append(outcome.selection.decision)
+    assert decisions.count("improved") <= 4
+    assert decisions.count("worse") <= 4
+
+
+def test_the_evidence_equals_what_is_counted_by_hand(world: Callable[..., Outcome]) -> None:
+    outcome = world(by_chance(5))
+    selection, evidence = outcome.selection, outcome.evidence
+    judged = {}
+    for name in ("baseline", "winner", "wording"):
+        template = getattr(selection, name).template
+        answers = [
+            (template.answer.read(by_chance(5)(template.request(e.values)), "stop").text, e.target)
+            for e in outcome.plan.dataset.test
+        ]
+        judged[name] = [float(said == target) for said, target in answers]
+        figures, interval = evidence["test"][name], wilson(sum(judged[name]), 30)
+        assert figures["score"] == pytest.approx(sum(judged[name]) / 30)
+        assert (figures["lower"], figures["upper"]) == (interval.lower, interval.upper)
+        assert (figures["n"], figures["invalid"], figures["errors"]) == (30, 0, 0)
+        assert figures["metrics"]["valid"] == 1.0
+    for name, before in (("difference", "baseline"), ("difference_over_format", "wording")):
+        pairs = list(zip(judged[before], judged["winner"], strict=True))
+        wins, losses = sum(b > a for a, b in pairs), sum(b < a for a, b in pairs)
+        told = evidence[name]
+        assert (told["wins"], told["losses"], told["ties"], told["n"]) == (
+            wins,
+            losses,
+            30 - wins - losses,
+            30,
+        )
+        assert told["value"] == pytest.approx((wins - losses) / 30)
+        assert told["p_value"] == mcnemar(wins, losses)
+        interval = tango(wins, losses, 30)
+        assert (told["lower"], told["upper"], told["level"]) == (interval.lower, interval.upper, 0.95)
+    assert selection.difference == compare_paired(judged["baseline"], judged["winner"], seed=0)
+    assert evidence["smallest_provable_difference"] == outcome.plan.bounds.smallest_provable
+    assert evidence["test_opened"] == 1
+
+
+def test_the_winner_is_confirmed_on_all_of_validation(world: Callable[..., Outcome]) -> None:
+    outcome = world(choice_is_right, ("screen: 12", "screen: 6"))
+    *screened, confirmed = outcome.trials
+    assert {(row.stage, row.n) for row in screened} == {("baseline", 6), ("search", 6)}
+    assert (confirmed.stage, confirmed.n, confirmed.calls, confirmed.cached) == ("confirm", 12, 6, 6)
+    assert confirmed.fingerprint == choose(outcome.trials).fingerprint
+    assert outcome.evidence["validation"]["winner"]["n"] == 12
+    assert outcome.evidence["validation"]["winner"]["score"] == 1.0
+
+
+def test_nothing_is_asked_of_the_test_before_the_winner_is_confirmed(world: Callable[..., Outcome]) -> None:
+    outcome = world(by_chance(1))
+    test = {int(e.id[1:]) for e in outcome.plan.dataset.test}
+    asked = [item(request) in test for request in outcome.model.requests]
+    assert asked == sorted(asked)
+    distinct = {
+        outcome.selection.baseline.template,
+        outcome.selection.winner.template,
+        outcome.selection.wording.template,
+    }
+    assert sum(asked) == 30 * len(distinct)
+
+
+def test_the_same_study_again_asks_nothing_and_opens_the_test_no_second_time(
+    world: Callable[..., Outcome],
+) -> None:
+    first, second = world(choice_is_right), world(choice_is_right)
+    assert second.model.requests == []
+    assert second.selection.test_opened == 1
+    assert artifacts(second.plan, second.selection) == artifacts(first.plan, first.selection)
+
+
+def test_a_test_that_is_opened_for_another_winner_is_counted(world: Callable[..., Outcome]) -> None:
+    def json_then_choice(request: Request) -> str:
+        constrained = request.constraint is not None and bool(request.constraint.choice)
+        right = constrained or (request.constraint is not None and item(request) % 5 > 0)
+        return answer(request, LABELS[item(request) % 3] if right else "red")
+
+    small = world(json_then_choice, ("calls: 174", "calls: 126"), ("batch: 8", "batch: 1"))
+    assert small.evidence["test_opened"] == 1
+    large = world(json_then_choice, ("calls: 174", "calls: 222"), ("batch: 8", "batch: 1"))
+    assert large.selection.winner.candidate.format == "choice"
+    changed = large.selection.winner.template != small.selection.winner.template
+    assert large.evidence["test_opened"] == 1 + changed
+    assert large.evidence["validation"]["winner"]["score"] == 1.0
+
+
+def test_a_corpus_metric_can_be_the_objective(
+    world: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (resampling, significance):
+        monkeypatch.setattr(module, "RESAMPLES", 200)  # scikit-learn takes its time
+    outcome = world(choice_is_right, metric="macro_f1")
+    selection = outcome.selection
+    assert selection.decision == "improved"
+    assert selection.winner.evaluation.value == 1.0
+    # Always red: F1 1/2 for red, 0 for the others.
+    assert selection.baseline.evaluation.value == pytest.approx(1 / 6)
+    assert selection.difference.difference == pytest.approx(5 / 6)
+    assert outcome.evidence["difference"]["method"] == "paired bootstrap"
+    assert outcome.evidence["difference"]["wins"] is None
+    assert outcome.evidence["test"]["winner"]["lower"] is None
+    assert outcome.trials[0].lower is None
+
+
+def test_a_test_that_cannot_be_finished_freezes_nothing(
+    world: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    world(nothing_matters)
+    test = {int(e.id[1:]) for e in load_plan(tmp_path / "colours" / "study.yaml").dataset.test}
+
+    def down_on_test(request: Request) -> str:
+        if item(request) in test:
+            raise RejectedError("too long")
+        return nothing_matters(request)
+
+    with pytest.raises(IncompleteError, match="the test could not be finished: 30 of 30 failed"):
+        world(down_on_test, folder="down")
+    assert world(nothing_matters, folder="down").evidence["test_opened"] == 1
+
+
+def a_row(trial: int, score: float | None, **values: Any) -> TrialRecord:
+    known: dict[str, Any] = {
+        "stage": "search" if trial else "baseline",
+        "state": "failed" if score is None else "complete",
+        "digest": str(trial),
+        "fingerprint": str(trial),
+        "point": {},
+        "n": 10,
+        "lower": None,
+        "upper": None,
+        "valid": 1.0,
+        "errors": 0,
+        "feasible": True,
+        "calls": 10,
+        "cached": 0,
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "parents": (),
+    }
+    return TrialRecord(trial=trial, score=score, **{**known, **values})
+
+
+@pytest.mark.parametrize(
+    ("rows", "chosen"),
+    [
+        ([a_row(0, 0.5), a_row(1, 0.7), a_row(2, 0.6)], 1),
+        ([a_row(0, 0.5), a_row(1, 0.5)], 0),
+        ([a_row(0, 0.5), a_row(1, 0.5, prompt_tokens=90)], 1),
+        ([a_row(0, 0.5), a_row(1, 0.9, feasible=False), a_row(2, 0.6)], 2),
+        ([a_row(0, 0.5, feasible=False), a_row(1, 0.4)], 1),
+        ([a_row(0, 0.5, feasible=False), a_row(1, 0.9, feasible=False)], 0),
+        ([a_row(0, 0.0), a_row(1, None, feasible=False)], 0),
+        ([a_row(0, 0.5), a_row(1, 0.4), a_row(2, 0.9, stage="confirm")], 0),
+    ],
+)
+def test_the_best_feasible_score_is_chosen_then_fewer_tokens_then_the_earlier_trial(
+    rows: list[TrialRecord], chosen: int
+) -> None:
+    assert choose(rows).trial == chosen
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra"),
+    [
+        ((), ""),
+        (
+            (("screen: 12", "screen: 12\n  parameters: {temperature: [0.2, 0.7], top_p: [0.5]}"),),
+            "temperature,top_p,",
+        ),
+    ],
+)
+def test_the_history_has_its_columns_and_a_row_for_each_trial(
+    world: Callable[..., Outcome], changes: tuple[tuple[str, str], ...], extra: str
+) -> None:
+    outcome = world(by_chance(2), *changes)
+    files = artifacts(outcome.plan, outcome.selection)
+    text = files["history.csv"]
+    assert text.splitlines()[0] == COLUMNS.format(extra)
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["trial"]) for row in rows] == list(range(len(outcome.trials)))
+    for row, trial in zip(rows, outcome.trials, strict=True):
+        assert float(row["score"]) == trial.score
+        assert row["digest"] == trial.digest
+        assert (row["instruction_id"], row["format"]) == (trial.point["instruction"], trial.point["format"])
+        assert int(row["calls"]) + int(row["cached"]) == trial.n
+    assert sum(int(row["calls"]) for row in rows) <= outcome.plan.budget.calls
+    assert (rows[0]["stage"], rows[-1]["stage"]) in {("baseline", "confirm"), ("baseline", "search")}
+    if extra:
+        assert (rows[0]["temperature"], rows[0]["top_p"]) == ("", "")
+        assert {row["temperature"] for row in rows[1:]} <= {"0.2", "0.7"}
+
+
+def test_the_texts_of_the_wordings_lie_beside_the_history(world: Callable[..., Outcome]) -> None:
+    outcome = world(nothing_matters)
+    lines = artifacts(outcome.plan, outcome.selection)["instructions.jsonl"].splitlines()
+    assert lines == [
+        '{"id":"i0000","origin":"given","parents":[],"text":"Name the colour."}',
+        '{"id":"i0001","origin":"given","parents":[],"text":"Which colour is it?"}',
+    ]
