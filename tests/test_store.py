@@ -40,6 +40,13 @@ def study(store: Store) -> StudyStore:
     return store.of(store.add_study("colours", {"task": "1"}))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """Hold one database for all the cases that plant a row in it."""
+    with open_storage(tmp_path_factory.mktemp("shared") / "study.db") as opened:
+        yield opened
+
+
 def plant(storage: Storage, key: str, value: str | bytes | float) -> None:
     """Write a row past the store, as a damaged disk or another program would."""
     with storage.engine.begin() as connection:
@@ -163,14 +170,11 @@ class Planted:
     ],
 )
 def test_a_damaged_or_planted_completion_is_a_miss(
-    storage: Storage,
-    store: Store,
-    value: str | bytes | float,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    shared: Storage, value: str | bytes | float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plant(storage, "k", value)
+    store = Store(shared)
+    plant(shared, "k", value)
     assert store.completion("k") is None
     assert not Path("unpickled").exists()
     store.keep_completion("k", Completion(text="asked again"))

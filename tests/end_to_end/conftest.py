@@ -54,8 +54,9 @@ class Server:
 
     def bodies(self) -> list[str]:
         """Return every request body in order of arrival, in canonical form."""
-        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
-        return [json.dumps(json.loads(line), sort_keys=True) for line in lines]
+        text = self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+        # Not splitlines: a body may hold U+2028. The last part is empty, or a line that is being written.
+        return [json.dumps(json.loads(line), sort_keys=True) for line in text.split("\n")[:-1]]
 
     def counts(self) -> Counter[str]:
         return Counter(self.bodies())
@@ -112,7 +113,12 @@ class Project:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*arguments), cwd=self.folder, capture_output=True, text=True, timeout=120, check=False
+            self.command(*arguments),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     def results(self, folder: str = "studies/colours") -> dict[str, bytes]:
@@ -123,7 +129,11 @@ class Project:
 def examples() -> list[dict[str, str]]:
     """Return 90 examples, as many of each colour, no two alike."""
     return [
-        {"id": f"c{n:03d}", "text": f"Thing number {n} has the hue {'of ' * (n % 5)}{LABELS[n % 3]}-{n}.", "colour": LABELS[n % 3]}
+        {
+            "id": f"c{n:03d}",
+            "text": f"Thing number {n} has the hue {'of ' * (n % 5)}{LABELS[n % 3]}-{n}.",
+            "colour": LABELS[n % 3],
+        }
         for n in range(90)
     ]
 
@@ -167,7 +177,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         truth.write_text(json.dumps(known), encoding="utf-8")
         log = tmp_path / f"requests{number}.jsonl"
         process = subprocess.Popen(
-            [sys.executable, str(SERVER), "--log", str(log), "--labels", ",".join(LABELS), "--truth", str(truth), *options],
+            [
+                sys.executable,
+                str(SERVER),
+                "--log",
+                str(log),
+                "--labels",
+                ",".join(LABELS),
+                "--truth",
+                str(truth),
+                *options,
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -82,9 +82,7 @@ def test_an_interrupt_finishes_the_calls_under_way_and_loses_none(
     assert project.results() == expected["results"]
 
 
-def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(
-    project: Any, serve: Any
-) -> None:
+def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(project: Any, serve: Any) -> None:
     server = serve()
     project.write(server.port)
     assert project.run("run", str(project.study), "--quiet").returncode == 0
@@ -109,7 +107,9 @@ def test_a_larger_budget_continues_the_search(project: Any, serve: Any) -> None:
     assert set(server.counts().values()) == {1}
 
 
-def test_a_second_run_of_a_live_study_is_refused_with_the_process(project: Any, serve: Any, until: Until) -> None:
+def test_a_second_run_of_a_live_study_is_refused_with_the_process(
+    project: Any, serve: Any, until: Until
+) -> None:
     server = serve("--delay", "0.2")
     project.write(server.port)
     first = project.start("run", str(project.study), "--quiet")
