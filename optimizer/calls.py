@@ -19,7 +19,7 @@ from optimizer.errors import (
     OverloadedError,
     UnreachableError,
 )
-from optimizer.store import Store, StudyStore
+from optimizer.store import StudyStore
 
 # Waits before the second, third and fourth attempt. Together they outlast a restart of a server, and a refused
 # connection is reported in a few seconds.
@@ -66,7 +66,6 @@ class Caller:
         model: Model,
         identity: Mapping[str, object],
         *,
-        store: Store,
         study: StudyStore,
         budget: Budget,
         concurrency: int,
@@ -74,7 +73,6 @@ class Caller:
     ) -> None:
         self._model = model
         self._identity = dict(identity)
-        self._store = store
         self._study = study
         self._budget = budget
         self._slots = asyncio.Semaphore(concurrency)
@@ -113,7 +111,7 @@ class Caller:
             ModelError: When no attempt succeeded.
         """
         key = digest([self._identity, request.to_dict()])
-        stored = self._store.completion(key)
+        stored = self._study.whole.completion(key)
         if stored is not None:
             self._cached += 1
             self._study.share(key, payer)
@@ -130,7 +128,7 @@ class Caller:
     async def _send(self, key: str, request: Request, payer: int) -> Completion:
         async with self._slots:
             completion = _storable(await self._attempt_until_done(key, request, payer))
-            self._store.keep_completion(key, completion)
+            self._study.whole.keep_completion(key, completion)
         self.on_call()
         return completion
 

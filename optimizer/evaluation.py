@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optimizer.answer import Answer
 from optimizer.completion import Completion, Model
 from optimizer.dataset import Example
-from optimizer.errors import EndpointError, ModelError
+from optimizer.errors import EndpointError, ModelError, OverloadedError, UnreachableError
 from optimizer.metrics import METRICS, Metric
 from optimizer.prompt import PromptTemplate
 from optimizer.significance import Interval, score_interval
@@ -21,6 +21,7 @@ class Result:
         score: In [0, 1], greater is better; None when the example has no score.
         completions: One for each call that was answered.
         error: Why there is no score, else "".
+        outage: Whether another attempt, later, may well succeed.
     """
 
     example: Example
@@ -28,6 +29,7 @@ class Result:
     score: float | None
     completions: tuple[Completion, ...]
     error: str = ""
+    outage: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +153,12 @@ async def _result(template: PromptTemplate, example: Example, model: Model, judg
     except ModelError as error:
         answer = Answer(text=None, outcome="error")
         return Result(
-            example=example, answer=answer, score=None, completions=tuple(completions), error=str(error)
+            example=example,
+            answer=answer,
+            score=None,
+            completions=tuple(completions),
+            error=str(error),
+            outage=isinstance(error, UnreachableError | OverloadedError),
         )
     answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
     score = judge.per_example(answer, example.target)

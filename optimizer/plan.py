@@ -2,25 +2,21 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from optimizer.calls import Budget
-from optimizer.completion import CAPABILITIES
+from optimizer.checks import config_problems, located_model, size_problems, task_problems
 from optimizer.config import StudyConfig
 from optimizer.dataset import Dataset, load_dataset
-from optimizer.demonstrations import SELECTORS, draw_sets
+from optimizer.demonstrations import draw_sets
 from optimizer.digest import digest
-from optimizer.document import FieldPath, Located, inside_project, load_yaml
-from optimizer.errors import InputError, PluginError, Problem
-from optimizer.formats import FORMATS
-from optimizer.metrics import METRICS
+from optimizer.document import Located, inside_project, load_yaml
+from optimizer.errors import InputError, Problem
 from optimizer.models import MODELS, ModelSpec
-from optimizer.registry import Registry, did_you_mean
-from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.significance import smallest_provable_difference
 from optimizer.space import SearchSpace, compose
@@ -69,6 +65,11 @@ class StudyPlan:
         spec = self.file.budget
         return Budget(calls=spec.calls, attempts=2 * spec.calls if spec.attempts is None else spec.attempts)
 
+    @property
+    def model(self) -> ModelSpec:
+        """Return the model as it is connected: its file, if it has one, found from the study file."""
+        return located_model(self.file, self.source)
+
     @cached_property
     def space(self) -> SearchSpace:
         """Return the search space, its demonstrations drawn from train."""
@@ -89,7 +90,7 @@ class StudyPlan:
             formats=search.formats,
             model_parameters=self.file.model.parameters,
             parameters=search.parameters,
-            capabilities=MODELS[self.file.model.provider].capabilities(self.file.model),
+            capabilities=MODELS[self.model.provider].capabilities(self.model),
         )
 
     @property
@@ -179,13 +180,11 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     source = load_yaml(path)
     file, problems = _attempted(lambda: read(source, StudyConfig))
     if file is not None:
-        problems += _plugin_problems(file, source)
-        problems += _number_problems(file, source)
-        problems += _model_problems(file, source)
+        problems += config_problems(file, source)
     examples, others = _attempted(lambda: load_examples(_task_path(source, path)))
     problems += others
     if file is not None and examples is not None:
-        problems += _size_problems(file, examples[1], source)
+        problems += size_problems(file, examples[1], source)
     if problems or file is None or examples is None:
         raise InputError(problems)
     if seed is not None:
@@ -209,7 +208,7 @@ def load_examples(path: Path) -> tuple[Task, Dataset]:
         InputError: With every mistake found.
     """
     task = load_task(path)
-    problems = _task_problems(task)
+    problems = task_problems(task)
     dataset, others = _attempted(lambda: load_dataset(task))
     if problems or dataset is None:
         raise InputError([*problems, *others])
@@ -240,137 +239,6 @@ def _task_path(source: Located, path: Path) -> Path:
     if not found.is_file():
         raise InputError([source.problem(("task",), f"expected a file, found none at {reference}")])
     return found
-
-
-def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    search = file.search
-    return [
-        *_unknown(STYLES, search.styles, source, ("search", "styles")),
-        *_unknown(FORMATS, search.formats, source, ("search", "formats")),
-        *_unknown(SELECTORS, search.demos.selectors, source, ("search", "demos", "selectors")),
-        *(problem for name in file.constraints for problem in _constraint_problems(file, name, source)),
-        *_unknown(SAMPLERS, [search.sampler.name], source, ("search", "sampler", "name"), numbered=False),
-        *_unknown(MODELS, [file.model.provider], source, ("model", "provider"), numbered=False),
-    ]
-
-
-def _constraint_problems(file: StudyConfig, name: str, source: Located) -> list[Problem]:
-    where = ("constraints", name)
-    problems = _unknown(METRICS, [name], source, where, numbered=False)
-    bound = file.constraints[name]
-    if bound.min is None and bound.max is None:
-        problems.append(source.problem(where, "expected min, max or both, found neither"))
-    return problems
-
-
-def _unknown(
-    registry: Registry[T], names: Iterable[str], source: Located, where: FieldPath, *, numbered: bool = True
-) -> list[Problem]:
-    problems = []
-    for n, name in enumerate(names):
-        path = (*where, n) if numbered else where
-        try:
-            registry[name]
-        except PluginError as error:
-            problems.append(source.problem(path, str(error)))
-    return problems
-
-
-def _task_problems(task: Task) -> list[Problem]:
-    problems = []
-    for where, name in (
-        (("metric",), task.metric),
-        *((("metrics", n), m) for n, m in enumerate(task.metrics)),
-    ):
-        try:
-            metric = METRICS[name]
-        except PluginError as error:
-            problems.append(task.source.problem(where, str(error)))
-            continue
-        if task.output not in metric.outputs:
-            listed = ", ".join(metric.outputs)
-            problems.append(
-                task.source.problem(where, f"{name} judges {listed}, and the task's output is {task.output}")
-            )
-        if where == ("metric",) and metric.kind == "measure":
-            problems.append(
-                task.source.problem(where, f"{name} is a measure: it can be reported, not maximised")
-            )
-    return problems
-
-
-def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    search, run = file.search, file.run
-    problems = [
-        source.problem(where, f"expected at least {least}, found {value}")
-        for where, value, least in (
-            (("search", "screen"), search.screen, 1),
-            (("search", "demos", "sets"), search.demos.sets, 0),
-            (("search", "demos", "sizes"), min(search.demos.sizes, default=0), 0),
-            (("budget", "calls"), file.budget.calls, 1),
-            (("budget", "attempts"), 1 if file.budget.attempts is None else file.budget.attempts, 1),
-            (("run", "batch"), run.batch, 1),
-            (("run", "concurrency"), 1 if run.concurrency == "auto" else run.concurrency, 1),
-        )
-        if value < least
-    ]
-    if not 0 <= run.max_error_rate < 1:
-        message = f"expected a share of at least 0 and below 1, found {run.max_error_rate}"
-        problems.append(source.problem(("run", "max_error_rate"), message))
-    return problems + _list_problems(file, source)
-
-
-def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    search = file.search
-    lists: dict[FieldPath, tuple[object, ...]] = {
-        ("search", "styles"): search.styles,
-        ("search", "formats"): search.formats,
-        ("search", "demos", "sizes"): search.demos.sizes,
-        **{("search", "parameters", name): values for name, values in search.parameters.items()},
-    }
-    if any(size > 0 for size in search.demos.sizes):
-        lists[("search", "demos", "selectors")] = search.demos.selectors
-    problems = []
-    for where, values in lists.items():
-        if not values:
-            problems.append(source.problem(where, "expected at least one, found none"))
-        if len(set(values)) < len(values):
-            problems.append(source.problem(where, "expected each once, found one twice"))
-    taken = {"instruction", "demonstrations", "style", "format"} & set(search.parameters)
-    where = ("search", "parameters")
-    return problems + [
-        source.problem((*where, name), "names a dimension of its own") for name in sorted(taken)
-    ]
-
-
-def _model_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    unknown = [
-        source.problem(
-            ("model", "capabilities", n), f"unknown capability {name!r}{did_you_mean(name, CAPABILITIES)}"
-        )
-        for n, name in enumerate(file.model.capabilities or ())
-        if name not in CAPABILITIES
-    ]
-    if file.model.provider not in MODELS or unknown:
-        return unknown
-    return [_model_problem(source, message) for message in MODELS[file.model.provider].problems(file.model)]
-
-
-def _model_problem(source: Located, message: str) -> Problem:
-    """Return what a provider says of a model, in the field that its message begins with, if it does with one."""
-    name, _, rest = message.partition(": ")
-    fields = {field.name for field in dataclasses.fields(ModelSpec)}
-    if name.partition(".")[0] not in fields:
-        return source.problem(("model",), message)
-    return source.problem(("model", *name.split(".", 1)), rest)
-
-
-def _size_problems(file: StudyConfig, dataset: Dataset, source: Located) -> list[Problem]:
-    largest, n_train = max(file.search.demos.sizes, default=0), len(dataset.train)
-    if largest <= n_train:
-        return []
-    message = f"expected at most {n_train}, the size of train, found {largest}"
-    return [source.problem(("search", "demos", "sizes"), message)]
 
 
 def _fit_problems(plan: StudyPlan) -> list[Problem]:

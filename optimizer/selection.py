@@ -4,11 +4,9 @@ The test is opened for three prompts at most: the baseline, the winner, and the 
 format, so that a repaired format is not sold as a better wording.
 """
 
-import csv
 import importlib.metadata
-import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,12 +16,13 @@ from optimizer.digest import canonical, derived_seed
 from optimizer.errors import IncompleteError
 from optimizer.evaluation import Evaluation
 from optimizer.frozen import FrozenPrompt
+from optimizer.history import TrialRecord, history_csv, history_entry
 from optimizer.metrics import METRICS
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.significance import PairedComparison, compare_aggregate, compare_paired, decide
 from optimizer.space import NO_DEMONSTRATIONS, needed_capabilities
-from optimizer.study import Study, TrialRecord
+from optimizer.study import Study
 
 Decision = Literal["improved", "not distinguishable", "worse"]
 
@@ -287,37 +286,6 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
     )
 
 
-def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:
-    """Return one trial as `history.csv` and the frozen prompt show it.
-
-    Args:
-        parameters: Names of the decoding parameters in the space; the baseline has none of its own.
-    """
-    return {
-        "trial": row.trial,
-        "state": row.state,
-        "stage": row.stage,
-        "digest": row.digest,
-        "instruction_id": row.point["instruction"],
-        "demonstrations_id": row.point["demonstrations"],
-        "style": row.point["style"],
-        "format": row.point["format"],
-        **{name: row.point.get(name) for name in parameters},
-        "n": row.n,
-        "score": row.score,
-        "lower": row.lower,
-        "upper": row.upper,
-        "valid": row.valid,
-        "errors": row.errors,
-        "calls": row.calls,
-        "cached": row.cached,
-        "prompt_tokens": row.prompt_tokens,
-        "completion_tokens": row.completion_tokens,
-        "cost_usd": None,
-        "parents": " ".join(row.parents),
-    }
-
-
 def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
     """Return the results as texts by file name."""
     lines = [
@@ -326,14 +294,6 @@ def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
     ]
     return {
         "prompt.json": selection.frozen.dumps(),
-        "history.csv": _csv(selection.frozen.history),
+        "history.csv": history_csv(selection.frozen.history),
         "instructions.jsonl": "".join(f"{line}\n" for line in lines),
     }
-
-
-def _csv(history: Sequence[Mapping[str, object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dict(row) for row in history)
-    return stream.getvalue()

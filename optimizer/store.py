@@ -123,13 +123,18 @@ class Store:
 
     def of(self, study: int) -> "StudyStore":
         """Return the tables as one study sees them."""
-        return StudyStore(self._engine, study)
+        return StudyStore(self, self._engine, study)
 
 
 class StudyStore:
-    """What one study has stored."""
+    """What one study has stored.
 
-    def __init__(self, engine: sa.Engine, study: int) -> None:
+    Attributes:
+        whole: The tables of all studies; completions are shared.
+    """
+
+    def __init__(self, whole: Store, engine: sa.Engine, study: int) -> None:
+        self.whole = whole
         self._engine = engine
         self.study = study
 

@@ -10,13 +10,14 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from optimizer.calls import Caller, Spent
 from optimizer.candidate import Candidate, Parameter
 from optimizer.digest import derived_seed
 from optimizer.errors import IncompleteError, Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Judge, evaluate
+from optimizer.history import Stage, TrialRecord
 from optimizer.models import MODELS
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
@@ -28,55 +29,8 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-Stage = Literal["baseline", "search", "confirm"]
-State = Literal["complete", "failed"]
-
 # Optuna's attribute that holds our own number of a trial; a trial without it was interrupted while being asked.
 _NUMBER = "trial"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialRecord:
-    """One row of the score history.
-
-    Attributes:
-        trial: Our own number, from 0, without gaps.
-        digest: Digest of the candidate.
-        fingerprint: Fingerprint of its rendering.
-        point: Where it lies in the search space.
-        n: Examples it was asked about.
-        score: The objective in [0, 1], or None when the trial failed.
-        lower: Lower end of the score's interval, or None for an aggregate.
-        valid: Share of completions an answer could be read from.
-        errors: Examples without a score.
-        feasible: Whether it keeps the study's constraints.
-        calls: Logical calls this trial pays for.
-        cached: Calls it used that were paid for before.
-    """
-
-    trial: int
-    stage: Stage
-    state: State
-    digest: str
-    fingerprint: str
-    point: Mapping[str, Parameter]
-    n: int
-    score: float | None
-    lower: float | None
-    upper: float | None
-    valid: float | None
-    errors: int
-    feasible: bool
-    calls: int
-    cached: int
-    prompt_tokens: int
-    completion_tokens: int
-    parents: tuple[str, ...]
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> "TrialRecord":
-        """Return the record that `dataclasses.asdict` took apart."""
-        return cls(**{**value, "parents": tuple(value["parents"])})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -176,7 +130,7 @@ class Study:
             errors=evaluation.n_errors,
             feasible=not failed and self.feasible(evaluation),
             calls=calls,
-            cached=max(0, len(completions) - calls),
+            cached=max(0, len(completions) + evaluation.n_errors - calls),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
             completion_tokens=sum(completion.completion_tokens for completion in completions),
             parents=candidate.instruction.parents,
@@ -252,7 +206,8 @@ class Study:
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         evaluations = [_raised(outcome) for outcome in outcomes]
         rows = [self.row(n, "search", c, e) for (n, c), e in zip(asked, evaluations, strict=True)]
-        if all(row.state == "failed" for row in rows):
+        outages = [any(result.outage for result in evaluation.results) for evaluation in evaluations]
+        if all(row.state == "failed" and outage for row, outage in zip(rows, outages, strict=True)):
             raise IncompleteError(_failure("a whole batch of candidates", evaluations[0]))
         self.keep(rows)
         return len(asked) == len(numbers)
@@ -343,12 +298,11 @@ async def open_study(
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))
         _keep_parts(plan, study)
-        async with MODELS[plan.file.model.provider].connect(plan.file.model) as connection:
+        async with MODELS[plan.model.provider].connect(plan.model) as connection:
             wanted = plan.file.run.concurrency
             caller = Caller(
                 connection.model,
                 connection.identity,
-                store=store,
                 study=study,
                 budget=plan.budget,
                 concurrency=connection.capabilities.slots if wanted == "auto" else wanted,

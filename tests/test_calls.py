@@ -96,7 +96,6 @@ def a_caller(
     return Caller(
         model,
         identity or {"name": "scripted"},
-        store=store,
         study=study or a_study(store),
         budget=budget,
         concurrency=concurrency,

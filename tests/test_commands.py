@@ -83,7 +83,7 @@ def study(tmp_path: Path) -> Path:
     (tmp_path / "rules.json").write_text(json.dumps({"rules": rules, "default": "none"}))
     path = tmp_path / "colours" / "study.yaml"
     path.parent.mkdir()
-    path.write_text(STUDY % (tmp_path / "rules.json"))
+    path.write_text(STUDY % "../rules.json")
     return path
 
 

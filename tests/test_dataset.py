@@ -177,7 +177,10 @@ def test_a_file_without_examples_is_told(text: str) -> None:
         ('{"text": "b\\u0000", "kind": "bug"}', "text: expected text, found a NUL character in it"),
         ('{"text": "b\\ud800", "kind": "bug"}', "text: expected text, found half of a surrogate pair in it"),
         ('{"text": " \\n", "kind": "bug"}', "text: expected some text, found none"),
-        ('{"text": "b", "kind": "bgu"}', "kind: expected one of 'bug', 'idea', found 'bgu'"),
+        (
+            '{"text": "b", "kind": "bgu"}',
+            "kind: expected one of 'bug', 'idea', found 'bgu'; did you mean 'bug'?",
+        ),
         ('{"text": "b", "kind": ""}', "kind: expected a target, found an empty one"),
     ],
 )

@@ -215,7 +215,7 @@ def write_project(folder: Path) -> None:
     rules = [{"contains": text, "reply": label} for text, _, label in rows]
     path = folder / "rules.json"
     path.write_text(json.dumps({"rules": rules, "default": "none"}), encoding="utf-8")
-    scripted = f"model: {{provider: scripted, name: rules, path: {json.dumps(str(path))}}}"
+    scripted = "model: {provider: scripted, name: rules, path: ../../rules.json}"
     write(folder, {name: with_model(text, scripted) for name, text in files.items()})
 
 

@@ -16,13 +16,14 @@ from optimizer.calls import Caller
 from optimizer.completion import Completion, Request
 from optimizer.digest import derived_seed
 from optimizer.errors import IncompleteError, RejectedError
+from optimizer.history import TrialRecord
 from optimizer.models.scripted import Scripted
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.selection import Selection, artifacts, choose, optimize
 from optimizer.significance import compare_paired, mcnemar, tango, wilson
 from optimizer.storage import Storage, create_study, open_storage
 from optimizer.store import Store
-from optimizer.study import Study, TrialRecord
+from optimizer.study import Study
 
 LABELS = ("red", "green", "blue")
 COLUMNS = (
@@ -84,7 +85,7 @@ def world(tmp_path: Path) -> Callable[..., Outcome]:
         rows = (f"c{n:02d},Item {n} is here,{LABELS[n % 3]}\n" for n in range(51))
         path.with_name("data.csv").write_text("id,text,colour\n" + "".join(rows))
         path.with_name("task.yaml").write_text(TASK.format(metric=metric))
-        text = STUDY % rules
+        text = STUDY % rules.name
         for before, after in changes:
             assert before in text
             text = text.replace(before, after)
@@ -108,7 +109,7 @@ def carried_out(plan: StudyPlan, model: Scripted, storage: Storage, number: int)
     study = store.of(number)
 
     async def work() -> tuple[Selection, tuple[TrialRecord, ...]]:
-        caller = Caller(model, {"study": number}, store=store, study=study, budget=plan.budget, concurrency=4)
+        caller = Caller(model, {"study": number}, study=study, budget=plan.budget, concurrency=4)
         one = Study(plan, create_study(storage, f"colours#{number}"), study, caller, lambda _: None)
         return await optimize(one), one.trials
 

@@ -11,12 +11,19 @@ import pytest
 
 from optimizer.calls import Caller
 from optimizer.completion import Completion, Request
-from optimizer.errors import IncompleteError, InterruptedRunError, RejectedError, StudyChangedError
+from optimizer.errors import (
+    IncompleteError,
+    InterruptedRunError,
+    RejectedError,
+    StudyChangedError,
+    UnreachableError,
+)
+from optimizer.history import TrialRecord
 from optimizer.models.scripted import Scripted
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.storage import create_study, open_storage
 from optimizer.store import Store
-from optimizer.study import Progress, Study, TrialRecord, open_study
+from optimizer.study import Progress, Study, open_study
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -52,7 +59,7 @@ def write(tmp_path: Path) -> Callable[..., StudyPlan]:
         rows = (f"c{n:02d},Item {n} is here,{LABELS[n % 3]}\n" for n in range(36))
         path.with_name("data.csv").write_text("id,text,colour\n" + "".join(rows))
         path.with_name("task.yaml").write_text(TASK)
-        text = STUDY % rules
+        text = STUDY % rules.name
         for before, after in changes:
             assert before in text
             text = text.replace(before, after)
@@ -92,9 +99,7 @@ async def opened(
         store = Store(storage)
         latest = store.latest_study()
         number = latest[0] if latest else store.add_study(plan.name, plan.identity)
-        caller = Caller(
-            model, {}, store=store, study=store.of(number), budget=plan.budget, concurrency=4, sleep=at_once
-        )
+        caller = Caller(model, {}, study=store.of(number), budget=plan.budget, concurrency=4, sleep=at_once)
         yield Study(plan, create_study(storage, f"{plan.name}#{number}"), store.of(number), caller, watch)
 
 
@@ -261,7 +266,7 @@ def test_a_batch_that_fails_as_a_whole_tells_nothing_and_is_asked_again(
 
     def breaks(request: Request) -> str:
         if len(asked) >= 6:
-            raise RejectedError("all gone")
+            raise UnreachableError("all gone")
         asked.add(str(request))
         return right(request)
 
@@ -275,6 +280,23 @@ def test_a_batch_that_fails_as_a_whole_tells_nothing_and_is_asked_again(
     assert not asked & {str(request) for request in model.requests}  # what the baseline paid for
     undisturbed, _ = searched(write(folder="undisturbed"), right)
     assert [row.digest for row in rows] == [row.digest for row in undisturbed]
+
+
+def test_a_batch_that_the_endpoint_rejects_for_good_fails_and_the_search_goes_on(
+    write: Callable[..., StudyPlan],
+) -> None:
+    plan, asked = write(), set[str]()
+
+    def refuses(request: Request) -> str:
+        if len(asked) >= 6:
+            raise RejectedError("too long")
+        asked.add(str(request))
+        return right(request)
+
+    rows, _ = searched(plan, refuses)
+    assert rows[0].state == "complete"
+    assert {row.state for row in rows[1:]} == {"failed"}
+    assert {row.score for row in rows[1:]} == {None}
 
 
 def test_a_search_that_is_stopped_goes_on_where_it_was(write: Callable[..., StudyPlan]) -> None:

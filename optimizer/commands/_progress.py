@@ -1,13 +1,14 @@
 """Progress on stderr: a live line on a terminal, plain lines off it."""
 
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from optimizer.commands import complain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from optimizer.study import Progress
 
 

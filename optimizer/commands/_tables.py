@@ -30,6 +30,8 @@ def selection_lines(
 
 def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Yield the scores on test, the gains with their intervals, and the decision."""
+    if "test" not in evidence:
+        return
     yield f"{'on test, ' + evidence['metric']:<38}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
     for key, name in _ROWS:
         yield _row(name, evidence["test"][key])

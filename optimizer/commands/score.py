@@ -99,7 +99,6 @@ async def _evaluate(
             caller = Caller(
                 connection.model,
                 connection.identity,
-                store=store,
                 study=store.of(store.add_study(f"score {frozen.name}", {"prompt": frozen.fingerprint})),
                 budget=Budget(calls=n_calls, attempts=4 * n_calls),
                 concurrency=connection.capabilities.slots,

@@ -26,7 +26,7 @@ from optimizer.registry import Registry, did_you_mean
 from optimizer.transport import Endpoint
 
 # What the request itself decides; a parameter of that name would change what is asked or how it is read.
-_RESERVED = frozenset(
+RESERVED_PARAMETERS = frozenset(
     {"model", "messages", "response_format", "structured_outputs", "grammar", "json_schema"}
     | {"stream", "n", "tools", "tool_choice", "add_generation_prompt", "continue_final_message"}
 )
@@ -211,7 +211,7 @@ def spec_problems(
 def _parameter_problems(spec: ModelSpec) -> list[str]:
     problems = []
     for name, value in sorted(spec.parameters.items()):
-        if name in _RESERVED:
+        if name in RESERVED_PARAMETERS:
             problems.append(f"parameters.{name}: set by the prompt, not by a parameter")
         if isinstance(value, float) and not math.isfinite(value):
             problems.append(f"parameters.{name}: expected a finite number, found {value}")

@@ -1,0 +1,179 @@
+"""What can be wrong with a study and its task beyond the shape of their files: names, numbers, sizes, the model."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from optimizer.completion import CAPABILITIES
+from optimizer.config import StudyConfig
+from optimizer.dataset import Dataset
+from optimizer.demonstrations import SELECTORS
+from optimizer.document import FieldPath, Located, inside_project
+from optimizer.errors import PluginError, Problem
+from optimizer.formats import FORMATS
+from optimizer.metrics import METRICS
+from optimizer.models import MODELS, RESERVED_PARAMETERS, ModelSpec
+from optimizer.registry import Registry, did_you_mean
+from optimizer.samplers import SAMPLERS
+from optimizer.styles import STYLES
+from optimizer.task import Task
+
+T = TypeVar("T")
+
+
+def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    """Return the mistakes in a study file that its shape does not show."""
+    return [*_plugin_problems(file, source), *_number_problems(file, source), *_model_problems(file, source)]
+
+
+def located_model(file: StudyConfig, source: Located) -> ModelSpec:
+    """Return the study's model with its path, where it names one, resolved from the study file.
+
+    Raises:
+        ValueError: When the path leads outside the project.
+    """
+    if file.model.path is None:
+        return file.model
+    path = inside_project(file.model.path, file=Path(source.file))
+    return dataclasses.replace(file.model, path=str(path))
+
+
+def task_problems(task: Task) -> list[Problem]:
+    """Return the mistakes in the metrics that a task names."""
+    problems = []
+    for where, name in (
+        (("metric",), task.metric),
+        *((("metrics", n), m) for n, m in enumerate(task.metrics)),
+    ):
+        try:
+            metric = METRICS[name]
+        except PluginError as error:
+            problems.append(task.source.problem(where, str(error)))
+            continue
+        if task.output not in metric.outputs:
+            listed = ", ".join(metric.outputs)
+            problems.append(
+                task.source.problem(where, f"{name} judges {listed}, and the task's output is {task.output}")
+            )
+        if where == ("metric",) and metric.kind == "measure":
+            problems.append(
+                task.source.problem(where, f"{name} is a measure: it can be reported, not maximised")
+            )
+    return problems
+
+
+def size_problems(file: StudyConfig, dataset: Dataset, source: Located) -> list[Problem]:
+    """Return a mistake when more demonstrations are asked for than there are training examples."""
+    largest, n_train = max(file.search.demos.sizes, default=0), len(dataset.train)
+    if largest <= n_train:
+        return []
+    message = f"expected at most {n_train}, the size of train, found {largest}"
+    return [source.problem(("search", "demos", "sizes"), message)]
+
+
+def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    search = file.search
+    return [
+        *_unknown(STYLES, search.styles, source, ("search", "styles")),
+        *_unknown(FORMATS, search.formats, source, ("search", "formats")),
+        *_unknown(SELECTORS, search.demos.selectors, source, ("search", "demos", "selectors")),
+        *(problem for name in file.constraints for problem in _constraint_problems(file, name, source)),
+        *_unknown(SAMPLERS, [search.sampler.name], source, ("search", "sampler", "name"), numbered=False),
+        *_unknown(MODELS, [file.model.provider], source, ("model", "provider"), numbered=False),
+    ]
+
+
+def _constraint_problems(file: StudyConfig, name: str, source: Located) -> list[Problem]:
+    where = ("constraints", name)
+    problems = _unknown(METRICS, [name], source, where, numbered=False)
+    bound = file.constraints[name]
+    if bound.min is None and bound.max is None:
+        problems.append(source.problem(where, "expected min, max or both, found neither"))
+    return problems
+
+
+def _unknown(
+    registry: Registry[T], names: Iterable[str], source: Located, where: FieldPath, *, numbered: bool = True
+) -> list[Problem]:
+    problems = []
+    for n, name in enumerate(names):
+        path = (*where, n) if numbered else where
+        try:
+            registry[name]
+        except PluginError as error:
+            problems.append(source.problem(path, str(error)))
+    return problems
+
+
+def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    search, run = file.search, file.run
+    problems = [
+        source.problem(where, f"expected at least {least}, found {value}")
+        for where, value, least in (
+            (("search", "screen"), search.screen, 1),
+            (("search", "demos", "sets"), search.demos.sets, 0),
+            (("search", "demos", "sizes"), min(search.demos.sizes, default=0), 0),
+            (("budget", "calls"), file.budget.calls, 1),
+            (("budget", "attempts"), 1 if file.budget.attempts is None else file.budget.attempts, 1),
+            (("run", "batch"), run.batch, 1),
+            (("run", "concurrency"), 1 if run.concurrency == "auto" else run.concurrency, 1),
+        )
+        if value < least
+    ]
+    if not 0 <= run.max_error_rate < 1:
+        message = f"expected a share of at least 0 and below 1, found {run.max_error_rate}"
+        problems.append(source.problem(("run", "max_error_rate"), message))
+    return problems + _list_problems(file, source)
+
+
+def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    search = file.search
+    lists: dict[FieldPath, tuple[object, ...]] = {
+        ("search", "styles"): search.styles,
+        ("search", "formats"): search.formats,
+        ("search", "demos", "sizes"): search.demos.sizes,
+        **{("search", "parameters", name): values for name, values in search.parameters.items()},
+    }
+    if any(size > 0 for size in search.demos.sizes):
+        lists[("search", "demos", "selectors")] = search.demos.selectors
+    problems = []
+    for where, values in lists.items():
+        if not values:
+            problems.append(source.problem(where, "expected at least one, found none"))
+        if len(set(values)) < len(values):
+            problems.append(source.problem(where, "expected each once, found one twice"))
+    taken = dict.fromkeys(
+        ("instruction", "demonstrations", "style", "format"), "names a dimension of its own"
+    )
+    taken |= dict.fromkeys(RESERVED_PARAMETERS, "set by the prompt, not by a parameter")
+    where = ("search", "parameters")
+    return problems + [
+        source.problem((*where, name), taken[name]) for name in sorted(search.parameters) if name in taken
+    ]
+
+
+def _model_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    unknown = [
+        source.problem(
+            ("model", "capabilities", n), f"unknown capability {name!r}{did_you_mean(name, CAPABILITIES)}"
+        )
+        for n, name in enumerate(file.model.capabilities or ())
+        if name not in CAPABILITIES
+    ]
+    if file.model.provider not in MODELS or unknown:
+        return unknown
+    try:
+        model = located_model(file, source)
+    except ValueError as error:
+        return [source.problem(("model", "path"), str(error))]
+    return [_model_problem(source, message) for message in MODELS[model.provider].problems(model)]
+
+
+def _model_problem(source: Located, message: str) -> Problem:
+    """Return what a provider says of a model, in the field that its message begins with, if it does with one."""
+    name, _, rest = message.partition(": ")
+    fields = {field.name for field in dataclasses.fields(ModelSpec)}
+    if name.partition(".")[0] not in fields:
+        return source.problem(("model",), message)
+    return source.problem(("model", *name.split(".", 1)), rest)

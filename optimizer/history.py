@@ -1,0 +1,96 @@
+"""The score history: one row a trial, as it is stored and as it is shown."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optimizer.candidate import Parameter
+
+Stage = Literal["baseline", "search", "confirm"]
+State = Literal["complete", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """One row of the score history.
+
+    Attributes:
+        trial: Our own number, from 0, without gaps.
+        digest: Digest of the candidate.
+        fingerprint: Fingerprint of its rendering.
+        point: Where it lies in the search space.
+        n: Examples it was asked about.
+        score: The objective in [0, 1], or None when the trial failed.
+        lower: Lower end of the score's interval, or None for an aggregate.
+        valid: Share of completions an answer could be read from.
+        errors: Examples without a score.
+        feasible: Whether it keeps the study's constraints.
+        calls: Logical calls this trial pays for.
+        cached: Calls it used that were paid for before.
+    """
+
+    trial: int
+    stage: Stage
+    state: State
+    digest: str
+    fingerprint: str
+    point: Mapping[str, Parameter]
+    n: int
+    score: float | None
+    lower: float | None
+    upper: float | None
+    valid: float | None
+    errors: int
+    feasible: bool
+    calls: int
+    cached: int
+    prompt_tokens: int
+    completion_tokens: int
+    parents: tuple[str, ...]
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "TrialRecord":
+        """Return the record that `dataclasses.asdict` took apart."""
+        return cls(**{**value, "parents": tuple(value["parents"])})
+
+
+def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:
+    """Return one trial as `history.csv` and the frozen prompt show it.
+
+    Args:
+        parameters: Names of the decoding parameters in the space; the baseline has none of its own.
+    """
+    return {
+        "trial": row.trial,
+        "state": row.state,
+        "stage": row.stage,
+        "digest": row.digest,
+        "instruction_id": row.point["instruction"],
+        "demonstrations_id": row.point["demonstrations"],
+        "style": row.point["style"],
+        "format": row.point["format"],
+        **{name: row.point.get(name) for name in parameters},
+        "n": row.n,
+        "score": row.score,
+        "lower": row.lower,
+        "upper": row.upper,
+        "valid": row.valid,
+        "errors": row.errors,
+        "calls": row.calls,
+        "cached": row.cached,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "cost_usd": None,
+        "parents": " ".join(row.parents),
+    }
+
+
+def history_csv(history: Sequence[Mapping[str, object]]) -> str:
+    """Return the rows as the text of `history.csv`."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(dict(row) for row in history)
+    return stream.getvalue()
