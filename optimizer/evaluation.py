@@ -1,6 +1,7 @@
 """Scores of one template on some examples by one model: fill, call, read, score."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -161,8 +162,20 @@ async def _result(template: PromptTemplate, example: Example, model: Model, judg
             outage=isinstance(error, UnreachableError | OverloadedError),
         )
     answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
-    score = judge.per_example(answer, example.target)
-    return Result(example=example, answer=answer, score=score, completions=tuple(completions))
+    return _judged(Result(example=example, answer=answer, score=None, completions=tuple(completions)), judge)
+
+
+def _judged(result: Result, judge: Judge) -> Result:
+    """Return the result with its score, or as `unscored` where the metric failed: that is not the model's fault."""
+    try:
+        score = judge.per_example(result.answer, result.example.target)
+        if not 0 <= score <= 1:
+            raise ValueError(f"expected a score in [0, 1], found {score}")  # noqa: TRY301  # told like any failure
+    except Exception as error:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
+        answer = Answer(text=result.answer.text, outcome="unscored")
+        reason = f"the metric failed: {type(error).__name__}: {error}"
+        return dataclasses.replace(result, answer=answer, error=reason)
+    return dataclasses.replace(result, score=score)
 
 
 def _rescored(result: Result, metric: Metric) -> Result:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from optimizer.answer import AnswerFormat
+from optimizer.answer import Answer, AnswerFormat
 from optimizer.completion import Completion, Message, Model, Request
 from optimizer.dataset import Example
 from optimizer.errors import BudgetError, EndpointError, InterruptedRunError, RejectedError, UnreachableError
 from optimizer.evaluation import Evaluation, Judge, evaluate
+from optimizer.metrics import Metric
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.significance import score_interval
@@ -98,6 +99,23 @@ def test_an_unanswered_example_is_an_error_without_a_score() -> None:
     assert found.n_errors == 2
     assert found.error_rate == pytest.approx(1 / 3)
     assert len(found.scored) == 4
+
+
+@pytest.mark.parametrize("bad", [2.0, -0.1, float("nan"), None])
+def test_a_metric_that_fails_leaves_the_example_unscored(bad: float | None) -> None:
+    def score(answer: Answer, target: str) -> float:
+        if target != LABELS[0]:
+            return 1.0
+        if bad is None:
+            raise KeyError("no such target")
+        return bad
+
+    judge = Judge(objective=Metric(score=score), per_example=score, labels=LABELS)
+    found = asyncio.run(evaluate(a_template(), EXAMPLES, Scripted(right), judge))
+    unscored = found.results[0]
+    assert (unscored.answer.outcome, unscored.score) == ("unscored", None)
+    assert unscored.error.startswith("the metric failed: ")
+    assert (found.n_errors, found.value) == (2, 1.0)
 
 
 def test_an_unreadable_answer_is_the_models_own_and_scores_0() -> None:
