@@ -90,7 +90,13 @@ class AnswerFormat:
         if self.kind == "label":
             if found:
                 return find_label(after, self.labels)
-            return find_label(_last_line(completion), self.labels) or find_label(completion, self.labels)
+            # An answer that was asked for at once stands first; what a model runs on with, such as further examples
+            # of its own making, is not read. After some reasoning it stands last.
+            if self.marker:
+                near = find_label(_last_line(completion), self.labels)
+            else:
+                near = _exact_label(_first_line(completion), self.labels)
+            return near or find_label(completion, self.labels)
         if self.marker and not found:
             return None
         return after.strip() or None if self.kind == "text" else find_number(after)
@@ -147,6 +153,10 @@ def _exact_label(text: str, labels: tuple[str, ...]) -> str | None:
         if plain and len(found) == 1:
             return found[0]
     return None
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
 
 
 def _last_line(text: str) -> str:

@@ -85,7 +85,7 @@ class BudgetSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSpec:
-    """How the study is run; none of it changes what is found."""
+    """How the study is run. `batch` decides what each ask knows of the others, `max_error_rate` which trials fail."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 

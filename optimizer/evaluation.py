@@ -113,11 +113,19 @@ class Evaluation:
         """Return the interval of the mean per-example score; None where the objective is an aggregate."""
         if self.judge.objective.score is None or not self.scored:
             return None
-        return score_interval(list(self.scores.values()), seed=seed)
+        examples = [result.example for result in self.scored]
+        return score_interval(list(self.scores.values()), seed=seed, clusters=clusters_of(examples))
 
     def first(self, n: int) -> "Evaluation":
         """Return the evaluation of the first `n` examples."""
         return Evaluation(fingerprint=self.fingerprint, results=self.results[:n], judge=self.judge)
+
+
+def clusters_of(examples: Sequence[Example]) -> list[str] | None:
+    """Return what each example is counted with: its group, or itself; None where nothing is grouped."""
+    if all(example.group is None for example in examples):
+        return None
+    return [f"id {example.id}" if example.group is None else f"group {example.group}" for example in examples]
 
 
 async def evaluate(

@@ -248,6 +248,8 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
     )
     if first is not None:
         return [source.problem(("search",), f"the baseline is the first style and the first format; {first}")]
+    if space.size == 0:
+        return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
     if bounds.budget < bounds.least:
         parts = (
             f"baseline {bounds.baseline}, one candidate {bounds.candidate}, "

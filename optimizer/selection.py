@@ -14,7 +14,7 @@ from optimizer.calls import NO_TRIAL
 from optimizer.candidate import Candidate
 from optimizer.digest import canonical, derived_seed
 from optimizer.errors import IncompleteError
-from optimizer.evaluation import Evaluation
+from optimizer.evaluation import Evaluation, clusters_of
 from optimizer.frozen import FrozenPrompt
 from optimizer.history import TrialRecord, history_csv, history_entry
 from optimizer.metrics import METRICS
@@ -71,9 +71,8 @@ async def optimize(study: Study) -> Selection:
         BudgetError: When the attempts ended before the test was done.
     """
     trials = await study.search()
-    best = choose(trials)
     study.enter("confirm")
-    confirmed = await _confirm(study, best)
+    confirmed = await _confirm(study, trials)
     study.enter("test")
     return await _test(study, confirmed)
 
@@ -90,23 +89,35 @@ def choose(trials: Sequence[TrialRecord]) -> TrialRecord:
     return min(feasible, key=lambda row: (-(row.score or 0.0), row.prompt_tokens / row.n, row.trial))
 
 
-async def _confirm(study: Study, best: TrialRecord) -> Candidate:
-    """Score the best candidate on all of validation and return it; the baseline needs no confirmation."""
-    space = study.plan.space
-    if best.stage == "baseline":
-        return space.baseline
-    candidate = space.candidate(best.point)
-    done = any(row.stage == "confirm" and row.fingerprint == best.fingerprint for row in study.trials)
-    if not done:
-        number = len(study.trials)
-        evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
-        row = study.row(number, "confirm", candidate, evaluation)
-        if row.state == "failed":
-            raise IncompleteError(
-                f"the winner could not be confirmed: {row.errors} of {row.n} examples failed"
-            )
-        study.keep([row])
-    return candidate
+async def _confirm(study: Study, trials: Sequence[TrialRecord]) -> Candidate:
+    """Return the best candidate that keeps the constraints on all of validation, or the baseline.
+
+    One confirmation is always paid for; further ones, when a constraint turns out to be broken, while the calls
+    beyond the reserve of the test last. The baseline needs no confirmation.
+    """
+    space, left = study.plan.space, tuple(trials)
+    while (best := choose(left)).stage != "baseline":
+        row = await _confirmed(study, best)
+        if row.feasible:
+            return space.candidate(best.point)
+        left = tuple(other for other in left if other.fingerprint != best.fingerprint)
+        if study.caller.remaining < study.plan.bounds.reserved:
+            break
+    return space.baseline
+
+
+async def _confirmed(study: Study, best: TrialRecord) -> TrialRecord:
+    """Return the row of a candidate on all of validation, scored now unless it was before."""
+    for row in study.trials:
+        if row.stage == "confirm" and row.fingerprint == best.fingerprint:
+            return row
+    number, candidate = len(study.trials), study.plan.space.candidate(best.point)
+    evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
+    row = study.row(number, "confirm", candidate, evaluation)
+    if row.state == "failed":
+        raise IncompleteError(f"the winner could not be confirmed: {row.errors} of {row.n} examples failed")
+    study.keep([row])
+    return row
 
 
 async def _test(study: Study, winner: Candidate) -> Selection:
@@ -115,7 +126,7 @@ async def _test(study: Study, winner: Candidate) -> Selection:
     difference = _compare(study, baseline, best)
     decision = decide(difference)
     chosen = best if decision == "improved" else baseline
-    opened = len(study.store.records("test"))
+    opened = _times_opened(study)
     over_format = _compare(study, wording, best)
     evidence = {
         "decision": decision,
@@ -184,9 +195,15 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
 def _open_test(study: Study, templates: Sequence[PromptTemplate]) -> None:
     """Record that the test is opened for these prompts; to finish an interrupted test is not to open it again."""
     opened = study.store.records("test")
-    prompts = [template.fingerprint for template in templates]
-    if not any(record["prompts"] == prompts for record in opened.values()):
-        study.store.record("test", len(opened), {"prompts": prompts})
+    record = {"prompts": [template.fingerprint for template in templates], "data": study.plan.dataset.digest}
+    if record not in opened.values():
+        study.store.record("test", len(opened), record)
+
+
+def _times_opened(study: Study) -> int:
+    """Return how many times the studies of this database looked at this test, for different prompts."""
+    records = study.store.whole.records("test")
+    return len({tuple(r["prompts"]) for r in records if r["data"] == study.plan.dataset.digest})
 
 
 def _compare(study: Study, before: Arm, after: Arm) -> PairedComparison:
@@ -194,8 +211,7 @@ def _compare(study: Study, before: Arm, after: Arm) -> PairedComparison:
     a, b = before.evaluation.scores, after.evaluation.scores
     shared = [example for example in study.plan.dataset.test if example.id in a and example.id in b]
     seed = derived_seed(study.plan.seed, "test")
-    grouped = any(example.group is not None for example in shared)
-    clusters = [example.group or example.id for example in shared] if grouped else None
+    clusters = clusters_of(shared)
     if study.judge.objective.score is not None:
         left, right = [a[e.id] for e in shared], [b[e.id] for e in shared]
         return compare_paired(left, right, seed=seed, clusters=clusters)

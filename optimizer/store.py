@@ -1,4 +1,4 @@
-"""Our own tables beside Optuna's: completions, calls, scores, trials, instructions, demonstrations, events.
+"""Our own tables beside Optuna's: completions, calls, scores, trials, instructions, demonstrations.
 
 Everything paid for passes through here and is committed before it is used. Values are JSON text; a row that cannot
 be read back is a miss, never an error and never code.
@@ -49,7 +49,7 @@ _SCORES = sa.Table(
     sa.Column("answer", sa.Text),
     sa.Column("score", sa.Float),
 )
-_ROWS = sa.Table(  # what a study keeps by name: batches, trials, instructions, demonstration sets, events
+_ROWS = sa.Table(  # what a study keeps by name: batches, trials, instructions, demonstration sets, test openings, the model
     "ps_record",
     _METADATA,
     sa.Column("study", sa.Integer, primary_key=True),
@@ -120,6 +120,13 @@ class Store:
             key = connection.execute(_STUDIES.insert().values(row)).inserted_primary_key
         assert key is not None  # SQLite always tells it
         return int(key[0])
+
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        """Return the records of a kind of every study, in order."""
+        query = sa.select(_ROWS.c.content).where(_ROWS.c.kind == kind)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(_ROWS.c.study, _ROWS.c.number)).scalars()
+            return [json.loads(content) for content in rows]
 
     def of(self, study: int) -> "StudyStore":
         """Return the tables as one study sees them."""

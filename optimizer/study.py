@@ -130,7 +130,7 @@ class Study:
             errors=evaluation.n_errors,
             feasible=not failed and self.feasible(evaluation),
             calls=calls,
-            cached=max(0, len(completions) + evaluation.n_errors - calls),
+            cached=max(0, len(completions) + evaluation.count("error") - calls),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
             completion_tokens=sum(completion.completion_tokens for completion in completions),
             parents=candidate.instruction.parents,
@@ -299,6 +299,7 @@ async def open_study(
         study = store.of(_study_number(plan, store, fresh=fresh))
         _keep_parts(plan, study)
         async with MODELS[plan.model.provider].connect(plan.model) as connection:
+            _check_model(plan, study, connection.identity)
             wanted = plan.file.run.concurrency
             caller = Caller(
                 connection.model,
@@ -325,10 +326,13 @@ def point_of(candidate: Candidate) -> dict[str, Parameter]:
 
 def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
     latest = store.latest_study()
-    if latest is None or fresh:
+    if latest is None:
         return store.add_study(plan.name, plan.identity)
     number, identity = latest
     changed = sorted(k for k in {*identity, *plan.identity} if identity.get(k) != plan.identity.get(k))
+    # A fresh study that was interrupted before its test is continued: the same command resumes.
+    if fresh and (changed or store.of(number).records("test")):
+        return store.add_study(plan.name, plan.identity)
     if changed:
         message = (
             f"the study in {plan.database.name} was asked for something else: {', '.join(changed)} changed;"
@@ -336,6 +340,17 @@ def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
         )
         raise StudyChangedError([Problem(file=plan.source.file, message=message)])
     return number
+
+
+def _check_model(plan: StudyPlan, study: StudyStore, identity: Mapping[str, object]) -> None:
+    """Refuse to go on with another model than the study began with, such as other weights of the same name."""
+    known = study.records("model").get(0)
+    if known is None:
+        study.record("model", 0, identity)
+    elif known != dict(identity):
+        names = ", ".join(sorted(k for k in {*known, *identity} if known.get(k) != identity.get(k)))
+        message = f"the model that answers is not the one the study began with: {names} changed; --fresh starts a new study"
+        raise StudyChangedError([Problem(file=plan.source.file, field="model", message=message)])
 
 
 def _keep_parts(plan: StudyPlan, study: StudyStore) -> None:

@@ -31,7 +31,9 @@ INVALID = Answer(text=None, outcome="invalid")
         pytest.param("« billing »", id="guillemets"),
         pytest.param("The right team is billing, I think.", id="in-a-sentence"),
         pytest.param("billing. Yes, billing!", id="twice-the-same"),
-        pytest.param("technical or shipping?\nNo.\nbilling\n\n", id="last-line"),
+        pytest.param(
+            "\nBilling.\n\nMessage: Where is it?\nTeam: shipping", id="run-on-examples-are-not-read"
+        ),
         pytest.param("I would say: billing\nbecause it is about money", id="not-on-the-last-line"),
     ],
 )
@@ -50,6 +52,9 @@ def test_a_label_is_read_however_it_is_dressed(completion: str) -> None:
         pytest.param("billings", id="inside-a-word-at-the-start"),
         pytest.param("billing or shipping", id="two-labels"),
         pytest.param("Not technical.\nbilling or shipping", id="two-labels-on-the-last-line"),
+        pytest.param(
+            "technical or shipping?\nNo.\nbilling\n\n", id="three-labels-without-reasoning-asked-for"
+        ),
     ],
 )
 def test_no_label_and_two_labels_are_invalid(completion: str) -> None:
@@ -281,3 +286,8 @@ def test_a_reader_of_another_shape_is_refused(change: dict[str, object], message
     with pytest.raises(ValueError) as caught:
         AnswerFormat.from_dict({**LABEL.to_dict(), **change})
     assert str(caught.value) == message
+
+
+def test_after_reasoning_the_last_line_is_read_even_without_its_marker() -> None:
+    reasoned = AnswerFormat(kind="label", labels=LABEL.labels, marker="Answer:")
+    assert reasoned.read("technical or shipping?\nNo, so it is billing.\n\n").text == "billing"

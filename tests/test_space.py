@@ -204,7 +204,7 @@ def test_the_size_counts_the_points_that_can_be_rendered(can: tuple[str, ...]) -
 
 
 def test_a_space_in_which_nothing_runs_has_no_points() -> None:
-    space = make_space(styles=("first_person",), formats=("choice",))
+    space = make_space(styles=("first_person",), formats=("json",))
     assert space.size == 0
     assert space.render(space.baseline) is None
     assert space.most_calls == 1

@@ -19,7 +19,7 @@ from optimizer.errors import OptimizerError
 from optimizer.registry import Registry
 
 # Of the exit codes that several studies gave, the first of these; 0 when there is none.
-EXIT_ORDER = (70, 130, 3, 4, 1)
+EXIT_ORDER = (70, 130, 2, 3, 4, 1)
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print pure JSON on stdout; everything else goes to stderr.")

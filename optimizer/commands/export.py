@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from optimizer.commands import command, complain
+from optimizer.commands import command, complain, printable
 
 
 @command
@@ -27,7 +27,7 @@ def export(
 
     text = EXPORTERS[name].export(FrozenPrompt.load(path))
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         return
     target = output / (path.stem + EXPORTERS[name].suffix) if output.is_dir() else output
     write_atomically(target, text)

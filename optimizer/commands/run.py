@@ -35,7 +35,7 @@ def run(  # the options of a command line
     The same command again resumes, and continues where the budget has grown. Ctrl-C finishes the calls under way,
     saves and exits with 130; a second one stops at once.
     """
-    from optimizer.errors import InputError, InterruptedRunError, OptimizerError
+    from optimizer.errors import InterruptedRunError, OptimizerError
 
     plans = _plans(studies, seed, output)
     if dry_run:
@@ -44,9 +44,7 @@ def run(  # the options of a command line
     codes, done = [], {}
     for plan in plans:
         try:
-            done[plan.name] = _run_one(plan, fresh=fresh, quiet=quiet, as_json=as_json)
-        except InputError:
-            raise
+            done[plan.source.file] = _run_one(plan, fresh=fresh, quiet=quiet, as_json=as_json)
         except OptimizerError as error:
             codes.append(report(error))
             if isinstance(error, InterruptedRunError):
@@ -154,7 +152,7 @@ def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
 
 def _say_all_bounds(plans: "list[StudyPlan]", *, as_json: bool) -> None:
     if as_json:
-        say_json({plan.name: _bounds(plan) for plan in plans})
+        say_json({plan.source.file: _bounds(plan) for plan in plans})
         return
     for plan in plans:
         _say_bounds(plan)

@@ -34,18 +34,19 @@ def score(  # the options of a command line
     """Score a frozen prompt on one split of a task, with its own model or another."""
     import asyncio
 
-    from optimizer.dataset import load_dataset
     from optimizer.errors import IncompleteError, InputError, Problem
     from optimizer.frozen import FrozenPrompt
-    from optimizer.task import SPLITS, load_task
+    from optimizer.plan import load_examples
+    from optimizer.task import SPLITS
 
-    frozen, task = FrozenPrompt.load(path), load_task(task_path)
+    frozen = FrozenPrompt.load(path)
+    task, dataset = load_examples(task_path)
     if split not in SPLITS:
         raise InputError(
             [Problem(file="", field="--split", message=f"expected {', '.join(SPLITS)}, found {split!r}")]
         )
     spec = _spec(frozen, model, base_url, api_key_env)
-    examples = getattr(load_dataset(task), split)
+    examples = getattr(dataset, split)
     _check(frozen, task, spec, len(examples))
     evaluation = asyncio.run(_evaluate(frozen, task, spec, examples, task_path))
     _show(evaluation, task, split, as_json=as_json)

@@ -26,6 +26,7 @@ def openai_messages(frozen: FrozenPrompt) -> str:
         "parameters": dict(call.parameters),
         "placeholders": placeholders,
         "response_format": _response_format(call.constraint),
+        "answer": frozen.template.answer.to_dict(),
         "fingerprint": frozen.fingerprint,
         "preconditions": _preconditions(frozen),
     }

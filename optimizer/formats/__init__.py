@@ -203,7 +203,8 @@ def message(role: Role, *parts: Part) -> MessageTemplate:
 def _bounded(draft: Draft, *, reasoning: bool) -> tuple[tuple[str, float | int | str], ...]:
     """Return the parameters with room for the reasoning on top of the bound for the answer."""
     parameters = dict(draft.parameters)
-    bound = parameters.get("max_tokens")
-    if reasoning and isinstance(bound, int):
-        parameters["max_tokens"] = bound + draft.style.reasoning_tokens
+    for name in ("max_tokens", "max_completion_tokens"):
+        bound = parameters.get(name)
+        if reasoning and isinstance(bound, int):
+            parameters[name] = bound + draft.style.reasoning_tokens
     return tuple(sorted(parameters.items()))

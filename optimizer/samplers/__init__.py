@@ -76,7 +76,10 @@ class WithinSpace(BaseSampler):
         """Return an admissible point; the caller has made sure that there is one."""
         if self._planned is not None:
             return dict(self._planned)
-        modelled = self._inner.infer_relative_search_space(study, trial)
+        # Not what the sampler infers: one trial outside the space, such as a baseline, would end all joint modelling.
+        modelled: dict[str, BaseDistribution] = {
+            n: d for n, d in self._distributions.items() if not d.single()
+        }
         for _ in range(_TRIES):
             point: dict[str, Any] = dict(self._inner.sample_relative(study, trial, modelled))
             for name, distribution in self._distributions.items():

@@ -31,7 +31,7 @@ def test_a_study_runs_on_the_embedded_model_and_its_prompt_is_scored_again(proje
     _tiny(project, EMBEDDED)
     done = project.run("run", str(project.study), "--json")
     assert done.returncode == 0, done.stderr
-    evidence = json.loads(done.stdout)["studies"]["colours"]["evidence"]
+    evidence = json.loads(done.stdout)["studies"][str(project.study)]["evidence"]
     assert evidence["test"]["winner"]["n"] == 12
     prompt = project.study.parent / "prompt.json"
     again = project.run("score", str(prompt), "--task", "tasks/colours.yaml", "--json")
