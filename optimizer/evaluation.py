@@ -116,10 +116,6 @@ class Evaluation:
         examples = [result.example for result in self.scored]
         return score_interval(list(self.scores.values()), seed=seed, clusters=clusters_of(examples))
 
-    def first(self, n: int) -> "Evaluation":
-        """Return the evaluation of the first `n` examples."""
-        return Evaluation(fingerprint=self.fingerprint, results=self.results[:n], judge=self.judge)
-
 
 def clusters_of(examples: Sequence[Example]) -> list[str] | None:
     """Return what each example is counted with: its group, or itself; None where nothing is grouped."""

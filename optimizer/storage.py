@@ -17,7 +17,6 @@ from optimizer.errors import InputError, Problem, StudyBusyError
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
-    from optuna.trial import Trial
     from sqlalchemy import Engine
 
 # Seconds that a statement waits for another connection's write, such as a dashboard's.
@@ -80,13 +79,6 @@ def create_study(storage: Storage, name: str) -> "Study":
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
     )
-
-
-def running_trial(study: "Study", trial_id: int) -> "Trial":
-    """Return a handle on a trial that an earlier process left running."""
-    import optuna
-
-    return optuna.trial.Trial(study, trial_id)
 
 
 def _open(path: Path) -> Storage:

@@ -1,6 +1,7 @@
 """The commands as a person calls them, in this process: what they print, write and refuse."""
 
 import json
+import sqlite3
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -359,3 +360,45 @@ def test_debug_shows_the_traceback(
 def test_printable_keeps_what_is_text() -> None:
     assert printable("é ß 漢 ‹x›\n\tok") == "é ß 漢 ‹x›\n\tok"
     assert harmless(printable(HOSTILE + "\ud800"))
+
+
+def test_another_model_than_the_study_began_with_is_refused_by_what_changed(
+    study: Path, prompt: Path, call: Callable[..., Told]
+) -> None:
+    before = prompt.read_bytes()
+    (study.parents[1] / "rules.json").write_text(json.dumps({"rules": [], "default": "red"}))
+    told = call("run", study, "--quiet")
+    assert told.code == 2
+    assert "model: the model that answers is not the one the study began with: rules changed" in told.err
+    assert prompt.read_bytes() == before
+
+
+def test_a_refused_study_does_not_keep_the_others_from_running(
+    study: Path, prompt: Path, call: Callable[..., Told]
+) -> None:
+    other = study.parents[1] / "other" / "study.yaml"
+    other.parent.mkdir()
+    other.write_text(study.read_text())
+    study.write_text(study.read_text().replace("screen: 6", "screen: 5"))
+    told = call("run", study, other, "--quiet")
+    assert told.code == 2
+    assert "search.screen changed" in told.err
+    assert other.with_name("prompt.json").exists()
+
+
+def test_fresh_starts_anew_once_and_counts_every_opening_of_the_test(
+    study: Path, prompt: Path, call: Callable[..., Told]
+) -> None:
+    def studies() -> int:
+        with sqlite3.connect(study.with_name("study.db")) as connection:
+            return int(connection.execute("SELECT count(*) FROM ps_study").fetchone()[0])
+
+    assert studies() == 1
+    assert call("run", study, "--fresh", "--quiet").code == 0
+    assert studies() == 2
+    # The same three prompts were looked at: one opening, however many studies asked for it.
+    assert FrozenPrompt.load(prompt).evidence["test_opened"] == 1
+    with sqlite3.connect(study.with_name("study.db")) as connection:
+        connection.execute("DELETE FROM ps_record WHERE study = 2 AND kind = 'test'")
+    assert call("run", study, "--fresh", "--quiet").code == 0
+    assert studies() == 2  # an interrupted fresh study is continued

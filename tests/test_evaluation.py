@@ -227,9 +227,3 @@ def test_other_metrics_can_be_reported_beside_the_objective() -> None:
 def test_the_interval_is_that_of_the_scores() -> None:
     found = evaluated(Scripted(lambda _: "red"))
     assert found.interval(seed=1) == score_interval([1, 0, 0, 1, 0, 0], seed=1)
-
-
-def test_the_first_examples_are_an_evaluation_of_their_own() -> None:
-    found = evaluated(Scripted(lambda _: "red"))
-    assert found.first(2).value == 0.5
-    assert found.first(6) == found

@@ -408,3 +408,23 @@ def test_the_texts_of_the_wordings_lie_beside_the_history(world: Callable[..., O
         '{"id":"i0000","origin":"given","parents":[],"text":"Name the colour."}',
         '{"id":"i0001","origin":"given","parents":[],"text":"Which colour is it?"}',
     ]
+
+
+def test_a_winner_that_breaks_a_constraint_on_all_of_validation_gives_way(
+    world: Callable[..., Outcome],
+) -> None:
+    screened: set[int] = set()  # the baseline is asked first, about the screened examples
+
+    def json_is_right_where_it_is_screened(request: Request) -> str:
+        if len(screened) < 6:
+            screened.add(item(request))
+        if request.constraint is None or request.constraint.choice:
+            return "red"
+        return answer(request, LABELS[item(request) % 3]) if item(request) in screened else "no JSON"
+
+    limit = ("budget:", "constraints: {valid: {min: 0.95}}\nbudget:")
+    outcome = world(json_is_right_where_it_is_screened, ("screen: 12", "screen: 6"), limit)
+    first = next(row for row in outcome.trials if row.stage == "confirm")
+    assert (first.point["format"], first.valid, first.feasible) == ("json", 0.5, False)
+    assert outcome.selection.winner.candidate.format != "json"
+    assert outcome.selection.frozen.template == outcome.selection.baseline.template

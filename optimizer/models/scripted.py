@@ -71,8 +71,13 @@ def _problems(spec: ModelSpec) -> list[str]:
     try:
         _read(Path(spec.path))
     except (OSError, ValueError) as error:
-        return [f"path: {spec.path} cannot be read as rules: {error}"]
+        return [f"path: {Path(spec.path).name} cannot be read as rules: {_told(error)}"]
     return []
+
+
+def _told(error: OSError | ValueError) -> str:
+    """Return what went wrong, without the path of this machine that an OSError shows."""
+    return (error.strerror or "it cannot be opened") if isinstance(error, OSError) else str(error)
 
 
 @asynccontextmanager

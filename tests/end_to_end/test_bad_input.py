@@ -551,7 +551,7 @@ def test_the_value_of_a_key_is_never_shown(
 
 def finish(project: Any, command_line: CommandLine) -> str:
     """Run the study with a model of rules and return its frozen prompt, relative to the project."""
-    project.write(9, calls=160, model="{provider: scripted, name: rules, path: rules.json}")
+    project.write(9, calls=160, model="{provider: scripted, name: rules, path: ../../rules.json}")
     rules = [{"contains": colour, "reply": colour} for colour in ("red-", "green-", "blue-")]
     (project.folder / "rules.json").write_text(
         json.dumps({"rules": rules, "default": "red"}), encoding="utf-8"
