@@ -25,16 +25,14 @@ def shown(name: str, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
 
 def _live(name: str) -> "Iterator[Callable[[Progress], None]]":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    # Narrow enough for 80 columns: a count that is cut off is no count.
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("calls"),
+        BarColumn(bar_width=10),
         TextColumn("{task.fields[standing]}"),
-        TimeElapsedColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None, standing="")
@@ -45,7 +43,7 @@ def _live(name: str) -> "Iterator[Callable[[Progress], None]]":
                 description=f"{name} · {progress.stage}",
                 total=progress.budget,
                 completed=progress.spent.calls,
-                standing=_standing(progress),
+                standing=f"{progress.spent.calls} of {progress.budget} calls{_against(progress)}",
             )
 
         yield watch
@@ -70,3 +68,9 @@ def _standing(progress: "Progress", lead: str = "") -> str:
     if progress.best is None or progress.baseline is None:
         return ""
     return f"{lead}best {progress.best:.3f} (baseline {progress.baseline:.3f})"
+
+
+def _against(progress: "Progress") -> str:
+    if progress.best is None or progress.baseline is None:
+        return ""
+    return f", best {progress.best:.3f} vs {progress.baseline:.3f}"
