@@ -101,7 +101,9 @@ async def _confirm(study: Study, trials: Sequence[TrialRecord]) -> Candidate:
         if row.feasible:
             return space.candidate(best.point)
         left = tuple(other for other in left if other.fingerprint != best.fingerprint)
-        if study.caller.remaining < study.plan.bounds.reserved:
+        # What an interrupted confirmation has paid for already must not decide whether it is made.
+        begun = study.store.paid_by(len(study.trials))
+        if study.caller.remaining + begun < study.plan.bounds.reserved:
             break
     return space.baseline
 
