@@ -34,7 +34,7 @@ class Constraint:
 
     Attributes:
         choice: The completion is one of these texts, whole.
-        json_schema: The completion is JSON of this schema; kept as canonical JSON text.
+        json_schema: The completion is JSON of this schema; kept as canonical JSON text, in which keys are sorted.
     """
 
     choice: tuple[str, ...] = ()
@@ -45,6 +45,16 @@ class Constraint:
         """Return what a model must be able to do to obey."""
         return "choice" if self.choice else "json_schema"
 
+    def schema(self) -> dict[str, object]:
+        """Return the JSON Schema with each object's properties in the order in which it requires them.
+
+        A model writes fields in the order of the schema, and a file of sorted keys keeps that order in `required`
+        alone: reasoning that came after its answer would be none.
+        """
+        ordered = _in_required_order(json.loads(self.json_schema or "{}"))
+        assert isinstance(ordered, dict)  # a schema is an object
+        return ordered
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
@@ -54,11 +64,14 @@ class Request:
         messages: The conversation; a last message of the assistant is the start of the model's own turn.
         parameters: Decoding parameters in the words of the OpenAI chat API, sorted by name.
         constraint: What the completion may be, or None for free text.
+        repeat: Which of several requests that are alike in all else this is, from 0; never sent. Requests that
+            differ in it are answered one by one, where a cache would answer them alike.
     """
 
     messages: tuple[Message, ...]
     parameters: tuple[tuple[str, float | int | str], ...] = ()
     constraint: Constraint | None = None
+    repeat: int = 0
 
     @property
     def prefill(self) -> str:
@@ -66,8 +79,21 @@ class Request:
         last = self.messages[-1]
         return last.content if last.role == "assistant" else ""
 
+    @property
+    def most_tokens(self) -> tuple[int, int | None]:
+        """Return upper bounds of the tokens read and written; the second is None where nothing bounds the answer.
+
+        No tokenizer makes more tokens than a text has UTF-8 bytes, and a chat template adds less than 16 a message.
+        """
+        read = sum(16 + len(message.content.encode("utf-8", "surrogatepass")) for message in self.messages)
+        if self.constraint is not None:
+            read += len(canonical(constraint_to_dict(self.constraint)).encode("utf-8", "surrogatepass"))
+        names = ("max_tokens", "max_completion_tokens")
+        bounds = [int(n) for name, n in self.parameters if name in names and not isinstance(n, str)]
+        return read, min(bounds, default=None)
+
     def to_dict(self) -> dict[str, object]:
-        """Return the request as plain data, from which its digest is made."""
+        """Return the request as plain data."""
         return {
             "messages": [message.to_dict() for message in self.messages],
             "parameters": dict(self.parameters),
@@ -86,6 +112,7 @@ class Completion:
         completion_tokens: Tokens written, at least 0.
         seconds: Duration of the attempt that succeeded.
         cost_usd: What the call cost, or None where no price is known.
+        cached: Whether another study paid for it: then it has no latency of its own. Never stored.
     """
 
     text: str
@@ -94,6 +121,7 @@ class Completion:
     completion_tokens: int = 0
     seconds: float = 0.0
     cost_usd: float | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +149,19 @@ class Model(Protocol):
             ModelError: When there is none.
         """
         ...
+
+
+def _in_required_order(schema: object) -> object:
+    if isinstance(schema, list):
+        return [_in_required_order(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {name: _in_required_order(part) for name, part in schema.items()}
+    properties, required = parts.get("properties"), parts.get("required")
+    if isinstance(properties, dict) and isinstance(required, list):
+        order = [name for name in required if name in properties]
+        parts["properties"] = {name: properties[name] for name in dict.fromkeys([*order, *properties])}
+    return parts
 
 
 def constraint_to_dict(constraint: Constraint | None) -> dict[str, object] | None:

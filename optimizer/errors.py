@@ -6,10 +6,14 @@
     + StudyChangedError   the stored study was asked for something else
     + StudyBusyError      another process runs the study
   x ModelError            the model gave no completion; never a score
-    + UnreachableError    no answer from the endpoint; worth another attempt
-    + OverloadedError     429 or 5xx; worth another attempt
+    + TransientError      worth another attempt
+      - UnreachableError  no answer from the endpoint: refused, reset, timed out
+      - OverloadedError   the endpoint asked to come back later, or failed by itself: 429, 5xx
+      - BrokenAnswerError an answer that holds no completion: half of one, no JSON, another model's
     + RejectedError       this request was refused; another attempt would be too
-    + EndpointError       every request would be refused (key, unknown model): the run stops
+    + EndpointError       every request would be refused (key, unknown model, quota): the run stops
+    + OutageError         the endpoint gave no answer at all for as long as a call may take: the run stops
+  x StorageError          the database cannot be read or written, as on a full disk; what was committed is safe
   x IncompleteError       errors above the limit; partial results are saved, exit code 3
   x BudgetError           a budget ended before the work did; state is saved, exit code 4
   x InterruptedRunError   stopped by Ctrl-C or SIGTERM; state is saved, exit code 130
@@ -77,12 +81,45 @@ class ModelError(OptimizerError):
     exit_code = 3
 
 
-class UnreachableError(ModelError):
+class TransientError(ModelError):
+    """No completion this time; another attempt may well have one.
+
+    Attributes:
+        reason: What went wrong in a word or two that can be counted, such as "429" or "time-out".
+        retry_after_seconds: How long the endpoint asked to wait, or None when it did not say.
+        billable: Whether the provider may charge for the attempt.
+        prompt_tokens: Tokens that the answer says were read, or None when it does not say.
+        completion_tokens: Tokens that the answer says were written, or None when it does not say.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str,
+        retry_after_seconds: float | None = None,
+        billable: bool = False,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+    ) -> None:
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        self.billable = billable
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens
+        super().__init__(message)
+
+
+class UnreachableError(TransientError):
     """The endpoint did not answer: refused connection, time-out, broken transfer."""
 
 
-class OverloadedError(ModelError):
+class OverloadedError(TransientError):
     """The endpoint asked to come back later (429) or failed by itself (5xx)."""
+
+
+class BrokenAnswerError(TransientError):
+    """The endpoint answered, and the answer holds no completion of the model that was asked."""
 
 
 class RejectedError(ModelError):
@@ -90,7 +127,17 @@ class RejectedError(ModelError):
 
 
 class EndpointError(ModelError):
-    """The endpoint would refuse every request: wrong key, unknown model."""
+    """The endpoint would refuse every request: wrong key, unknown model, empty account."""
+
+
+class OutageError(ModelError):
+    """The endpoint gave no answer at all for as long as one call may take; what was paid for is saved."""
+
+
+class StorageError(OptimizerError):
+    """The database cannot be read or written, as on a full disk; what was committed is safe."""
+
+    exit_code = 3
 
 
 class IncompleteError(OptimizerError):

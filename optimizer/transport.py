@@ -6,17 +6,21 @@ is made here, and the response is read here: what was asked and what came back p
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import json
 import os
+import socket
+import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from optimizer.completion import Completion, FinishReason
 from optimizer.errors import (
+    BrokenAnswerError,
     EndpointError,
     InputError,
     ModelError,
@@ -25,38 +29,51 @@ from optimizer.errors import (
     RejectedError,
     UnreachableError,
 )
+from optimizer.retry import error_message, refusal, server_wait_seconds, stated_error, stated_status
 
 if TYPE_CHECKING:
-    from openai import AsyncOpenAI
+    from httpx2 import Response
+    from openai import APIStatusError, AsyncOpenAI
 
 # A machine that is there answers the handshake within a second or two, on slow links too.
 CONNECT_SECONDS = 5.0
+# Between two bytes, the first included: an answer is not streamed, so this covers all of its writing.
+READ_SECONDS = 60.0
 # The longest answers take about a minute; the client's own default of ten minutes hides endpoints that hang.
 TIMEOUT_SECONDS = 120.0
 # Enough for any real message; a server may echo the whole prompt in its error.
 MESSAGE_CHARACTERS = 200
 # The client insists on a key; servers without keys ignore it.
 _NO_KEY = "none"
+# What is shorter guards nothing: EMPTY, ollama and the like, which a model may well write.
+_KEY_CHARACTERS = 8
+# The client adds these headers from the environment, wherever it is pointed; they are meant for one host alone.
+_AMBIENT_HEADERS, _AMBIENT_HOST = ("OpenAI-Organization", "OpenAI-Project"), "api.openai.com"
 
-_FINISH_REASONS: dict[object, FinishReason] = {"length": "length", "content_filter": "refused"}
-_OVERLOADED = frozenset({408, 409, 429})
-_REJECTED = frozenset({400, 413, 422})
-# 429 for an empty account, which no waiting fills.
-_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_TOKENS = ("prompt_tokens", "completion_tokens")
+_FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refused"}
 
 
 class Endpoint:
     """One endpoint, open inside `async with` and bound to the event loop that entered it."""
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        read_seconds: float = READ_SECONDS,
+        expect_model: str | None = None,
     ) -> None:
         """Check the address; nothing is contacted.
 
         Args:
             base_url: Address up to and with `/v1`; its query is sent with every request.
             api_key: The key, or None for a server that wants none.
-            timeout_seconds: Bound of one attempt, and of every wait for data within it.
+            timeout_seconds: Bound of one attempt.
+            read_seconds: Bound of every wait for data within it.
+            expect_model: The name that every answer must carry in `model`; None takes any.
 
         Raises:
             InputError: When the address is none, holds a password, or would carry the key in the clear.
@@ -68,7 +85,11 @@ class Endpoint:
             raise InputError([Problem(file="", message=problem)])
         self._url = urlsplit(base_url)
         self._api_key = api_key
+        self._key_forms = _written_forms(api_key) if api_key else ()
         self._timeout_seconds = timeout_seconds
+        self._read_seconds = min(read_seconds, timeout_seconds)
+        self._expect_model = expect_model
+        self._accepted = False
         self._client: AsyncOpenAI | None = None
 
     def __repr__(self) -> str:
@@ -91,9 +112,10 @@ class Endpoint:
         self._client = openai.AsyncOpenAI(
             api_key=self._api_key or _NO_KEY,
             base_url=urlunsplit((self._url.scheme, self._url.netloc, self._url.path, "", "")),
+            default_headers=_explicit_headers(self._api_key or _NO_KEY, self._url.hostname or ""),
             default_query=dict(parse_qsl(self._url.query)),
             # No bound on the wait for a free connection: it is ours, not the server's, and the deadline covers it.
-            timeout=openai.Timeout(self._timeout_seconds, connect=CONNECT_SECONDS, pool=None),
+            timeout=openai.Timeout(self._read_seconds, connect=CONNECT_SECONDS, pool=None),
             max_retries=0,
             http_client=http_client,
         )
@@ -107,7 +129,7 @@ class Endpoint:
             await client.close()
 
     async def chat(self, body: Mapping[str, object]) -> Completion:
-        """Return the completion of one attempt, as the server wrote it.
+        """Return the completion of one attempt, as the server wrote it, but for the key.
 
         Raises:
             ModelError: Whatever went wrong; the message names the place, never the key.
@@ -115,57 +137,106 @@ class Endpoint:
         content = _encoded(body)
         start = time.perf_counter()
         try:
-            answer = await self._post(content)
+            response = await self._post(content)
         except _client_errors() as error:
-            problem = self._mapped(error)
+            found: Completion | ModelError = self._mapped(error)
         else:
-            return self._completion(answer, time.perf_counter() - start)
+            found = self._read(response, time.perf_counter() - start)
+        if isinstance(found, Completion):
+            return found
         # Outside the handler: the client's error holds the request with its headers, so it must not be chained.
-        raise problem
+        raise found
 
-    async def _post(self, content: bytes) -> bytes:
+    async def _post(self, content: bytes) -> "Response":
         import httpx2
 
         if self._client is None:
             raise RuntimeError("an Endpoint is used inside `async with`")
         async with asyncio.timeout(self._timeout_seconds):
-            response = await self._client.post("/chat/completions", cast_to=httpx2.Response, content=content)
-            return response.content
+            return await self._client.post("/chat/completions", cast_to=httpx2.Response, content=content)
 
-    def _completion(self, answer: bytes, seconds: float) -> Completion:
+    def _read(self, response: "Response", seconds: float) -> Completion | ModelError:
+        """Return what an answer with status 200 holds: a completion of the right model, or an error."""
         try:
-            return read_completion(json.loads(answer), seconds)
-        except (ValueError, RecursionError) as error:  # not JSON, nested without end, or JSON of another kind
-            problem = (
-                f"{self.place} answered something that is not a chat completion: {self._clean(str(error))}"
-            )
-        raise UnreachableError(problem)
+            answer = json.loads(response.content)
+        except (ValueError, RecursionError):  # not JSON, or nested without end
+            return self._broken("no JSON")
+        error = stated_error(answer)
+        if error is not None:
+            return self._stated(error, answer, response.headers)
+        try:
+            completion = read_completion(answer, seconds)
+        except ValueError as missing:
+            return self._broken(str(missing), answer)
+        model = answer.get("model")
+        if self._expect_model not in (None, model):
+            return self._broken("another model", answer, f": {model!r} instead of {self._expect_model!r}")
+        self._accepted = True
+        guarded = len(self._api_key or "") >= _KEY_CHARACTERS
+        text = self._without_key(completion.text) if guarded else completion.text
+        return completion if text == completion.text else dataclasses.replace(completion, text=text)
+
+    def _broken(self, reason: str, answer: object = None, more: str = "") -> BrokenAnswerError:
+        """Return the error for an answer that holds no completion."""
+        what = self._clean(f"{reason}{more}")
+        message = f"{self.place} answered something that is not a chat completion: {what}"
+        return BrokenAnswerError(message, reason=reason, **_charge(answer))
+
+    def _stated(self, error: object, answer: object, headers: Mapping[str, str]) -> ModelError:
+        """Return our error for one that came with status 200, by the status that its code stands for."""
+        status = stated_status(error)
+        if status is None:
+            return self._broken("an error in a 200", answer, f": {error_message(error)}")
+        message = f"{self.place} answered 200 with an error: {self._clean(error_message(error))}"
+        return self._refusal(status, error, headers, message, _charge(answer))
+
+    def _refused(self, answered: "APIStatusError") -> ModelError:
+        """Return our error for an answer with another status than 200."""
+        error = stated_error(answered.body) or answered.body
+        said = self._clean(error_message(error))
+        message = f"{self.place} answered {answered.status_code}{': ' if said else ''}{said}"
+        return self._refusal(answered.status_code, error, answered.response.headers, message, {})
+
+    def _refusal(
+        self, status: int, error: object, headers: Mapping[str, str], message: str, charge: dict[str, Any]
+    ) -> ModelError:
+        kind = refusal(status, error=error, headers=headers, accepted=self._accepted)
+        if not issubclass(kind, OverloadedError):
+            return kind(message)
+        wait = server_wait_seconds(headers, now=time.time())
+        return OverloadedError(message, reason=str(status), retry_after_seconds=wait, **charge)
 
     def _mapped(self, error: Exception) -> ModelError:
         """Return our error for one of the client's."""
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            said = self._clean(_server_message(error.body))
-            message = f"{self.place} answered {error.status_code}{': ' if said else ''}{said}"
-            return _error_class(error)(message)
-        if isinstance(error, openai.LengthFinishReasonError | openai.ContentFilterFinishReasonError):
-            return RejectedError(f"{self.place}: {type(error).__name__}")
+            return self._refused(error)
         if isinstance(error, openai.OpenAIError) and not isinstance(error, openai.APIError):
             return EndpointError(f"{self.place}: the client cannot send: {type(error).__name__}")
-        causes = list(_causes(error))
-        if any(isinstance(cause, TimeoutError) for cause in causes):
-            bounds = f"{CONNECT_SECONDS:g} s to connect, {self._timeout_seconds:g} s to answer"
-            return UnreachableError(f"{self.place} did not answer in time ({bounds})")
-        root = f"{type(causes[-1]).__name__}: {self._clean(str(causes[-1]))}"
-        return UnreachableError(f"{self.place} could not be reached: {root}")
+        causes = _causes(error)
+        reason, sent = _fault(causes)
+        told = f"{type(causes[-1]).__name__}: {self._clean(str(causes[-1]))}"
+        if reason == "certificate":  # no wait mends it, and nothing may be sent to whoever shows it
+            return EndpointError(f"{self.place} shows no certificate that can be trusted: {told}")
+        if reason in ("half a body", "no JSON"):
+            return self._broken(reason, more=f": {told}")
+        message = f"{self.place} {'gave no answer' if sent else 'could not be reached'}: {told}"
+        if reason == "time-out":
+            bounds = f"{CONNECT_SECONDS:g} s to connect, {self._read_seconds:g} s between bytes"
+            message = f"{self.place} did not answer in time ({bounds}, {self._timeout_seconds:g} s in all)"
+        return UnreachableError(message, reason=reason, billable=sent)
 
     def _clean(self, text: str) -> str:
         """Return a text from outside on one line, without control characters and key, cut to a bearable length."""
         line = "".join(character for character in " ".join(text.split()) if character.isprintable())
-        if self._api_key:
-            line = line.replace(self._api_key, "[key]")
-        return line if len(line) <= MESSAGE_CHARACTERS else line[: MESSAGE_CHARACTERS - 1] + "…"
+        shown = self._without_key(line)
+        return shown if len(shown) <= MESSAGE_CHARACTERS else shown[: MESSAGE_CHARACTERS - 1] + "…"
+
+    def _without_key(self, text: str) -> str:
+        for form in self._key_forms:
+            text = text.replace(form, "[key]")
+        return text
 
 
 def key_from_environment(name: str) -> str:
@@ -215,19 +286,17 @@ def read_completion(answer: object, seconds: float) -> Completion:
     """
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ValueError("it has no choices")
+        raise ValueError("no choices")
     message = choices[0].get("message")
     if not isinstance(message, dict):
-        raise ValueError("its first choice has no message")
-    refusal = message.get("refusal")
-    reason: FinishReason = (
-        "refused" if refusal else _FINISH_REASONS.get(choices[0].get("finish_reason"), "stop")
-    )
+        raise ValueError("no text")
+    refusal, stopped = message.get("refusal"), str(choices[0].get("finish_reason"))
+    reason: FinishReason = "refused" if refusal else _FINISH_REASONS.get(stopped, "stop")
     text = message.get("content")
     if text is None and reason != "stop":
         text = refusal if isinstance(refusal, str) else ""
     if not isinstance(text, str):
-        raise ValueError("its message has no text")
+        raise ValueError("no text")
     usage = answer.get("usage") if isinstance(answer, dict) else None
     return Completion(
         text=text,
@@ -240,7 +309,15 @@ def read_completion(answer: object, seconds: float) -> Completion:
 
 def _count(usage: object, key: str) -> int:
     value = usage.get(key) if isinstance(usage, dict) else None
-    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0
+    # What is above the bound is no count, and no column of a database could hold it.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
+
+
+def _charge(answer: object) -> dict[str, Any]:
+    """Return what an answer that is of no use may cost, for the error that says so."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    kinds = [kind for kind in _TOKENS if isinstance(usage, dict) and kind in usage]
+    return {"billable": True} | {kind: _count(usage, kind) for kind in kinds}
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:
@@ -262,29 +339,51 @@ def _client_errors() -> tuple[type[Exception], ...]:
     return (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError)
 
 
-def _error_class(error: object) -> type[ModelError]:
-    status, code = getattr(error, "status_code", 0), getattr(error, "code", None)
-    if status == 429 and (code in _QUOTA or getattr(error, "type", None) in _QUOTA):
-        return EndpointError
-    if status in _OVERLOADED or status >= 500:
-        return OverloadedError
-    return RejectedError if status in _REJECTED else EndpointError
+def _fault(causes: tuple[BaseException, ...]) -> tuple[str, bool]:
+    """Return a word for what broke, and whether the request may have reached the server by then."""
+    import aiohttp
+    import httpx2
+
+    words: tuple[tuple[str, tuple[type[BaseException], ...]], ...] = (
+        ("certificate", (ssl.SSLCertVerificationError,)),
+        ("tls", (ssl.SSLError,)),
+        ("dns", (socket.gaierror, aiohttp.ClientConnectorDNSError)),
+        ("time-out", (TimeoutError,)),
+        ("refused", (ConnectionRefusedError,)),
+        ("proxy", (aiohttp.ClientHttpProxyError,)),
+        ("half a body", (aiohttp.ClientPayloadError,)),
+        ("no JSON", (httpx2.DecodingError,)),
+        ("reset", (ConnectionError, aiohttp.ServerDisconnectedError)),
+        ("no HTTP", (aiohttp.ClientResponseError,)),
+    )
+    connecting = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+    def met(kinds: tuple[type[BaseException], ...]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    return next((word for word, kinds in words if met(kinds)), "unreachable"), not met(connecting)
 
 
-def _server_message(body: object) -> str:
-    """Return what a server said: OpenAI's `message`, FastAPI's `detail`, Ollama's bare text, or a page."""
-    if isinstance(body, Mapping):
-        said = next((body[key] for key in ("message", "detail", "error") if body.get(key)), "")
-        return said if isinstance(said, str) else json.dumps(said, default=str)
-    return body if isinstance(body, str) else ""
+def _causes(error: BaseException) -> tuple[BaseException, ...]:
+    """Return an error and what led to it, down to the first."""
+    return (error, *(() if error.__cause__ is None else _causes(error.__cause__)))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what led to it, down to the first."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__
+def _explicit_headers(key: str, host: str) -> dict[str, str]:
+    """Return headers that keep what `OPENAI_*` variables would add, another key among them, from other hosts."""
+    import openai
+
+    custom = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    added = (*_AMBIENT_HEADERS, *(line.partition(":")[0].strip() for line in custom))
+    kept_back: dict[str, object] = dict.fromkeys(() if host == _AMBIENT_HOST else added, openai.Omit())
+    return cast(dict[str, str], kept_back | {"Authorization": f"Bearer {key}"})
+
+
+def _written_forms(key: str) -> tuple[str, ...]:
+    """Return the key as it is, and as URLs and JSON write it."""
+    in_url, in_json = quote(key, safe=""), json.dumps(key)[1:-1]
+    forms = {key, in_url, in_url.replace("%", "%25"), in_url.lower(), in_json, in_json.replace("/", "\\/")}
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
 def _is_header_text(text: str) -> bool:

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,11 +24,20 @@ from optimizer.completion import (
     Request,
 )
 from optimizer.digest import canonical, sha256
-from optimizer.errors import InputError, RejectedError
-from optimizer.models import MODELS, Connection, ModelSpec, chat_body, choice_grammar, stated
+from optimizer.errors import BrokenAnswerError, InputError, RejectedError, UnreachableError
+from optimizer.models import (
+    MODELS,
+    Connection,
+    EndpointModel,
+    ModelSpec,
+    chat_body,
+    choice_grammar,
+    stated,
+)
 from optimizer.models.embedded import CONTROL_TOKENS, control_tokens
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import neutralised
+from optimizer.transport import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -121,6 +132,23 @@ def test_what_a_model_cannot_do_is_rejected(asked: Request, missing: str) -> Non
         body(asked, "seed", "logprobs")
 
 
+def test_a_body_is_made_twice_and_its_grammar_once() -> None:
+    made: list[str] = []
+
+    def grammar(schema: str) -> str:
+        made.append(schema)
+        return "root ::= [a-z]"
+
+    can: frozenset[Capability] = frozenset({"prefill", "grammar", "json_schema"})
+    endpoint = Endpoint("http://127.0.0.1:1/v1", None)
+    model = EndpointModel(endpoint, name="m", can=can, schema_to_grammar=grammar)
+    asked = request("hi", prefill="A: ", constraint=Constraint(json_schema=canonical(SCHEMA)))
+
+    assert model.body(asked) == model.body(asked)
+    assert model.body(asked)["grammar"] == "root ::= [a-z]"
+    assert [json.loads(schema) for schema in made] == [SCHEMA]
+
+
 @pytest.mark.parametrize("repeats", [True, False])
 def test_the_text_is_what_follows_the_prefill(loopback: "Loopback", *, repeats: bool) -> None:
     loopback.repeats_prefill = repeats
@@ -194,6 +222,67 @@ def test_a_key_stays_out_of_identity_and_repr(loopback: "Loopback", monkeypatch:
     assert loopback.headers[0]["authorization"] == "Bearer sk-canary-77"
     assert "canary-77" not in shown
     assert identity == {"provider": "openai_compatible", "name": "m", "base_url": loopback.base_url}
+
+
+def test_the_body_of_a_connection_is_what_is_sent(loopback: "Loopback") -> None:
+    asked = request("hi", prefill="A: ", constraint=Constraint(choice=("a", "b")))
+
+    async def both() -> object:
+        async with MODELS["openai_compatible"].connect(at(loopback, "prefill", "choice")) as connection:
+            await connection.model.complete(asked)
+            return connection.body(asked)
+
+    sent = asyncio.run(both())
+
+    assert loopback.bodies == [sent]
+
+
+def test_an_expected_model_is_held_to_and_makes_no_other_identity(loopback: "Loopback") -> None:
+    spec = dataclasses.replace(at(loopback), expect_model="m-2026")
+
+    async def identity(of: ModelSpec) -> object:
+        async with MODELS["openai_compatible"].connect(of) as connection:
+            return connection.identity
+
+    assert MODELS["openai_compatible"].problems(spec) == []
+    assert asyncio.run(identity(spec)) == asyncio.run(identity(at(loopback)))
+    with pytest.raises(BrokenAnswerError, match="another model: 'm' instead of 'm-2026'"):
+        ask(spec, request("hi"))
+    assert ask(dataclasses.replace(spec, expect_model="m"), request("hi"))[0].text == "ok"
+
+
+@pytest.mark.parametrize("options", [{"timeout_seconds": 1}, {"timeout_seconds": 9, "read_seconds": 1}])
+def test_deadlines_are_options(
+    loopback: "Loopback", loopback_server: ModuleType, options: dict[str, int]
+) -> None:
+    loopback.faults = [loopback_server.Fault(delay=1.5)]
+    spec = dataclasses.replace(at(loopback), options=options)
+
+    assert MODELS["openai_compatible"].problems(spec) == []
+    with pytest.raises(UnreachableError, match=rf"1 s between bytes, {options['timeout_seconds']} s in all"):
+        ask(spec, request("hi"))
+
+
+@pytest.mark.parametrize("provider", ["embedded", "scripted"])
+def test_providers_without_an_endpoint_expect_no_model(provider: str) -> None:
+    problems = MODELS[provider].problems(ModelSpec(provider=provider, name="smollm2-135m", expect_model="m"))
+
+    assert problems == [f"expect_model: the provider {provider} takes none"]
+
+
+def test_an_expected_model_has_a_name(loopback: "Loopback") -> None:
+    spec = dataclasses.replace(at(loopback), expect_model="")
+
+    (problem,) = MODELS["openai_compatible"].problems(spec)
+
+    assert problem == "expect_model: expected the name of a model, found an empty text"
+
+
+def test_only_models_on_this_machine_are_free() -> None:
+    assert {name for name in ("embedded", "openai_compatible", "scripted") if MODELS[name].free} == {
+        "embedded",
+        "scripted",
+    }
 
 
 def test_a_spec_states_capabilities_and_control_tokens_over_the_defaults() -> None:
@@ -457,3 +546,19 @@ def test_the_embedded_model_writes_nothing_to_the_terminal_unless_asked() -> Non
     out, log = run(OPTIMIZER_DEBUG="1")
     assert out == ""
     assert "server" in log.lower()
+
+
+def test_a_schema_is_sent_with_its_fields_in_the_order_of_the_answer() -> None:
+    """Reasoning that a sorted file puts after its answer is still written before it."""
+    task_like = {
+        "type": "object",
+        "properties": {"reasoning": {"type": "string"}, "answer": {"type": "string"}},
+        "required": ["reasoning", "answer"],
+        "additionalProperties": False,
+    }
+    constraint = Constraint(json_schema=canonical(task_like))
+    assert list(json.loads(constraint.json_schema or "")["properties"]) == ["answer", "reasoning"]
+    request = Request(messages=(Message(role="user", content="?"),), constraint=constraint)
+    body: Any = chat_body(request, name="m", can=frozenset({"json_schema"}))
+    assert list(body["response_format"]["json_schema"]["schema"]["properties"]) == ["reasoning", "answer"]
+    assert body["response_format"]["json_schema"]["schema"] == task_like

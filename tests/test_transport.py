@@ -1,14 +1,16 @@
 import asyncio
 import json
 import os
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import openai
@@ -17,11 +19,13 @@ from openai import _exceptions as openai_exceptions
 
 from optimizer.completion import Completion
 from optimizer.errors import (
+    BrokenAnswerError,
     EndpointError,
     InputError,
     ModelError,
     OverloadedError,
     RejectedError,
+    TransientError,
     UnreachableError,
 )
 from optimizer.transport import (
@@ -40,27 +44,73 @@ BODY: dict[str, object] = {"model": "m", "messages": [{"role": "user", "content"
 
 
 def chat(
-    base_url: str, body: dict[str, object] = BODY, *, seconds: float = 5.0, key: str | None = CANARY
+    base_url: str,
+    body: dict[str, object] = BODY,
+    *,
+    key: str | None = CANARY,
+    timeout_seconds: float = 5.0,
+    **options: Any,
 ) -> Completion:
     async def once() -> Completion:
-        async with Endpoint(base_url, key, timeout_seconds=seconds) as endpoint:
+        async with Endpoint(base_url, key, timeout_seconds=timeout_seconds, **options) as endpoint:
             return await endpoint.chat(body)
 
     return asyncio.run(once())
 
 
-def failure(loopback: "Loopback", fault: "Fault | None" = None, *, seconds: float = 5.0) -> ModelError:
-    loopback.faults = [fault]
+def failed(base_url: str, **options: Any) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        chat(loopback.base_url, seconds=seconds)
+        chat(base_url, **options)
     assert_no_key(caught.value)
     return caught.value
+
+
+def failure(loopback: "Loopback", fault: "Fault | None" = None, **options: Any) -> ModelError:
+    loopback.faults = [fault]
+    return failed(loopback.base_url, **options)
+
+
+def facts(error: ModelError) -> tuple[type[ModelError], str, bool]:
+    assert isinstance(error, TransientError)
+    return type(error), error.reason, error.billable
 
 
 def assert_no_key(error: BaseException) -> None:
     assert CANARY not in "".join(traceback.format_exception(error))
     assert error.__cause__ is None
     assert error.__context__ is None
+
+
+def answered_by(serve: Any, *, scheme: str = "http", context: Any = None, **options: Any) -> ModelError:
+    """Return the error that a server made of one function on streams leads to."""
+
+    async def talk() -> ModelError:
+        open_ones: set[asyncio.Task[Any]] = set()
+
+        async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            open_ones.add(task)
+            try:
+                await serve(reader, writer)
+                await writer.drain()
+            except (ConnectionError, asyncio.CancelledError):  # the client went away, or the test is over
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(keep, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        async with server, Endpoint(f"{scheme}://127.0.0.1:{port}/v1", CANARY, **options) as endpoint:
+            with pytest.raises(ModelError) as caught:
+                await endpoint.chat(BODY)
+        for task in open_ones:
+            task.cancel()
+        await asyncio.gather(*open_ones, return_exceptions=True)
+        assert_no_key(caught.value)
+        return caught.value
+
+    return asyncio.run(talk())
 
 
 def test_a_completion_carries_text_usage_and_duration(loopback: "Loopback") -> None:
@@ -107,8 +157,8 @@ def test_answers_belong_to_their_requests_however_many_are_under_way(loopback: "
     ("status", "kind"),
     [
         *((status, RejectedError) for status in (400, 413, 422)),
-        *((status, EndpointError) for status in (301, 401, 402, 403, 404, 405)),
-        *((status, OverloadedError) for status in (408, 409, 429, 500, 502, 503, 529)),
+        *((status, EndpointError) for status in (301, 401, 402, 403, 404, 405, 501)),
+        *((status, OverloadedError) for status in (408, 409, 425, 429, 500, 502, 503, 529)),
     ],
 )
 def test_a_status_becomes_the_error_that_says_what_to_do(
@@ -120,6 +170,40 @@ def test_a_status_becomes_the_error_that_says_what_to_do(
     said = f"127.0.0.1:{loopback.port}/v1/chat/completions answered {status}: scripted fault {status}"
     assert str(error) == said
     assert len(loopback.bodies) == 1, "the client must not retry"
+    if isinstance(error, OverloadedError):
+        assert (error.reason, error.billable, error.prompt_tokens) == (str(status), False, None)
+        assert error.retry_after_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ((("Retry-After", "7"),), 7.0),
+        ((("retry-after-ms", "1500"), ("Retry-After", "1")), 1.5),
+        ((("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "1m30s")), 90.0),
+        ((("x-ratelimit-remaining-requests", "5"), ("x-ratelimit-reset-requests", "1m30s")), None),
+    ],
+)
+def test_the_wait_that_a_server_asks_for_is_passed_on(
+    loopback: "Loopback",
+    loopback_server: ModuleType,
+    headers: tuple[tuple[str, str], ...],
+    expected: float | None,
+) -> None:
+    error = failure(loopback, loopback_server.Fault(status=429, headers=headers))
+
+    assert isinstance(error, OverloadedError)
+    assert error.retry_after_seconds == expected
+
+
+def test_a_server_that_says_whether_to_retry_is_believed(
+    loopback: "Loopback", loopback_server: ModuleType
+) -> None:
+    final = loopback_server.Fault(status=500, headers=(("x-should-retry", "false"),))
+    again = loopback_server.Fault(status=400, headers=(("x-should-retry", "true"),))
+
+    assert type(failure(loopback, final)) is RejectedError
+    assert facts(failure(loopback, again)) == (OverloadedError, "400", False)
 
 
 @pytest.mark.parametrize("place", ["code", "type"])
@@ -129,6 +213,22 @@ def test_an_empty_account_is_not_worth_another_attempt(
     payload = {"error": {"message": "You exceeded your current quota", place: "insufficient_quota"}}
 
     assert type(failure(loopback, loopback_server.Fault(status=429, payload=payload))) is EndpointError
+    assert type(failure(loopback, loopback_server.Fault(payload=payload))) is EndpointError
+
+
+def test_403_is_about_one_request_once_another_was_answered(
+    loopback: "Loopback", loopback_server: ModuleType
+) -> None:
+    async def kinds() -> list[type[object]]:
+        async with Endpoint(loopback.base_url, CANARY) as endpoint:
+            asked: list[type[object]] = []
+            for fault in (loopback_server.Fault(status=403), None, loopback_server.Fault(status=403)):
+                loopback.faults = [fault]
+                (found,) = await asyncio.gather(endpoint.chat(BODY), return_exceptions=True)
+                asked.append(type(found))
+            return asked
+
+    assert asyncio.run(kinds()) == [EndpointError, Completion, RejectedError]
 
 
 def test_an_unknown_model_stops_the_run(loopback: "Loopback") -> None:
@@ -140,62 +240,262 @@ def test_an_unknown_model_stops_the_run(loopback: "Loopback") -> None:
     assert "answered 404: The model `m` does not exist" in str(error)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"drop": True},
-        {"cut": True},
-        {"text": b"{broken"},
-        {"text": b"[" * 100_000},
-        {"text": b"<html>hello</html>", "headers": (("Content-Type", "text/html"),)},
-        {"text": b"not gzip", "headers": (("Content-Encoding", "gzip"),)},
-        {"payload": []},
-        {"payload": {"choices": []}},
-        {"payload": {"choices": [{"message": None}]}},
+UNUSABLE = {
+    "half a body": ({"cut": True}, "half a body"),
+    "broken JSON": ({"text": b"{broken"}, "no JSON"),
+    "nothing": ({"text": b""}, "no JSON"),
+    "nested without end": ({"text": b"[" * 100_000}, "no JSON"),
+    "half a character": ({"text": "\ud83d".encode("utf-16-le", "surrogatepass")}, "no JSON"),
+    "a page": ({"text": b"<html>hello</html>", "headers": (("Content-Type", "text/html"),)}, "no JSON"),
+    "no gzip": ({"text": b"not gzip", "headers": (("Content-Encoding", "gzip"),)}, "no JSON"),
+    "a list": ({"payload": []}, "no choices"),
+    "a text": ({"payload": "billing"}, "no choices"),
+    "no choices": ({"payload": {"model": "m"}}, "no choices"),
+    "empty choices": ({"payload": {"choices": []}}, "no choices"),
+    "a choice of nothing": ({"payload": {"choices": [None]}}, "no choices"),
+    "no message": ({"payload": {"choices": [{"message": None}]}}, "no text"),
+    "no text": (
         {"payload": {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}},
-        {"payload": {"choices": [{"message": {"content": ["a"]}, "finish_reason": "stop"}]}},
-        {"text": "\ud83d".encode("utf-16-le", "surrogatepass")},
-    ],
-    ids=str,
-)
-def test_what_is_no_chat_completion_is_no_answer(
-    loopback: "Loopback", loopback_server: ModuleType, fault: dict[str, object]
+        "no text",
+    ),
+    "parts": ({"payload": {"choices": [{"message": {"content": ["a"]}, "finish_reason": []}]}}, "no text"),
+    "a bare error": ({"payload": {"error": "the backend went away"}}, "an error in a 200"),
+    "an unknown error": ({"payload": {"error": {"message": "x", "code": 7}}}, "an error in a 200"),
+    "an error in a choice": ({"payload": {"choices": [{"error": {"message": "x"}}]}}, "an error in a 200"),
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_an_answer_that_holds_no_completion_is_broken_and_may_be_billed(
+    loopback: "Loopback", loopback_server: ModuleType, fault: dict[str, Any], reason: str
 ) -> None:
-    assert type(failure(loopback, loopback_server.Fault(**fault))) is UnreachableError
+    error = failure(loopback, loopback_server.Fault(**fault))
+
+    assert facts(error) == (BrokenAnswerError, reason, True)
+    assert str(error).startswith(
+        f"127.0.0.1:{loopback.port}/v1/chat/completions answered something that is not a chat completion: {reason}"
+    )
 
 
-def test_a_slow_answer_is_given_up(loopback: "Loopback", loopback_server: ModuleType) -> None:
-    error = failure(loopback, loopback_server.Fault(delay=1.0), seconds=0.2)
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (429, OverloadedError),
+        ("rate_limit_exceeded", OverloadedError),
+        (502, OverloadedError),
+        (401, EndpointError),
+        ("invalid_api_key", EndpointError),
+        ("insufficient_quota", EndpointError),
+        (400, RejectedError),
+        ("context_length_exceeded", RejectedError),
+        ("teapot", BrokenAnswerError),
+    ],
+)
+def test_an_error_in_a_200_means_what_its_code_says(
+    loopback: "Loopback", loopback_server: ModuleType, code: object, kind: type[ModelError]
+) -> None:
+    payload = {"error": {"message": "not today", "code": code}, "usage": {"prompt_tokens": 7}}
 
-    assert type(error) is UnreachableError
-    assert "did not answer in time (5 s to connect, 0.2 s to answer)" in str(error)
+    error = failure(loopback, loopback_server.Fault(payload=payload, headers=(("Retry-After", "3"),)))
+
+    assert type(error) is kind
+    assert "not today" in str(error)
+    if isinstance(error, TransientError):
+        assert (error.billable, error.prompt_tokens, error.completion_tokens) == (True, 7, None)
+    if isinstance(error, OverloadedError):
+        assert (error.reason, error.retry_after_seconds) == ("429" if code != 502 else "502", 3.0)
 
 
-def test_a_refused_connection_names_the_place_and_the_reason() -> None:
+def test_an_answer_of_another_model_is_refused_where_one_is_expected(
+    loopback: "Loopback", loopback_server: ModuleType
+) -> None:
+    error = failure(loopback, loopback_server.Fault(model="other\x1b"), expect_model="m")
+
+    assert isinstance(error, BrokenAnswerError)
+    assert facts(error) == (BrokenAnswerError, "another model", True)
+    assert str(error).endswith(": another model: 'other\\x1b' instead of 'm'")
+    assert (error.prompt_tokens, error.completion_tokens) == (1, 1)
+    assert chat(loopback.base_url, expect_model="m").text == "ok"
+    loopback.faults = [loopback_server.Fault(model="other")]
+    assert chat(loopback.base_url).text == "ok"
+
+
+def test_an_answer_without_a_model_is_not_the_expected_one(
+    loopback: "Loopback", loopback_server: ModuleType
+) -> None:
+    nameless = loopback_server.Fault(payload={"choices": [{"message": {"content": "a"}}]})
+
+    assert facts(failure(loopback, nameless, expect_model="m"))[1] == "another model"
+    empty = loopback_server.Fault(payload={"choices": []})
+    assert facts(failure(loopback, empty, expect_model="m"))[1] == "no choices"
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 2}, (9, 2)),
+        ({"prompt_tokens": 9}, (9, None)),
+        ({"prompt_tokens": -1, "completion_tokens": 10**30}, (0, 0)),
+        (None, (None, None)),
+        ([], (None, None)),
+    ],
+)
+def test_a_broken_answer_carries_the_tokens_it_states(
+    loopback: "Loopback", loopback_server: ModuleType, usage: object, expected: tuple[int | None, int | None]
+) -> None:
+    error = failure(loopback, loopback_server.Fault(payload={"choices": [], "usage": usage}))
+
+    assert isinstance(error, BrokenAnswerError)
+    assert (error.prompt_tokens, error.completion_tokens) == expected
+
+
+@pytest.mark.parametrize("bounds", [{"timeout_seconds": 0.2}, {"timeout_seconds": 5.0, "read_seconds": 0.2}])
+def test_a_slow_answer_is_given_up_by_the_read_and_the_total_deadline(
+    loopback: "Loopback", loopback_server: ModuleType, bounds: dict[str, float]
+) -> None:
+    error = failure(loopback, loopback_server.Fault(delay=1.0), **bounds)
+
+    assert facts(error) == (UnreachableError, "time-out", True)
+    total = bounds["timeout_seconds"]
+    said = f"did not answer in time (5 s to connect, 0.2 s between bytes, {total:g} s in all)"
+    assert said in str(error)
+
+
+def test_a_machine_that_does_not_take_the_connection_cannot_have_been_paid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("optimizer.transport.CONNECT_SECONDS", 0.2)
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+
+        error = failed(f"http://127.0.0.1:{full.getsockname()[1]}/v1")
+
+    assert facts(error) == (UnreachableError, "time-out", False)
+    assert "(0.2 s to connect, 5 s between bytes, 5 s in all)" in str(error)
+
+
+def test_drops_of_data_do_not_put_the_total_deadline_off() -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+        for _ in range(100):
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+
+    error = answered_by(drip, timeout_seconds=0.4, read_seconds=0.2)
+
+    assert facts(error) == (UnreachableError, "time-out", True)
+
+
+def test_a_connection_that_is_broken_off_may_have_been_paid_for(
+    loopback: "Loopback", loopback_server: ModuleType
+) -> None:
+    for fault in (loopback_server.Fault(drop=True), loopback_server.Fault(reset=True)):
+        error = failure(loopback, fault)
+
+        assert facts(error) == (UnreachableError, "reset", True)
+        assert "/v1/chat/completions gave no answer: " in str(error)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_refused_connection_names_the_place_and_the_reason(host: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        with pytest.raises(UnreachableError) as caught:
-            chat(f"http://127.0.0.1:{port}/v1?secret=x")
+        error = failed(f"http://{host}:{port}/v1?secret=x")
 
-    assert f"127.0.0.1:{port}/v1/chat/completions could not be reached: Connection" in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert facts(error) == (UnreachableError, "refused", False)
+    assert f"{host}:{port}/v1/chat/completions could not be reached: Connection" in str(error)
+    assert "secret" not in str(error)
 
 
-def test_a_server_that_speaks_no_http_is_unreachable() -> None:
-    async def talk() -> None:
-        async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
-            await writer.drain()
-            writer.close()
+def test_a_host_that_no_one_knows_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
 
-        server = await asyncio.start_server(greet, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with server, Endpoint(f"http://127.0.0.1:{port}/v1", None) as endpoint:
-            await endpoint.chat(BODY)
+    error = failed("https://nowhere.invalid/v1")
 
-    with pytest.raises(UnreachableError):
-        asyncio.run(talk())
+    assert facts(error) == (UnreachableError, "dns", False)
+
+
+def test_a_proxy_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    assert facts(failed("https://nowhere.invalid/v1")) == (UnreachableError, "refused", False)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", (UnreachableError, "no HTTP", True)),
+        (b"HTTP/1.1 abc\r\n\r\n", (UnreachableError, "no HTTP", True)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", (UnreachableError, "no HTTP", True)),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000, (UnreachableError, "no HTTP", True)),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Enc", (UnreachableError, "reset", True)),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", (BrokenAnswerError, "half a body", True)),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{",
+            (BrokenAnswerError, "half a body", True),
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{",
+            (UnreachableError, "no HTTP", True),
+        ),
+        (b"HTTP/1.1 200 OK\r\n\r\n{", (BrokenAnswerError, "no JSON", True)),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", (BrokenAnswerError, "no JSON", True)),
+    ],
+    ids=range(10),
+)
+def test_whatever_a_server_says_is_one_of_our_errors(
+    said: bytes, expected: tuple[type[ModelError], str, bool]
+) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}]}")
+        writer.write(said)
+
+    assert facts(answered_by(say)) == expected
+
+
+def test_a_server_without_tls_is_not_spoken_to_in_the_clear(loopback: "Loopback") -> None:
+    error = failed(f"https://127.0.0.1:{loopback.port}/v1")
+
+    assert facts(error) == (UnreachableError, "tls", False)
+    assert loopback.raw == []
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with openssl")
+def test_a_certificate_that_no_one_vouches_for_stops_the_run_before_the_key_is_sent(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, *named, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    received = []
+
+    async def read(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+
+    error = answered_by(read, scheme="https", context=context)
+
+    assert type(error) is EndpointError
+    assert "shows no certificate that can be trusted: SSLCertVerificationError: " in str(error)
+    assert b"".join(received) == b""
 
 
 def test_a_redirect_is_not_followed(loopback: "Loopback", loopback_server: ModuleType) -> None:
@@ -221,6 +521,59 @@ def test_a_key_that_the_server_echoes_is_not_repeated(
     }
 
     failure(loopback, faults[shape])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{}/+={}",
+        '{{"Authorization": "Bearer {}/+={}"}}',
+        "{}%2F%2B%3D{}",
+        "{}%2f%2b%3d{}",
+        "{}%252F%252B%253D{}",
+        "{}\\/+={}",
+    ],
+)
+def test_a_key_is_taken_out_of_answers_and_errors_however_it_is_written(
+    loopback: "Loopback", loopback_server: ModuleType, written: str
+) -> None:
+    head, tail = "sk-canary", "3f9a1c77"
+    echo = f"You sent {written.format(head, tail)}, thanks"
+    loopback.reply = lambda _body: echo
+    refused = loopback_server.Fault(status=400, payload={"error": {"message": echo}})
+
+    text = chat(loopback.base_url, key=f"{head}/+={tail}").text
+    said = str(failure(loopback, refused, key=f"{head}/+={tail}"))
+
+    for shown in (text, said):
+        assert "[key]" in shown
+        assert tail not in shown
+        assert shown.endswith(", thanks")
+
+
+def test_a_word_that_stands_for_a_key_is_left_in_answers(loopback: "Loopback") -> None:
+    loopback.reply = lambda _body: "The shelf is EMPTY."
+
+    assert chat(loopback.base_url, key="EMPTY").text == "The shelf is EMPTY."
+
+
+def test_what_the_environment_holds_for_openai_goes_nowhere_else(
+    loopback: "Loopback", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-openai")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-the-admin")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-openai")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-of-openai")
+    monkeypatch.setenv(
+        "OPENAI_CUSTOM_HEADERS", "X-Gateway: sk-of-gateway\nauthorization: Bearer sk-other\njunk"
+    )
+
+    chat(loopback.base_url)
+    chat(loopback.base_url, key=None)
+
+    for headers in loopback.headers:
+        assert not [value for value in headers.values() if "sk-o" in value or "-of-" in value]
+    assert [headers["authorization"] for headers in loopback.headers] == [f"Bearer {CANARY}", "Bearer none"]
 
 
 def test_a_message_is_one_short_line_of_printable_text(
@@ -264,6 +617,7 @@ def test_every_error_of_the_client_is_mapped(error: openai.OpenAIError) -> None:
 
     assert type(mapped) in (UnreachableError, OverloadedError, RejectedError, EndpointError)
     assert CANARY not in str(mapped)
+    assert str(mapped).startswith("x:443/v1/chat/completions")
 
 
 @pytest.mark.parametrize(
@@ -281,6 +635,7 @@ def test_every_error_of_the_client_is_mapped(error: openai.OpenAIError) -> None:
         ({"message": {"content": None}, "finish_reason": "content_filter"}, "", "refused"),
         ({"message": {"content": None}, "finish_reason": "length"}, "", "length"),
         ({"message": {"content": "", "refusal": ""}, "finish_reason": "stop"}, "", "stop"),
+        ({"message": {"content": "a"}, "finish_reason": {}, "error": None}, "a", "stop"),
     ],
 )
 def test_why_the_model_stopped_is_read(choice: object, text: str, reason: str) -> None:

@@ -4,8 +4,9 @@ Replace all placeholders in one pass over the literal text, never one after the 
 placeholder of another input. The file names them, and each occurs in the text only where an input belongs.
 """
 
-from optimizer.completion import Constraint, constraint_to_dict
-from optimizer.digest import pretty
+import json
+
+from optimizer.completion import Constraint
 from optimizer.exporters import LossyExportError, exporter
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate
@@ -30,7 +31,8 @@ def openai_messages(frozen: FrozenPrompt) -> str:
         "fingerprint": frozen.fingerprint,
         "preconditions": _preconditions(frozen),
     }
-    return pretty(document)
+    # Not sorted: the order of a schema's fields is the order in which a model writes them.
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
 
 
 def _carried(frozen: FrozenPrompt) -> CallTemplate:
@@ -73,8 +75,8 @@ def _message(message: MessageTemplate, placeholders: dict[str, str]) -> dict[str
 def _response_format(constraint: Constraint | None) -> dict[str, object] | None:
     if constraint is None:
         return None
-    schema = (constraint_to_dict(constraint) or {})["json_schema"]
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+    described = {"name": "answer", "strict": True, "schema": constraint.schema()}
+    return {"type": "json_schema", "json_schema": described}
 
 
 def _preconditions(frozen: FrozenPrompt) -> list[str]:

@@ -5,6 +5,7 @@ those of the server at hand.
 """
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -57,6 +58,7 @@ class ModelSpec:
         control_tokens: What it reads as its own markup, in place of the provider's defaults.
         path: A file that the provider reads, such as a GGUF.
         options: The provider's own settings.
+        expect_model: The name that every answer must carry in its field `model`; null takes any.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}
@@ -70,6 +72,7 @@ class ModelSpec:
     control_tokens: tuple[str, ...] | None = None
     path: str | None = None
     options: dict[str, int] = field(default_factory=dict)
+    expect_model: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +81,13 @@ class Connection:
 
     Attributes:
         identity: Plain JSON that tells this model from every other; no secret and no absolute path in it.
+        body: What is sent for a request, in full; with identity it decides whether a stored answer fits.
     """
 
     model: Model
     identity: Mapping[str, object]
     capabilities: Capabilities
+    body: Callable[[Request], Mapping[str, object]] = Request.to_dict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,11 +98,13 @@ class Provider:
         defaults: What the model of a spec without problems can do, unless the spec says otherwise; starts nothing.
         problems: Every mistake in a spec, an unset key variable among them; contacts and starts nothing.
         connect: Opens the connection for the length of an `async with`.
+        free: Whether its calls cost no money, because the model runs on this machine or is none.
     """
 
     defaults: Callable[[ModelSpec], Capabilities]
     problems: Callable[[ModelSpec], list[str]]
     connect: Callable[[ModelSpec], AbstractAsyncContextManager[Connection]]
+    free: bool = False
 
     def capabilities(self, spec: ModelSpec) -> Capabilities:
         """Return what the model can do: the defaults, with what the spec states in their place."""
@@ -126,7 +133,16 @@ class EndpointModel:
         self._endpoint = endpoint
         self._name = name
         self._can = can
-        self._schema_to_grammar = schema_to_grammar
+        # A study has a few schemas and thousands of calls; each body is made for its key and made again to be sent.
+        self._schema_to_grammar = schema_to_grammar and functools.lru_cache(maxsize=64)(schema_to_grammar)
+
+    def body(self, request: Request) -> dict[str, object]:
+        """Return what is sent for a request, in full.
+
+        Raises:
+            RejectedError: When the model cannot do what the request needs.
+        """
+        return chat_body(request, name=self._name, can=self._can, schema_to_grammar=self._schema_to_grammar)
 
     async def complete(self, request: Request) -> Completion:
         """Return the completion of one request, without its prefill.
@@ -134,9 +150,9 @@ class EndpointModel:
         Raises:
             ModelError: When there is none.
         """
-        body = chat_body(request, name=self._name, can=self._can, schema_to_grammar=self._schema_to_grammar)
-        completion = await self._endpoint.chat(body)
-        return dataclasses.replace(completion, text=completion.text.removeprefix(request.prefill))
+        completion = await self._endpoint.chat(self.body(request))
+        text = completion.text.removeprefix(request.prefill)
+        return completion if text == completion.text else dataclasses.replace(completion, text=text)
 
 
 def chat_body(
@@ -188,12 +204,14 @@ def spec_problems(
     """Return the mistakes that any provider would find.
 
     Args:
-        takes: Which of `base_url`, `api_key_env` and `path` this provider reads.
+        takes: Which of `base_url`, `api_key_env`, `path` and `expect_model` this provider reads.
         options: Names of its options, all positive integers.
     """
     problems = [] if spec.name.strip() else ["name: expected the name of a model, found an empty text"]
     unused = [
-        name for name in ("base_url", "api_key_env", "path") if name not in takes and getattr(spec, name)
+        name
+        for name in ("base_url", "api_key_env", "path", "expect_model")
+        if name not in takes and getattr(spec, name)
     ]
     problems += [f"{name}: the provider {spec.provider} takes none" for name in unused]
     for name, value in sorted(spec.options.items()):
@@ -230,10 +248,10 @@ def _constraint_body(
         raise RejectedError(f"{name} cannot be held to a choice of texts (capability choice)")
     if "json_schema" not in can:
         raise RejectedError(f"{name} cannot be held to a JSON Schema (capability json_schema)")
-    schema = constraint.json_schema or "{}"
+    schema = constraint.schema()
     if joined is not None:
-        return {"grammar": joined(schema)}
-    described = {"name": "answer", "strict": True, "schema": json.loads(schema)}
+        return {"grammar": joined(json.dumps(schema, ensure_ascii=False))}
+    described = {"name": "answer", "strict": True, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": described}}
 
 

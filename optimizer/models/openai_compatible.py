@@ -19,6 +19,7 @@ from optimizer.models import (
     stated,
 )
 from optimizer.transport import (
+    READ_SECONDS,
     TIMEOUT_SECONDS,
     Endpoint,
     base_url_problem,
@@ -28,7 +29,10 @@ from optimizer.transport import (
 
 
 def _problems(spec: ModelSpec) -> list[str]:
-    problems = spec_problems(spec, takes=("base_url", "api_key_env"), options=("slots", "timeout_seconds"))
+    takes, options = ("base_url", "api_key_env", "expect_model"), ("slots", "timeout_seconds", "read_seconds")
+    problems = spec_problems(spec, takes=takes, options=options)
+    if spec.expect_model == "":
+        problems.append("expect_model: expected the name of a model, found an empty text")
     if spec.base_url is None:
         problems.append("base_url: missing; expected an address such as https://api.openai.com/v1")
     else:
@@ -50,16 +54,22 @@ def _defaults(spec: ModelSpec) -> Capabilities:
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     base_url = spec.base_url or ""
     capabilities = stated(spec, _defaults(spec))
-    seconds = spec.options.get("timeout_seconds", TIMEOUT_SECONDS)
+    # What answers are refused (expect_model) and how long they are waited for make no other model.
     identity = {"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)}
     if "grammar" in capabilities.can:
         identity["choice"] = CHOICE_RULE
-    async with Endpoint(base_url, _key(spec), timeout_seconds=seconds) as endpoint:
-        yield Connection(
-            model=EndpointModel(endpoint, name=spec.name, can=capabilities.can),
-            identity=identity,
-            capabilities=capabilities,
-        )
+    total = spec.options.get("timeout_seconds")
+    endpoint = Endpoint(
+        base_url,
+        _key(spec),
+        timeout_seconds=TIMEOUT_SECONDS if total is None else total,
+        # An answer that is not streamed comes as a whole: who lets it take longer means the wait for its first byte.
+        read_seconds=spec.options.get("read_seconds", READ_SECONDS if total is None else total),
+        expect_model=spec.expect_model,
+    )
+    async with endpoint:
+        model = EndpointModel(endpoint, name=spec.name, can=capabilities.can)
+        yield Connection(model=model, identity=identity, capabilities=capabilities, body=model.body)
 
 
 def _key(spec: ModelSpec) -> str | None:

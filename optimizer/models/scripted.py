@@ -66,6 +66,8 @@ def _read(path: Path) -> _Rules:
 
 
 def _problems(spec: ModelSpec) -> list[str]:
+    if spec.expect_model:
+        return ["expect_model: the provider scripted takes none"]
     if spec.path is None:
         return ["scripted needs path, a JSON file of rules"]
     try:
@@ -87,4 +89,4 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     yield Connection(model=Scripted(rules.reply), identity=identity, capabilities=stated(spec, _DEFAULTS))
 
 
-SCRIPTED = Provider(defaults=lambda _spec: _DEFAULTS, problems=_problems, connect=_connect)
+SCRIPTED = Provider(defaults=lambda _spec: _DEFAULTS, problems=_problems, connect=_connect, free=True)

@@ -89,6 +89,9 @@ def test_each_request_gets_its_own_completion(
     async def both() -> tuple[list[Completion], list[Completion], str]:
         async with provider.connect(spec) as connection:
             assert connection.capabilities == provider.capabilities(spec)
+            bodies = [json.dumps(connection.body(request)) for request in asked]
+            assert len(set(bodies)) == len(asked), "what is asked is in the body"
+            assert bodies == [json.dumps(connection.body(request)) for request in requests(6)]
             one_by_one = [await connection.model.complete(request) for request in asked]
             together = await asyncio.gather(*map(connection.model.complete, asked))
             return one_by_one, together, json.dumps(connection.identity)
