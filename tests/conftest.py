@@ -1,31 +1,31 @@
 """What tests of several modules share."""
 
+import asyncio
+import dataclasses
 import importlib.util
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
+from optimizer.completion import Completion, Model, Request
+from optimizer.models import Connection, ModelSpec, scripted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.loopback_server import Loopback
+    from tests.virtual_clock import RunVirtual
 
 
 @pytest.fixture(scope="session")
 def loopback_server() -> ModuleType:
     """Return the module `tests/loopback_server.py`, for its `Fault`, `Loopback` and `Answerer`."""
-    name = "loopback_server"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("loopback_server.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    return _module_beside("loopback_server")
 
 
 @pytest.fixture
@@ -40,3 +40,84 @@ def loopback(loopback_server: ModuleType) -> "Iterator[Loopback]":
     server: Loopback = loopback_server.Loopback()
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def virtual_clock() -> ModuleType:
+    """Return the module `tests/virtual_clock.py`, for its loop and its errors."""
+    return _module_beside("virtual_clock")
+
+
+@pytest.fixture(scope="session")
+def run_virtual(virtual_clock: ModuleType) -> "RunVirtual":
+    """Return what runs a coroutine on virtual time, which begins at 0 and takes no real time to pass."""
+    run: RunVirtual = virtual_clock.run_virtual
+    return run
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a task, a study and items of three colours, and returns the study's path.
+
+    Some of the text is replaced on the way. A model that the study finds in `rules.json` always says red.
+    """
+
+    def write(task: str, study: str, *changes: tuple[str, str], items: int, folder: str = "colours") -> Path:
+        path = tmp_path / folder / "study.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for before, after in changes:
+            assert before in task + study
+            task, study = task.replace(before, after), study.replace(before, after)
+        rows = (f"c{n:02d},Item {n} is here,{('red', 'green', 'blue')[n % 3]}\n" for n in range(items))
+        path.with_name("data.csv").write_text("id,text,colour\n" + "".join(rows))
+        path.with_name("rules.json").write_text('{"rules": [], "default": "red"}')
+        path.with_name("task.yaml").write_text(task)
+        path.write_text(study)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that has a model of the test's own answer for the provider `scripted`.
+
+    It may take its time, in seconds of the loop's clock, and need not be free of charge.
+    """
+
+    def put(model: Model, *, seconds: Callable[[Request], float] = lambda _: 0.0, free: bool = True) -> None:
+        @asynccontextmanager
+        async def connect(spec: ModelSpec) -> AsyncIterator[Connection]:
+            capabilities = provider.capabilities(spec)
+            identity = {"provider": "scripted", "name": spec.name}
+            yield Connection(model=_Slow(model, seconds), identity=identity, capabilities=capabilities)
+
+        provider = dataclasses.replace(scripted.SCRIPTED, connect=connect, free=free)
+        monkeypatch.setattr(scripted, "SCRIPTED", provider)
+
+    return put
+
+
+class _Slow:
+    """A model whose every answer takes a while."""
+
+    def __init__(self, model: Model, seconds: Callable[[Request], float]) -> None:
+        self._model = model
+        self._seconds = seconds
+
+    async def complete(self, request: Request) -> Completion:
+        seconds = self._seconds(request)
+        await asyncio.sleep(seconds)
+        return dataclasses.replace(await self._model.complete(request), seconds=seconds)
+
+
+def _module_beside(name: str) -> ModuleType:
+    """Return a module of this folder, which is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
