@@ -14,17 +14,32 @@ from optimizer.errors import PluginError, Problem
 from optimizer.formats import FORMATS
 from optimizer.metrics import METRICS
 from optimizer.models import MODELS, RESERVED_PARAMETERS, ModelSpec
+from optimizer.pricing import price_of
 from optimizer.registry import Registry, did_you_mean
 from optimizer.samplers import SAMPLERS
+from optimizer.schema import meant
 from optimizer.styles import STYLES
 from optimizer.task import Task
 
 T = TypeVar("T")
 
+# The two names under which endpoints know the bound of an answer.
+_ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
+
 
 def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
     """Return the mistakes in a study file that its shape does not show."""
-    return [*_plugin_problems(file, source), *_number_problems(file, source), *_model_problems(file, source)]
+    problems = [
+        *_plugin_problems(file, source),
+        *_number_problems(file, source),
+        *_model_problems(file, source),
+        *_price_problems(file, source),
+        *_answer_bound_problems(file, source),
+    ]
+    # Where the model itself is mistaken, its price is not the next thing to look at.
+    if not {problem.field for problem in problems} & {"model.provider", "model.name", "model.base_url"}:
+        problems += _unknown_price_problems(file, source)
+    return problems
 
 
 def located_model(file: StudyConfig, source: Located) -> ModelSpec:
@@ -116,6 +131,7 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
             (("search", "demos", "sizes"), min(search.demos.sizes, default=0), 0),
             (("budget", "calls"), file.budget.calls, 1),
             (("budget", "attempts"), 1 if file.budget.attempts is None else file.budget.attempts, 1),
+            (("budget", "tokens"), 1 if file.budget.tokens is None else file.budget.tokens, 1),
             (("run", "batch"), run.batch, 1),
             (("run", "concurrency"), 1 if run.concurrency == "auto" else run.concurrency, 1),
         )
@@ -124,7 +140,89 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
     if not 0 <= run.max_error_rate < 1:
         message = f"expected a share of at least 0 and below 1, found {run.max_error_rate}"
         problems.append(source.problem(("run", "max_error_rate"), message))
-    return problems + _list_problems(file, source)
+    return problems + _amount_problems(file, source) + _list_problems(file, source)
+
+
+def _amount_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    budget, run = file.budget, file.run
+    amounts: dict[FieldPath, float | None] = {
+        ("budget", "usd"): budget.usd,
+        ("budget", "seconds"): budget.seconds,
+        ("run", "requests_per_minute"): run.requests_per_minute,
+        ("run", "deadline_seconds"): run.deadline_seconds,
+    }
+    problems = [
+        source.problem(where, f"expected more than 0, found {amount}")
+        for where, amount in amounts.items()
+        if amount is not None and amount <= 0
+    ]
+    if budget.attempts is not None and 1 <= budget.attempts < budget.calls:
+        message = f"expected at least {budget.calls}, the number of calls, found {budget.attempts}"
+        problems.append(source.problem(("budget", "attempts"), message))
+    return problems
+
+
+def _price_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    problems = []
+    for name, price in file.budget.prices.items():
+        where = ("budget", "prices", name)
+        if name != file.model.name:
+            message = f"{name!r} is no model of this study{meant(name, [file.model.name])}"
+            problems.append(source.problem(where, message))
+        problems += [
+            source.problem((*where, side), f"expected at least 0, found {amount}")
+            for side, amount in (("input", price.input), ("output", price.output))
+            if amount < 0
+        ]
+    return problems
+
+
+def _answer_bound_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    """Return what keeps a call from having a largest cost in tokens or money, where the budget counts in these."""
+    if file.budget.tokens is None and file.budget.usd is None:
+        return []
+    fixed = file.model.parameters
+    problems = []
+    if not any(name in fixed for name in _ANSWER_BOUNDS):
+        message = "a budget in tokens or money needs max_tokens, which bounds an answer"
+        problems.append(source.problem(("model", "parameters"), message))
+    values: list[tuple[FieldPath, object]] = []
+    for name in _ANSWER_BOUNDS:
+        values += [(("model", "parameters", name), fixed[name])] if name in fixed else []
+        varied = file.search.parameters.get(name, ())
+        values += [(("search", "parameters", name, n), value) for n, value in enumerate(varied)]
+    return problems + [
+        source.problem(where, f"expected a whole number of at least 1, found {value!r}")
+        for where, value in values
+        if not isinstance(value, int) or value < 1
+    ]
+
+
+def _unknown_price_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    """Return a mistake when money is counted and the model has no known price: it is never taken for nothing."""
+    if file.budget.usd is None:
+        return []
+    model, tier = file.model, "service_tier"
+    unknown = [
+        value
+        for value in dict.fromkeys((model.parameters.get(tier), *file.search.parameters.get(tier, ())))
+        if price_of(
+            model.name,
+            base_url=model.base_url,
+            free=MODELS[model.provider].free,
+            overrides=file.budget.prices,
+            service_tier=value,
+        )
+        is None
+    ]
+    if not unknown:
+        return []
+    what = repr(model.name) + ("" if unknown[0] is None else f" with {tier} {unknown[0]!r}")
+    message = (
+        f"the price of {what} is not known; state it in US dollars per million tokens, "
+        f"`budget.prices: {{{model.name}: {{input: ..., output: ...}}}}`"
+    )
+    return [source.problem(("budget", "usd"), message)]
 
 
 def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:

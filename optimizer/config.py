@@ -71,27 +71,55 @@ class Bound:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PriceSpec:
+    """What a model costs, in US dollars for a million tokens."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    input: float
+    output: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BudgetSpec:
-    """What the study may use."""
+    """What the study may use at most; null sets no bound.
+
+    Attributes:
+        calls: Logical calls; a retry belongs to the call it repeats.
+        attempts: Requests on the wire; twice the calls unless given.
+        tokens: Tokens read and written, wasted answers included.
+        usd: Money, by the published prices or those in `prices`.
+        seconds: Time spent running, over all runs of the study.
+        prices: Prices by model name, in place of the published ones.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     calls: int
     attempts: int | None = None
-    tokens: None = None
-    usd: None = None
-    seconds: None = None
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+    prices: dict[str, PriceSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSpec:
-    """How the study is run. `batch` decides what each ask knows of the others, `max_error_rate` which trials fail."""
+    """How the study is run. `batch` decides what each ask knows of the others, `max_error_rate` which trials fail.
+
+    Attributes:
+        concurrency: Most requests under way at once; auto lets the endpoint's answers decide.
+        requests_per_minute: Most requests sent in any minute, or null.
+        deadline_seconds: How long one call may take with all its attempts and waits.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     batch: int = 8
     concurrency: int | Literal["auto"] = "auto"
     max_error_rate: float = 0.02
+    requests_per_minute: float | None = None
+    deadline_seconds: float = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
