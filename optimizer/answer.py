@@ -16,6 +16,8 @@ from optimizer.completion import FinishReason
 Outcome = Literal["ok", "invalid", "refused", "truncated", "error", "unscored"]
 AnswerKind = Literal["label", "text", "number"]
 
+OUTCOMES: tuple[Outcome, ...] = ("ok", "invalid", "refused", "truncated", "error", "unscored")
+
 # Marks that models put around a bare label; taken off both ends before comparing.
 _DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>“”‘’«»"
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")

@@ -5,10 +5,10 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.answer import Answer
+from optimizer.answer import OUTCOMES, Answer
 from optimizer.completion import Completion, Model
 from optimizer.dataset import Example
-from optimizer.errors import EndpointError, ModelError, OverloadedError, UnreachableError
+from optimizer.errors import EndpointError, ModelError, OutageError, TransientError
 from optimizer.metrics import METRICS, Metric
 from optimizer.prompt import PromptTemplate
 from optimizer.significance import Interval, score_interval
@@ -96,13 +96,36 @@ class Evaluation:
         """Return the per-example scores by example id."""
         return {result.example.id: result.score for result in self.scored if result.score is not None}
 
+    @property
+    def failure(self) -> str:
+        """Return how many examples have no score, and why the first of them has none."""
+        first = next((result.error for result in self.results if result.error), "no reason given")
+        return f"{self.n_errors} of {len(self.results)} examples failed; {first}"
+
     def count(self, *outcomes: str) -> int:
         """Return how many answers had one of the outcomes."""
         return sum(result.answer.outcome in outcomes for result in self.results)
 
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Return how many answers had each outcome, those that none had included."""
+        return {outcome: self.count(outcome) for outcome in OUTCOMES}
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Return what the answers cost, whoever paid for them; None where a price is not known."""
+        costs = [completion.cost_usd for result in self.results for completion in result.completions]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) and known else None
+
     def measure(self, name: str) -> float | None:
-        """Return the mean of a measure, or the value of another metric, over the scored examples."""
+        """Return the mean of a measure, or the value of another metric, over the scored examples.
+
+        A time is measured on answers that this study got itself; None where it got none of them.
+        """
         metric, results = METRICS[name], self.scored
+        if metric.unit == "seconds":
+            results = tuple(r for r in results if not any(c.cached for c in r.completions))
         if not results:
             return None
         if metric.measure is None:
@@ -133,8 +156,9 @@ async def evaluate(
 
     Raises:
         EndpointError: When the endpoint would refuse every request.
+        OutageError: When the endpoint is down.
         BudgetError: When the budget ended.
-        InterruptedRunError: When the run is stopping. Calls under way are finished first in both cases.
+        InterruptedRunError: When the run is stopping. Calls under way are finished first in all cases.
     """
     outcomes = await asyncio.gather(
         *(_result(template, example, model, judge) for example in examples), return_exceptions=True
@@ -153,7 +177,7 @@ async def _result(template: PromptTemplate, example: Example, model: Model, judg
         while len(completions) < len(template.calls):
             request = template.request(inputs, [completion.text for completion in completions])
             completions.append(await model.complete(request))
-    except EndpointError:
+    except (EndpointError, OutageError):
         raise
     except ModelError as error:
         answer = Answer(text=None, outcome="error")
@@ -163,7 +187,7 @@ async def _result(template: PromptTemplate, example: Example, model: Model, judg
             score=None,
             completions=tuple(completions),
             error=str(error),
-            outage=isinstance(error, UnreachableError | OverloadedError),
+            outage=isinstance(error, TransientError),
         )
     answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
     return _judged(Result(example=example, answer=answer, score=None, completions=tuple(completions)), judge)

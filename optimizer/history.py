@@ -27,8 +27,10 @@ class TrialRecord:
         valid: Share of completions an answer could be read from.
         errors: Examples without a score.
         feasible: Whether it keeps the study's constraints.
+        outage: Whether an example is without a score that another attempt, later, may well bring.
         calls: Logical calls this trial pays for.
         cached: Calls it used that were paid for before.
+        cost_usd: What its answers cost, whoever paid for them; None where a price is not known.
     """
 
     trial: int
@@ -44,10 +46,12 @@ class TrialRecord:
     valid: float | None
     errors: int
     feasible: bool
+    outage: bool
     calls: int
     cached: int
     prompt_tokens: int
     completion_tokens: int
+    cost_usd: float | None
     parents: tuple[str, ...]
 
     @classmethod
@@ -82,7 +86,7 @@ def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, obje
         "cached": row.cached,
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
-        "cost_usd": None,
+        "cost_usd": row.cost_usd,
         "parents": " ".join(row.parents),
     }
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from optimizer.calls import Budget
+from optimizer.bounds import Bounds, bounds_of
+from optimizer.budget import Budget
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
 from optimizer.config import StudyConfig
 from optimizer.dataset import Dataset, load_dataset
@@ -17,18 +18,12 @@ from optimizer.digest import digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.models import MODELS, ModelSpec
+from optimizer.pricing import Price, price_of
 from optimizer.schema import read
-from optimizer.significance import smallest_provable_difference
 from optimizer.space import SearchSpace, compose
-from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
 
 T = TypeVar("T")
-
-
-# Share of examples on which two prompts give different scores; the middle of what is usual (0.10 to 0.25 between
-# good prompts), used only to say beforehand what a test set can show.
-_USUAL_DISAGREEMENT = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +58,25 @@ class StudyPlan:
     def budget(self) -> Budget:
         """Return the hard limits; twice as many attempts as calls unless the file says otherwise."""
         spec = self.file.budget
-        return Budget(calls=spec.calls, attempts=2 * spec.calls if spec.attempts is None else spec.attempts)
+        return Budget(
+            calls=spec.calls,
+            attempts=2 * spec.calls if spec.attempts is None else spec.attempts,
+            tokens=spec.tokens,
+            usd=spec.usd,
+            seconds=spec.seconds,
+        )
+
+    @cached_property
+    def price(self) -> Price | None:
+        """Return US dollars from tokens read and written, or None where no price is known."""
+        model = self.file.model
+        return price_of(
+            model.name,
+            base_url=model.base_url,
+            free=MODELS[model.provider].free,
+            overrides=self.file.budget.prices,
+            service_tier=model.parameters.get("service_tier"),
+        )
 
     @property
     def model(self) -> ModelSpec:
@@ -98,23 +111,10 @@ class StudyPlan:
         """Return how many validation examples a candidate is screened on."""
         return min(self.file.search.screen, len(self.dataset.validation))
 
-    @property
-    def bounds(self) -> "Bounds":
+    @cached_property
+    def bounds(self) -> Bounds:
         """Return what the budget holds, phase by phase."""
-        baseline_calls = STYLES[self.space.styles[0]].n_calls
-        most = self.space.most_calls
-        return Bounds(
-            budget=self.budget.calls,
-            baseline=self.screen * baseline_calls,
-            candidate=self.screen * most,
-            confirmation=len(self.dataset.validation) * most,
-            # Baseline, winner, and the baseline's wording in the winner's format.
-            test=len(self.dataset.test) * (baseline_calls + 2 * most),
-            space=self.space.size,
-            smallest_provable=smallest_provable_difference(
-                len(self.dataset.test), disagreement=_USUAL_DISAGREEMENT
-            ),
-        )
+        return bounds_of(self.space, self.dataset, screen=self.screen, budget=self.budget, price=self.price)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -131,44 +131,6 @@ class StudyPlan:
         parts |= {"task": self.task.digest, "data": self.dataset.digest}
         parts["optimizer"] = ".".join(importlib.metadata.version("promptstudy").split(".")[:2])
         return parts
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Bounds:
-    """Upper bounds in calls, known before the first one.
-
-    Attributes:
-        budget: All calls.
-        baseline: Screening the baseline.
-        candidate: Screening one candidate.
-        confirmation: Scoring one candidate on all of validation.
-        test: The final test.
-        space: Points that can be run.
-        smallest_provable: The smallest gain that the test can show in four cases of five, in score units.
-    """
-
-    budget: int
-    baseline: int
-    candidate: int
-    confirmation: int
-    test: int
-    space: int
-    smallest_provable: float
-
-    @property
-    def reserved(self) -> int:
-        """Return the calls that the search may not touch."""
-        return self.confirmation + self.test
-
-    @property
-    def candidates(self) -> int:
-        """Return how many candidates the search can screen at the least."""
-        return max(0, min((self.budget - self.reserved - self.baseline) // self.candidate, self.space))
-
-    @property
-    def least(self) -> int:
-        """Return the smallest budget that holds baseline, one candidate, confirmation and test."""
-        return self.baseline + self.candidate + self.reserved
 
 
 def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None) -> StudyPlan:
@@ -242,7 +204,7 @@ def _task_path(source: Located, path: Path) -> Path:
 
 
 def _fit_problems(plan: StudyPlan) -> list[Problem]:
-    space, bounds, source = plan.space, plan.bounds, plan.source
+    space, source = plan.space, plan.source
     first = next(
         (x for x in space.exclusions if (x.style, x.format) == (space.styles[0], space.formats[0])), None
     )
@@ -250,14 +212,7 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
         return [source.problem(("search",), f"the baseline is the first style and the first format; {first}")]
     if space.size == 0:
         return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
-    if bounds.budget < bounds.least:
-        parts = (
-            f"baseline {bounds.baseline}, one candidate {bounds.candidate}, "
-            f"confirmation {bounds.confirmation}, test {bounds.test}"
-        )
-        message = f"expected at least {bounds.least} calls ({parts}), found {bounds.budget}"
-        return [source.problem(("budget", "calls"), message)]
-    return []
+    return [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
 
 
 def _plain(value: object) -> object:

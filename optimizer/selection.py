@@ -68,7 +68,7 @@ async def optimize(study: Study) -> Selection:
     Raises:
         IncompleteError: When too many examples had errors.
         InterruptedRunError: After `study.stop`.
-        BudgetError: When the attempts ended before the test was done.
+        BudgetError: When the budget ended before the test was done.
     """
     trials = await study.search()
     study.enter("confirm")
@@ -101,9 +101,7 @@ async def _confirm(study: Study, trials: Sequence[TrialRecord]) -> Candidate:
         if row.feasible:
             return space.candidate(best.point)
         left = tuple(other for other in left if other.fingerprint != best.fingerprint)
-        # What an interrupted confirmation has paid for already must not decide whether it is made.
-        begun = study.store.paid_by(len(study.trials))
-        if study.caller.remaining + begun < study.plan.bounds.reserved:
+        if not study.confirmable(len(study.trials)):
             break
     return space.baseline
 
@@ -117,7 +115,7 @@ async def _confirmed(study: Study, best: TrialRecord) -> TrialRecord:
     evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
     row = study.row(number, "confirm", candidate, evaluation)
     if row.state == "failed":
-        raise IncompleteError(f"the winner could not be confirmed: {row.errors} of {row.n} examples failed")
+        raise IncompleteError(f"the winner could not be confirmed: {evaluation.failure}")
     study.keep([row])
     return row
 
@@ -184,8 +182,7 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
         if template.fingerprint not in evaluations:
             evaluation = await study.score(template, study.plan.dataset.test, NO_TRIAL)
             if evaluation.error_rate > study.plan.file.run.max_error_rate:
-                message = f"the test could not be finished: {evaluation.n_errors} of {len(evaluation.results)} failed"
-                raise IncompleteError(message)
+                raise IncompleteError(f"the test could not be finished: {evaluation.failure}")
             evaluations[template.fingerprint] = evaluation
     first, second, third = (
         Arm(candidate=candidate, template=template, evaluation=evaluations[template.fingerprint])
@@ -257,6 +254,7 @@ def _figures(study: Study, arm: Arm) -> dict[str, object]:
         "upper": None if interval is None else interval.upper,
         "invalid": evaluation.count("invalid", "refused", "truncated"),
         "errors": evaluation.n_errors,
+        "outcomes": evaluation.outcomes,
         "metrics": {name: evaluation.measure(name) for name in sorted(set(measures))},
     }
 

@@ -1,23 +1,28 @@
 """One database for Optuna and for us, opened by one process at a time.
 
 The only module that knows Optuna's storage. SQLite in WAL mode with synchronous=NORMAL: a killed process loses
-nothing that was committed; a power cut may lose the last commits, never the file.
+nothing that was committed. The log is brought to the disk once a second, so a power cut loses at most what was
+committed in the second before it and while the disk was writing; never the file.
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.errors import InputError, Problem, StudyBusyError
+from optimizer.errors import InputError, Problem, StorageError, StudyBusyError
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
     from sqlalchemy import Engine
+
+# How much of the newest work a power cut may take.
+SYNC_SECONDS = 1.0
 
 # Seconds that a statement waits for another connection's write, such as a dashboard's.
 _BUSY_SECONDS = 60
@@ -39,6 +44,7 @@ def open_storage(path: Path) -> Iterator[Storage]:
     Raises:
         StudyBusyError: When another process holds it.
         InputError: When it is not a database, or its folder cannot be written.
+        StorageError: When, while it is open, something cannot be written to it.
     """
     from filelock import FileLock, Timeout
 
@@ -56,7 +62,8 @@ def open_storage(path: Path) -> Iterator[Storage]:
         _holder_file(holder).write_text(str(os.getpid()), encoding="utf-8")
         storage = _open(path)
         try:
-            yield storage
+            with _synced(path), _told(path):
+                yield storage
         finally:
             storage.trials.remove_session()
             storage.engine.dispose()
@@ -94,6 +101,9 @@ def _open(path: Path) -> Storage:
                 url.render_as_string(hide_password=False),
                 engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}},
             )
+    except sqlalchemy.exc.OperationalError as error:
+        message = f"{path} cannot be read or written ({error.orig})"
+        raise StorageError(message) from error
     except sqlalchemy.exc.DatabaseError as error:
         raise InputError(
             [Problem(file=str(path), message=f"is not a study's database: {error.orig}")]
@@ -102,6 +112,46 @@ def _open(path: Path) -> Storage:
     sqlalchemy.event.listen(engine, "connect", _on_connect)
     engine.dispose()
     return Storage(path=path, engine=engine, trials=trials)
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[None]:
+    """Bring the log of a database to the disk once a second, in a thread of its own."""
+    log, closed = path.with_name(f"{path.name}-wal"), threading.Event()
+
+    def sync() -> None:
+        while not closed.wait(SYNC_SECONDS):
+            with suppress(OSError):  # the log is made at the first commit and goes with the last connection
+                descriptor = os.open(log, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+
+    thread = threading.Thread(target=sync, name="sync", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        closed.set()
+        thread.join()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell a failure to write, Optuna's or ours, as our own error."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DatabaseError, IntegrityError, ProgrammingError
+
+    try:
+        yield
+    except (IntegrityError, ProgrammingError):  # mistakes of ours, not of the disk
+        raise
+    except (DatabaseError, StorageInternalError) as error:
+        cause: object = error.__cause__ if isinstance(error, StorageInternalError) else error
+        reason = str(getattr(cause, "orig", cause or error))
+        message = f"{path} cannot be read or written ({reason}); what was committed is safe: the same command resumes"
+        raise StorageError(message) from error
 
 
 def _write_ahead(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it

@@ -1,36 +1,65 @@
-"""Our own tables beside Optuna's: completions, calls, scores, trials, instructions, demonstrations.
+"""Our own tables beside Optuna's, all of them; and of these, studies, scores, and what a study keeps by name.
 
-Everything paid for passes through here and is committed before it is used. Values are JSON text; a row that cannot
-be read back is a miss, never an error and never code.
+Values are JSON text, never code.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from optimizer.completion import Completion
 from optimizer.digest import canonical
 from optimizer.storage import Storage
 
 _METADATA = sa.MetaData()
 
-_COMPLETIONS = sa.Table(
+COMPLETIONS = sa.Table(
     "ps_completion",
     _METADATA,
+    sa.Column("scope", sa.Integer, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
     sa.Column("completion", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text, nullable=False),
+    sa.Column("stored_at", sa.Float, nullable=False),
 )
-_CALLS = sa.Table(
+CALLS = sa.Table(
     "ps_call",
     _METADATA,
     sa.Column("study", sa.Integer, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("payer", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("bound_tokens", sa.Integer, nullable=False),
+    sa.Column("bound_usd", sa.Float, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer, nullable=False),
+    sa.Column("completion_tokens", sa.Integer, nullable=False),
+    sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("lost", sa.Integer, nullable=False),
+    sa.Column("lost_tokens", sa.Integer, nullable=False),
+    sa.Column("lost_usd", sa.Float, nullable=False),
+)
+FAILURES = sa.Table(
+    "ps_failure",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Integer, nullable=False, index=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("payer", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("failed_at", sa.Float, nullable=False),
+)
+RUNS = sa.Table(
+    "ps_run",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("study", sa.Integer, nullable=False, index=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
 )
 _STUDIES = sa.Table(
     "ps_study",
@@ -61,11 +90,18 @@ _MIGRATIONS = sa.Table("ps_migration", _METADATA, sa.Column("name", sa.Text, pri
 
 
 def _m001_first_tables(connection: sa.Connection) -> None:
-    _METADATA.create_all(connection, tables=[_COMPLETIONS, _CALLS, _STUDIES, _SCORES, _ROWS])
+    _METADATA.create_all(connection, tables=[_STUDIES, _SCORES, _ROWS])
+
+
+def _m002_accounts(connection: sa.Connection) -> None:
+    # What the first tables held is keyed by less than the full body and cannot be found again.
+    for name in ("ps_completion", "ps_call"):
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+    _METADATA.create_all(connection, tables=[COMPLETIONS, CALLS, FAILURES, RUNS])
 
 
 # Applied in order, each once, by name. Never edited after a release; a change is a new function at the end.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_m001_first_tables,)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_m001_first_tables, _m002_accounts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,11 +115,17 @@ class ScoreRow:
 
 
 class Store:
-    """The tables of one database."""
+    """The tables of one database.
+
+    Attributes:
+        engine: The open database.
+    """
 
     def __init__(self, storage: Storage) -> None:
-        self._engine = storage.engine
-        with self._engine.begin() as connection:
+        self.engine = storage.engine
+        with self.engine.begin() as connection:
+            # The driver begins no transaction before a change of tables, and half a migration cannot be taken up.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
             _METADATA.create_all(connection, tables=[_MIGRATIONS])
             applied = set(connection.execute(sa.select(_MIGRATIONS.c.name)).scalars())
             for migration in MIGRATIONS:
@@ -91,31 +133,15 @@ class Store:
                     migration(connection)
                     connection.execute(_MIGRATIONS.insert().values(name=migration.__name__))
 
-    def completion(self, key: str) -> Completion | None:
-        """Return the stored completion, or None when there is none that can be read."""
-        with self._engine.connect() as connection:
-            # As bytes: the driver would raise on a damaged text before it could be told from a sound one.
-            content = sa.cast(_COMPLETIONS.c.completion, sa.LargeBinary)
-            return _completion(
-                connection.execute(sa.select(content).where(_COMPLETIONS.c.key == key)).scalar()
-            )
-
-    def keep_completion(self, key: str, completion: Completion) -> None:
-        """Commit a completion; an earlier one of the same key is replaced."""
-        fields = {name: getattr(completion, name) for name in Completion.__slots__}
-        with self._engine.begin() as connection:
-            row = {"key": key, "completion": canonical(fields)}
-            connection.execute(_COMPLETIONS.insert().prefix_with("OR REPLACE").values(row))
-
     def latest_study(self) -> tuple[int, dict[str, str]] | None:
         """Return number and identity of the newest study, or None when there is none."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             row = connection.execute(sa.select(_STUDIES).order_by(_STUDIES.c.id.desc()).limit(1)).first()
         return None if row is None else (row.id, json.loads(row.identity))
 
     def add_study(self, name: str, identity: Mapping[str, str]) -> int:
         """Return the number of a new study."""
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             row = {"name": name, "identity": canonical(dict(identity))}
             key = connection.execute(_STUDIES.insert().values(row)).inserted_primary_key
         assert key is not None  # SQLite always tells it
@@ -124,13 +150,13 @@ class Store:
     def records(self, kind: str) -> list[dict[str, Any]]:
         """Return the records of a kind of every study, in order."""
         query = sa.select(_ROWS.c.content).where(_ROWS.c.kind == kind)
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(query.order_by(_ROWS.c.study, _ROWS.c.number)).scalars()
             return [json.loads(content) for content in rows]
 
     def of(self, study: int) -> "StudyStore":
         """Return the tables as one study sees them."""
-        return StudyStore(self, self._engine, study)
+        return StudyStore(self, self.engine, study)
 
 
 class StudyStore:
@@ -144,38 +170,6 @@ class StudyStore:
         self.whole = whole
         self._engine = engine
         self.study = study
-
-    def calls(self) -> tuple[int, int]:
-        """Return logical calls and attempts so far."""
-        counts = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(_CALLS.c.attempts), 0))
-        with self._engine.connect() as connection:
-            calls, attempts = connection.execute(counts.where(_CALLS.c.study == self.study)).one()
-        return int(calls), int(attempts)
-
-    def attempt(self, key: str, payer: int) -> None:
-        """Record, before it is sent, that a call is made; a further attempt belongs to the same call."""
-        row = {"study": self.study, "key": key, "payer": payer, "attempts": 1}
-        with self._engine.begin() as connection:
-            made = connection.execute(self._call(_CALLS.update(), key).values(attempts=_CALLS.c.attempts + 1))
-            if made.rowcount == 0:
-                connection.execute(_CALLS.insert().values(row))
-
-    def knows(self, key: str) -> bool:
-        """Return whether this study has made, or begun, a call."""
-        with self._engine.connect() as connection:
-            return connection.execute(self._call(sa.select(_CALLS.c.key), key)).first() is not None
-
-    def share(self, key: str, payer: int) -> None:
-        """Record that a trial used a call; the earliest trial that uses it is the one that pays."""
-        changed = self._call(_CALLS.update(), key).where(_CALLS.c.payer > payer).values(payer=payer)
-        with self._engine.begin() as connection:
-            connection.execute(changed)
-
-    def paid_by(self, payer: int) -> int:
-        """Return how many calls a trial pays for."""
-        query = sa.select(sa.func.count()).where(_CALLS.c.study == self.study, _CALLS.c.payer == payer)
-        with self._engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def keep_scores(self, fingerprint: str, rows: Sequence[ScoreRow]) -> None:
         """Commit the results of one template on some examples."""
@@ -223,42 +217,3 @@ class StudyStore:
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(_ROWS.c.number)).all()
         return {row.number: json.loads(row.content) for row in rows}
-
-    def _call(self, statement: Any, key: str) -> Any:  # noqa: ANN401  # select and update share no typed base
-        return statement.where(_CALLS.c.study == self.study, _CALLS.c.key == key)
-
-
-def _completion(content: bytes | None) -> Completion | None:
-    if content is None:
-        return None
-    try:
-        completion = Completion(**json.loads(content.decode("utf-8")))
-    except (ValueError, TypeError, RecursionError):  # damaged or planted: ask again
-        return None
-    return completion if _sound(completion) else None
-
-
-def _sound(completion: Completion) -> bool:
-    """Return whether the fields, which come from a file, are of the types that they are declared to be."""
-    values: dict[str, object] = {name: getattr(completion, name) for name in Completion.__slots__}
-    cost = values["cost_usd"]
-    return (
-        _is_text(values["text"])
-        and values["finish_reason"] in ("stop", "length", "refused")
-        and _is_count(values["prompt_tokens"])
-        and _is_count(values["completion_tokens"])
-        and _is_amount(values["seconds"])
-        and (cost is None or _is_amount(cost))
-    )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

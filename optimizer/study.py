@@ -10,27 +10,28 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optimizer.calls import Caller, Spent
+from optimizer.bounds import USUAL_RATIO
+from optimizer.budget import Spent
+from optimizer.calls import Caller
 from optimizer.candidate import Candidate, Parameter
+from optimizer.config import RunSpec
 from optimizer.digest import derived_seed
 from optimizer.errors import IncompleteError, Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Judge, evaluate
 from optimizer.history import Stage, TrialRecord
+from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import MODELS
+from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
-from optimizer.samplers import SAMPLERS, WithinSpace, free_point
 from optimizer.storage import create_study, open_storage
 from optimizer.store import ScoreRow, Store, StudyStore
+from optimizer.trials import Trials
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
-# Optuna's attribute that holds our own number of a trial; a trial without it was interrupted while being asked.
-_NUMBER = "trial"
+# As many requests as one event loop keeps under way with a core to itself.
+MOST_CONCURRENT = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,16 +58,18 @@ class Study:
     def __init__(
         self,
         plan: StudyPlan,
-        trials: "optuna.Study",
+        trials: Trials,
         store: StudyStore,
+        ledger: Ledger,
         caller: Caller,
         watch: Callable[[Progress], None],
     ) -> None:
         self.plan = plan
         self.store = store
+        self.ledger = ledger
         self.caller = caller
         self.judge = Judge.of(plan.task.metric, plan.task.labels)
-        self._optuna = trials
+        self._asked = trials
         self._watch = watch
         self._stage = "baseline"
         self.trials = tuple(TrialRecord.from_dict(row) for row in store.records("trial").values())
@@ -82,10 +85,11 @@ class Study:
         Raises:
             IncompleteError: When the baseline or a whole batch could not be scored.
             InterruptedRunError: After `stop`.
-            EndpointError: When the endpoint would refuse every request.
+            ModelError: When the endpoint is down, or would refuse every request.
         """
         await self._screen_baseline()
-        self.tell()
+        self._asked.tell(self.trials)
+        await self._complete_failed()
         self.enter("search")
         while True:
             numbers = self._unfinished_batch() or self._next_batch()
@@ -114,7 +118,7 @@ class Study:
         failed = evaluation.error_rate > self.plan.file.run.max_error_rate
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
-        calls = self.store.paid_by(number)
+        calls = self.ledger.account(number)[0]
         return TrialRecord(
             trial=number,
             stage=stage,
@@ -129,35 +133,46 @@ class Study:
             valid=evaluation.measure("valid"),
             errors=evaluation.n_errors,
             feasible=not failed and self.feasible(evaluation),
+            outage=any(result.outage for result in evaluation.results),
             calls=calls,
             cached=max(0, len(completions) + evaluation.count("error") - calls),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
             completion_tokens=sum(completion.completion_tokens for completion in completions),
+            cost_usd=evaluation.cost_usd,
             parents=candidate.instruction.parents,
         )
 
     def feasible(self, evaluation: Evaluation) -> bool:
-        """Return whether an evaluation keeps the study's constraints."""
-        values = {name: evaluation.measure(name) for name in self.plan.file.constraints}
+        """Return whether an evaluation keeps the study's constraints, as far as they could be measured."""
         bounds = self.plan.file.constraints
-        return all(value is not None and bounds[name].holds(value) for name, value in values.items())
+        values = {name: evaluation.measure(name) for name in bounds}
+        return all(value is None or bounds[name].holds(value) for name, value in values.items())
+
+    def confirmable(self, number: int) -> bool:
+        """Return whether the budget holds a confirmation by that trial and the test after it.
+
+        What an interrupted confirmation has paid for already must not decide whether it is made.
+        """
+        spent, (calls, charge) = self.caller.spent, self.ledger.account(number)
+        before = dataclasses.replace(
+            spent,
+            calls=spent.calls - calls,
+            prompt_tokens=spent.prompt_tokens - charge.prompt_tokens,
+            completion_tokens=spent.completion_tokens - charge.completion_tokens,
+            usd=spent.usd - charge.usd,
+        )
+        return self.plan.bounds.holds(before, self.plan.bounds.reserved, ratio=self._ratio())
+
+    def _ratio(self) -> float:
+        measured = self.ledger.token_ratio()
+        return USUAL_RATIO if measured is None else measured
 
     def keep(self, rows: Sequence[TrialRecord]) -> None:
         """Record rows in one transaction, then tell Optuna."""
         self.store.record_all("trial", {row.trial: dataclasses.asdict(row) for row in rows})
         known = {row.trial: row for row in (*self.trials, *rows)}
         self.trials = tuple(known[number] for number in sorted(known))
-        self.tell()
-
-    def tell(self) -> None:
-        """Tell Optuna every recorded trial that it has not been told."""
-        asked = self._asked()
-        for row in self.trials:
-            trial = asked.get(row.trial)
-            if trial is None:
-                self._add(row)
-            elif not trial.state.is_finished():
-                self._finish(trial, row)
+        self._asked.tell(self.trials)
 
     async def _screen_baseline(self) -> None:
         if self.trials:
@@ -168,8 +183,20 @@ class Study:
         evaluation = await self.score(template, self.plan.dataset.validation[: self.plan.screen], 0)
         row = self.row(0, "baseline", candidate, evaluation)
         if row.state == "failed":
-            raise IncompleteError(_failure("the baseline", evaluation))
+            raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")
         self.keep([row])
+
+    async def _complete_failed(self) -> None:
+        """Ask again for what failed in an earlier run; of each trial, exactly the missing examples are sent."""
+        for row in self.trials:
+            if row.state != "failed" or not row.outage or row.stage != "search":
+                continue
+            candidate = self.plan.space.candidate(row.point)
+            template = self.plan.space.render(candidate)
+            assert template is not None  # it was tried before
+            examples = self.plan.dataset.validation[: self.plan.screen]
+            evaluation = await self.score(template, examples, row.trial)
+            self.keep([self.row(row.trial, row.stage, candidate, evaluation)])
 
     def _unfinished_batch(self) -> range | None:
         batches = self.store.records("batch")
@@ -181,8 +208,9 @@ class Study:
         return None if batches[first].get("closed") or done.issuperset(numbers) else numbers
 
     def _next_batch(self) -> range | None:
-        bounds = self.plan.bounds
-        size = min(self.plan.file.run.batch, (self.caller.remaining - bounds.reserved) // bounds.candidate)
+        size = self.plan.bounds.affordable(
+            self.caller.spent, ratio=self._ratio(), most=self.plan.file.run.batch
+        )
         if size < 1:
             return None
         first = len(self.trials)
@@ -191,7 +219,9 @@ class Study:
 
     async def _screen_batch(self, numbers: range) -> bool:
         """Return whether there was anything left to try."""
-        asked = [(number, candidate) for number in numbers if (candidate := self._ask(number)) is not None]
+        asked = [
+            (number, candidate) for number in numbers if (candidate := self._asked.ask(number)) is not None
+        ]
         if len(asked) < len(numbers):
             self.store.record("batch", numbers.start, {"size": len(asked), "closed": True})
         if not asked:
@@ -206,69 +236,10 @@ class Study:
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         evaluations = [_raised(outcome) for outcome in outcomes]
         rows = [self.row(n, "search", c, e) for (n, c), e in zip(asked, evaluations, strict=True)]
-        outages = [any(result.outage for result in evaluation.results) for evaluation in evaluations]
-        if all(row.state == "failed" and outage for row, outage in zip(rows, outages, strict=True)):
-            raise IncompleteError(_failure("a whole batch of candidates", evaluations[0]))
+        if all(row.state == "failed" and row.outage for row in rows):
+            raise IncompleteError(f"a whole batch of candidates could not be scored: {evaluations[0].failure}")
         self.keep(rows)
         return len(asked) == len(numbers)
-
-    def _ask(self, number: int) -> Candidate | None:
-        """Return the candidate of a trial, asked now unless an earlier process did; None when all were tried."""
-        asked, space = self._asked(), self.plan.space
-        if number in asked:
-            return space.candidate(asked[number].params)
-        before = [space.candidate(t.params) for n, t in sorted(asked.items()) if n < number and t.params]
-        rendered = [space.render(candidate) for candidate in (space.baseline, *before)]
-        tried = {template.fingerprint for template in rendered if template is not None}
-
-        def admissible(point: Mapping[str, Parameter]) -> bool:
-            template = space.render(space.candidate(point))
-            return template is not None and template.fingerprint not in tried
-
-        seed = derived_seed(self.plan.seed, "sampler", number)
-        distributions = space.distributions()
-        if free_point(distributions, admissible, seed) is None:
-            return None
-        inner = SAMPLERS[self.plan.file.search.sampler.name].make(seed)
-        planned = next((point for point in space.opening if admissible(point)), None)
-        self._optuna.sampler = WithinSpace(inner, distributions, admissible, seed, planned=planned)
-        trial = self._optuna.ask(fixed_distributions=dict(distributions))
-        candidate = space.candidate(trial.params)
-        trial.set_user_attr("instruction", candidate.instruction.text)
-        trial.set_user_attr("digest", candidate.digest)
-        trial.set_user_attr(_NUMBER, number)
-        return candidate
-
-    def _asked(self) -> "dict[int, FrozenTrial]":
-        trials = self._optuna.get_trials(deepcopy=False)
-        return {trial.user_attrs[_NUMBER]: trial for trial in trials if _NUMBER in trial.user_attrs}
-
-    def _add(self, row: TrialRecord) -> None:
-        """Add a trial that was not asked for: the baseline, or a confirmation."""
-        import optuna
-
-        distributions = self.plan.space.distributions()
-        point = {name: row.point.get(name) for name in distributions}
-        inside = all(value in distributions[name].choices for name, value in point.items())
-        failed = row.state == "failed"
-        self._optuna.add_trial(
-            optuna.create_trial(
-                state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
-                value=row.score,
-                params=point if inside else {},
-                distributions=dict(distributions) if inside else {},
-                user_attrs={_NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
-                intermediate_values={} if row.score is None else {row.n: row.score},
-            )
-        )
-
-    def _finish(self, trial: "FrozenTrial", row: TrialRecord) -> None:
-        import optuna
-
-        if row.score is None:
-            self._optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        else:
-            self._optuna.tell(trial.number, row.score)
 
     def _report(self) -> None:
         scores = [row.score for row in self.trials if row.score is not None and row.feasible]
@@ -285,7 +256,11 @@ class Study:
 
 @asynccontextmanager
 async def open_study(
-    plan: StudyPlan, *, fresh: bool = False, watch: Callable[[Progress], None] = lambda _progress: None
+    plan: StudyPlan,
+    *,
+    fresh: bool = False,
+    cache: CacheMode = "shared",
+    watch: Callable[[Progress], None] = lambda _progress: None,
 ) -> AsyncIterator[Study]:
     """Open the study's database and its model; resume what is there unless `fresh`.
 
@@ -293,24 +268,46 @@ async def open_study(
         StudyBusyError: When another process runs it.
         StudyChangedError: When the stored study was asked for something else; names what changed.
         ModelError: When the model cannot be started or reached.
+        StorageError: When the database cannot be written.
     """
     with open_storage(plan.database) as storage:
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))
         _keep_parts(plan, study)
+        model = f"{plan.model.provider}:{plan.model.name}"
+        ledger = Ledger(store, study.study, model=model, cache=cache)
         async with MODELS[plan.model.provider].connect(plan.model) as connection:
             _check_model(plan, study, connection.identity)
-            wanted = plan.file.run.concurrency
             caller = Caller(
-                connection.model,
-                connection.identity,
-                study=study,
+                connection,
+                ledger,
                 budget=plan.budget,
-                concurrency=connection.capabilities.slots if wanted == "auto" else wanted,
+                pace=pace_of(
+                    plan.file.run,
+                    slots=connection.capabilities.slots,
+                    fixed=MODELS[plan.model.provider].free,
+                ),
+                price=plan.price,
+                deadline_seconds=plan.file.run.deadline_seconds,
             )
             trials = create_study(storage, f"{plan.name}#{study.study}")
-            _fail_half_asked(trials)
-            yield Study(plan, trials, study, caller, watch)
+            try:
+                yield Study(plan, Trials(plan, trials), study, ledger, caller, watch)
+            finally:
+                await caller.close()
+
+
+def pace_of(run: RunSpec, *, slots: int, fixed: bool) -> Pace:
+    """Return how many requests may be under way and how often one may be sent.
+
+    Args:
+        slots: How many requests the model serves at once with good use of the machine.
+        fixed: Whether more than the slots never pay, because the model runs on this machine.
+    """
+    start, most = slots, (slots if fixed else max(slots, MOST_CONCURRENT))
+    if run.concurrency != "auto":
+        start = most = run.concurrency
+    return Pace(start=start, most=most, requests_per_minute=run.requests_per_minute)
 
 
 def point_of(candidate: Candidate) -> dict[str, Parameter]:
@@ -358,20 +355,6 @@ def _keep_parts(plan: StudyPlan, study: StudyStore) -> None:
     study.record_all("instruction", dict(enumerate(instructions)))
     sets = [dataclasses.asdict(shown) for shown in plan.space.demonstration_sets]
     study.record_all("demonstrations", dict(enumerate(sets)))
-
-
-def _fail_half_asked(trials: "optuna.Study") -> None:
-    """Close trials that a killed process left before they had a number; their asks are repeated."""
-    import optuna
-
-    for trial in trials.get_trials(deepcopy=False):
-        if not trial.state.is_finished() and _NUMBER not in trial.user_attrs:
-            trials.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-
-def _failure(what: str, evaluation: Evaluation) -> str:
-    first = next((result.error for result in evaluation.results if result.error), "no reason given")
-    return f"{what} could not be scored: {evaluation.n_errors} of {len(evaluation.results)} examples failed; {first}"
 
 
 def _raised(outcome: Evaluation | BaseException) -> Evaluation:

@@ -1,10 +1,13 @@
 """The commands as a person calls them, in this process: what they print, write and refuse."""
 
+import asyncio
 import json
 import sqlite3
 import sys
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,8 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from optimizer import commands
+from optimizer.answer import OUTCOMES
 from optimizer.commands import main, printable
+from optimizer.completion import Completion, Request
+from optimizer.errors import OverloadedError
 from optimizer.frozen import FrozenPrompt
+from optimizer.models.scripted import Scripted
 from optimizer.prompt import CallTemplate, MessageTemplate
 
 if TYPE_CHECKING:
@@ -123,13 +130,32 @@ def test_a_dry_run_prints_the_bounds_and_touches_nothing(study: Path, call: Call
     assert told.code == 0
     for words in ("80 calls at most", "baseline     6", "confirmation 9", "test         36", "4 candidates"):
         assert words in told.out
+    assert "US dollars" not in told.out
     assert sorted(study.parent.iterdir()) == before
+
+
+def test_a_dry_run_prints_every_budget_there_is(study: Path, call: Callable[..., Told]) -> None:
+    write(
+        study,
+        "calls: 80",
+        "calls: 80, tokens: 9000, usd: 0.5, seconds: 60, prices: {rules: {input: 1, output: 2}}",
+    )
+    write(study, "path: ../rules.json", "path: ../rules.json, parameters: {max_tokens: 8}")
+    told = call("run", study, "--dry-run")
+    assert told.code == 0, told.err
+    assert "80 calls, 9,000 tokens, 0.5000 US dollars at most" in told.out
+    assert "60 s, over all runs of the study" in told.out
+    assert told.out.count("US dollars") == 5
 
 
 def test_a_dry_run_as_json_is_json_alone(study: Path, call: Callable[..., Told]) -> None:
     told = call("run", study, "--dry-run", "--json")
     bounds = next(iter(json.loads(told.out).values()))
-    assert (bounds["budget"], bounds["test"], bounds["least"]) == (80, 36, 57)
+    assert bounds["budget"] == {"calls": 80, "attempts": 160, "tokens": None, "usd": None, "seconds": None}
+    phases = ("baseline", "candidate", "confirmation", "test", "call", "least")
+    assert [bounds[phase]["calls"] for phase in phases] == [6, 6, 9, 36, 1, 57]
+    assert all(set(bounds[phase]) == {"calls", "tokens", "usd"} for phase in phases)
+    assert bounds["candidates"] == 4
     assert bounds["splits"] == {"train": 6, "validation": 9, "test": 12}
     assert bounds["left_out"] == []
 
@@ -298,25 +324,93 @@ def obedient(loopback: "Loopback") -> "Loopback":
     return loopback
 
 
-def test_a_prompt_is_scored_on_a_split_with_another_model(
+@pytest.fixture
+def score(
     prompt: Path, call: Callable[..., Told], obedient: "Loopback", tmp_path: Path
-) -> None:
-    model = ("--model", "openai_compatible:other", "--base-url", obedient.base_url)
-    plain = FrozenPrompt.load(prompt)
-    free = replace(plain.template.calls[0], constraint=None)
+) -> Callable[..., Told]:
+    """Return `score` of the study's prompt, held to no labels, with the model behind the server."""
+    frozen = FrozenPrompt.load(prompt)
+    free = replace(frozen.template.calls[0], constraint=None)
     path = prompt.with_name("free.json")
-    path.write_text(
-        replace(plain, capabilities=(), template=replace(plain.template, calls=(free,))).dumps(),
-        encoding="utf-8",
-    )
-    told = call("score", path, "--task", tmp_path / "task.yaml", "--json", *model)
+    changed = replace(frozen, capabilities=(), template=replace(frozen.template, calls=(free,)))
+    path.write_text(changed.dumps(), encoding="utf-8")
+    task, model = ("--task", tmp_path / "task.yaml"), ("--model", "openai_compatible:other")
+    return lambda *options: call("score", path, *task, *model, "--base-url", obedient.base_url, *options)
+
+
+def test_a_prompt_is_scored_on_a_split_with_another_model(score: Callable[..., Told]) -> None:
+    told = score("--json")
     assert told.code == 0, told.err
     found = json.loads(told.out)
     assert (found["score"], found["n"], found["errors"], found["invalid"]) == (1.0, 12, 0, 0)
+    assert found["outcomes"] == {**dict.fromkeys(OUTCOMES, 0), "ok": 12}
     assert set(found["metrics"]) == {"macro_f1", "tokens", "valid"}
-    for_people = call("score", path, "--task", tmp_path / "task.yaml", "--split", "validation", *model)
+    for_people = score("--split", "validation")
     assert "colours, validation: accuracy 1.000" in for_people.out
-    assert "n=9 invalid=0 errors=0" in for_people.out
+    assert "n=9: 9 ok" in for_people.out
+
+
+def test_a_score_again_takes_stored_answers_unless_told_otherwise(
+    score: Callable[..., Told], obedient: "Loopback"
+) -> None:
+    def scored(*options: str) -> tuple[str, int, int]:
+        """Return the score, the requests that the server saw, and the answers from the store."""
+        before = len(obedient.bodies)
+        told = score("--json", *options)
+        assert told.code == 0, told.err
+        found = json.loads(told.out)
+        assert found["spent"]["attempts"] == len(obedient.bodies) - before
+        return f"{found['score']:.2f}", len(obedient.bodies) - before, found["spent"]["cached"]
+
+    assert scored() == ("1.00", 12, 0)
+    assert scored() == ("1.00", 0, 12)
+    obedient.reply = lambda _body: "red"  # right for a third of them
+    assert scored("--no-cache") == ("0.33", 12, 0)
+    assert scored() == ("1.00", 0, 12)  # nothing of that was shared
+    assert scored("--refresh") == ("0.33", 12, 0)
+    obedient.reply = lambda _body: "green"
+    assert scored() == ("0.33", 0, 12)  # what was there before was replaced
+
+
+def test_a_score_says_what_it_used(score: Callable[..., Told], obedient: "Loopback") -> None:
+    answer, asked = obedient.reply, Counter[str]()
+
+    def busy_at_first(body: dict[str, Any]) -> str | tuple[int, object]:
+        asked[json.dumps(body)] += 1
+        first = len(asked) <= 2 and asked[json.dumps(body)] == 1
+        return (500, {"error": {"message": "busy"}}) if first else answer(body)
+
+    obedient.reply = busy_at_first
+    told = score()
+    assert told.code == 0, told.err
+    assert "retried         2 attempts: 500 2\n" in told.out
+    assert "from the store  12 answers\n" in score().out
+
+
+def test_a_score_that_misses_an_example_says_which_and_ends_with_3(
+    score: Callable[..., Told], obedient: "Loopback"
+) -> None:
+    answer = obedient.reply
+
+    def refuses_one(body: dict[str, Any]) -> str | tuple[int, object]:
+        lost = "is blue" in body["messages"][-1]["content"]
+        return (400, {"error": {"message": "too blue"}}) if lost else answer(body)
+
+    obedient.reply = refuses_one
+    told = score()
+    assert told.code == 3
+    assert "n=8: 8 ok, 4 error" in told.out
+    assert told.err.count("too blue") == 4
+    assert "error: 4 of 12 examples have no score" in told.err
+
+
+@pytest.mark.parametrize("number", ["1", "3"])
+def test_no_more_requests_are_under_way_than_the_command_line_allows(
+    score: Callable[..., Told], obedient: "Loopback", number: str
+) -> None:
+    obedient.delay = 0.02
+    assert score("--concurrency", number).code == 0
+    assert obedient.most_in_flight == int(number)
 
 
 def test_a_score_that_cannot_be_had_is_refused_before_any_call(
@@ -396,9 +490,252 @@ def test_fresh_starts_anew_once_and_counts_every_opening_of_the_test(
     assert studies() == 1
     assert call("run", study, "--fresh", "--quiet").code == 0
     assert studies() == 2
-    # The same three prompts were looked at: one opening, however many studies asked for it.
+    # The same prompts were looked at: one opening, however many studies asked for it.
     assert FrozenPrompt.load(prompt).evidence["test_opened"] == 1
     with sqlite3.connect(study.with_name("study.db")) as connection:
         connection.execute("DELETE FROM ps_record WHERE study = 2 AND kind = 'test'")
     assert call("run", study, "--fresh", "--quiet").code == 0
     assert studies() == 2  # an interrupted fresh study is continued
+
+
+class Gauge:
+    """A model that says what the last message names, and knows how many requests were under way at most."""
+
+    def __init__(self) -> None:
+        self.under_way = self.most = self.n = 0
+
+    async def complete(self, request: Request) -> Completion:
+        self.n += 1
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0.002)
+        self.under_way -= 1
+        return Completion(text=said(request), prompt_tokens=40, completion_tokens=2)
+
+
+def said(request: Request) -> str:
+    """Return the colour where the answer is held to the labels, and no answer where it is not."""
+    asked = request.messages[-1].content
+    constrained = request.constraint is not None
+    return next(label for label in LABELS if f"is {label}" in asked) if constrained else "red or blue"
+
+
+def write(study: Path, before: str, after: str) -> None:
+    text = study.read_text(encoding="utf-8")
+    assert before in text
+    study.write_text(text.replace(before, after), encoding="utf-8")
+
+
+def as_json(told: Told) -> dict[str, Any]:
+    """Return what a run of one study told."""
+    assert told.code == 0, told.err
+    (found,) = json.loads(told.out)["studies"].values()
+    return dict(found)
+
+
+def change(study: Path, statement: str) -> None:
+    """Change the study's database past the product."""
+    with closing(sqlite3.connect(study.with_name("study.db"))) as connection, connection:
+        assert connection.execute(statement).rowcount == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "most"), [(("--concurrency", "3"), 3), (("--concurrency", "auto"), 8), ((), 2)]
+)
+def test_the_concurrency_of_the_command_line_goes_before_that_of_the_study(
+    study: Path, call: Callable[..., Told], play: Callable[..., None], options: tuple[str, ...], most: int
+) -> None:
+    write(study, "budget:", "run: {concurrency: 2}\nbudget:")
+    gauge = Gauge()
+    play(gauge)
+    assert call("run", study, "--quiet", *options).code == 0
+    assert gauge.most == most
+
+
+@pytest.mark.parametrize("text", ["x", "0", "-1", "2.5", "1e3", "", " ", "٣", "autos"])
+def test_a_concurrency_that_is_no_number_is_refused(
+    study: Path, call: Callable[..., Told], text: str
+) -> None:
+    message = f"error: --concurrency: expected auto or a whole number of at least 1, found {text!r}\n"
+    assert call("run", study, f"--concurrency={text}") == (2, "", message)
+
+
+def test_not_to_share_and_to_replace_cannot_both_be_asked_for(study: Path, call: Callable[..., Told]) -> None:
+    message = (
+        "error: expected one of --no-cache and --refresh: the first shares nothing, the second replaces\n"
+    )
+    assert call("run", study, "--no-cache", "--refresh") == (2, "", message)
+
+
+def test_a_score_refuses_the_same_options_before_any_call(
+    score: Callable[..., Told], obedient: "Loopback"
+) -> None:
+    for options, said in (
+        (
+            ("--concurrency", "x"),
+            "error: --concurrency: expected auto or a whole number of at least 1, found 'x'",
+        ),
+        (("--no-cache", "--refresh"), "error: expected one of --no-cache and --refresh"),
+    ):
+        told = score(*options)
+        assert (told.code, told.out) == (2, "")
+        assert told.err.startswith(said)
+    assert obedient.bodies == []
+
+
+def test_a_fresh_run_takes_stored_answers_unless_told_otherwise(
+    study: Path, call: Callable[..., Told], play: Callable[..., None]
+) -> None:
+    gauge = Gauge()
+    play(gauge)
+
+    def asked(*options: str) -> int:
+        before = gauge.n
+        assert as_json(call("run", study, "--quiet", "--json", *options))["calls"] == gauge.n - before
+        return gauge.n - before
+
+    every = asked()
+    assert every > 40
+    assert asked("--fresh") == 0
+    assert asked("--fresh", "--no-cache") == every
+    assert asked("--fresh", "--refresh") == every
+    # What the study got itself is never asked for again.
+    for options in ((), ("--no-cache",), ("--refresh",)):
+        assert call("run", study, "--quiet", *options).code == 0
+    assert gauge.n == 3 * every
+
+
+FIGURES = {
+    *("calls", "attempts", "budget", "cached", "trials", "failed_trials", "files", "seconds", "run_seconds"),
+    *("tokens", "prompt_tokens", "completion_tokens", "usd", "retried", "damaged", "evidence", "fingerprint"),
+    *("lost_in_flight", "lost_tokens", "lost_usd"),
+}
+
+
+def test_a_run_as_json_tells_what_was_used_retried_and_lost(
+    study: Path, call: Callable[..., Told], play: Callable[..., None]
+) -> None:
+    write(study, "calls: 80", "calls: 80, prices: {rules: {input: 1000, output: 5000}}")
+    failed: set[str] = set()
+
+    def fails_twice(request: Request) -> Completion:
+        if len(failed) < 2 and str(request) not in failed:
+            failed.add(str(request))
+            raise OverloadedError("busy", reason="500")
+        return Completion(text=said(request), prompt_tokens=40, completion_tokens=2)
+
+    model = Scripted(fails_twice)
+    play(model)
+    found = as_json(call("run", study, "--quiet", "--json"))
+    assert set(found) == FIGURES
+    n = len(model.requests) - 2
+    assert (found["calls"], found["attempts"], found["tokens"]) == (n, n + 2, 42 * n)
+    assert found["usd"] == pytest.approx((40 * 1000 + 2 * 5000) * n / 1e6)
+    assert found["retried"] == {
+        "total": 2,
+        "reasons": {"500": 2},
+        "by_trial": [{"trial": 0, "reason": "500", "attempts": 2}],
+    }
+    assert (found["lost_in_flight"], found["lost_tokens"], found["lost_usd"]) == (0, 0, 0.0)
+    assert (found["damaged"], found["failed_trials"]) == (0, 0)
+    assert 0 < found["run_seconds"] <= found["seconds"] + 0.1
+    again = as_json(call("run", study, "--quiet", "--json"))
+    for name in FIGURES - {"cached", "seconds", "run_seconds"}:
+        assert again[name] == found[name], name
+    assert again["run_seconds"] >= found["run_seconds"]  # over all runs
+
+
+def test_what_a_killed_run_had_under_way_is_counted_as_lost(
+    study: Path, prompt: Path, call: Callable[..., Told]
+) -> None:
+    change(
+        study,
+        "UPDATE ps_call SET state = 'sent', bound_tokens = 1234"
+        " WHERE key = (SELECT min(key) FROM ps_call WHERE state = 'done')",
+    )
+    found = as_json(call("run", study, "--quiet", "--json"))
+    assert (found["lost_in_flight"], found["lost_tokens"]) == (1, 1234)
+    told = call("run", study, "--quiet")  # it is lost once
+    assert "lost in flight  1 attempt of killed runs, 1,234 tokens at most\n" in told.out
+
+
+def test_a_damaged_answer_is_asked_for_again_and_told(
+    study: Path, call: Callable[..., Told], play: Callable[..., None]
+) -> None:
+    gauge = Gauge()
+    play(gauge)
+    assert call("run", study, "--quiet").code == 0
+    before, results = gauge.n, study.with_name("prompt.json").read_bytes()
+    change(
+        study,
+        "UPDATE ps_completion SET completion = substr(completion, 1, 20)"
+        " WHERE key = (SELECT min(key) FROM ps_call WHERE payer = 2147483647)",
+    )
+    found = as_json(call("run", study, "--quiet", "--json"))
+    assert (found["damaged"], gauge.n) == (1, before + 1)
+    assert study.with_name("prompt.json").read_bytes() == results
+    assert as_json(call("run", study, "--quiet", "--json"))["damaged"] == 0
+
+
+def test_a_person_reads_what_was_used_where_there_was_any(
+    study: Path, call: Callable[..., Told], play: Callable[..., None]
+) -> None:
+    write(study, "calls: 80", "calls: 80, prices: {rules: {input: 1000, output: 5000}}")
+    write(study, "budget:", "run: {deadline_seconds: 0.2}\nbudget:")
+    down = True
+
+    def script(request: Request) -> Completion:
+        if down and request.constraint is not None:
+            raise OverloadedError("busy", reason="500")
+        return Completion(text=said(request), prompt_tokens=40, completion_tokens=2)
+
+    play(Scripted(script))
+    told = call("run", study, "--quiet")
+    assert told.code == 0, told.err
+    assert "failed          2 trials; the same command asks for what is missing\n" in told.out
+    assert " US dollars for " in told.out
+    assert "lost" not in told.out
+    assert "damaged" not in told.out
+    down = False
+    told = call("run", study, "--quiet")
+    assert told.code == 0, told.err
+    assert "failed  " not in told.out
+    assert "frozen: the winner" in told.out
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        ("seconds: 0.000001", "the budget of 1e-06 seconds is spent"),
+        ("tokens: 3000", "what is left of the budget cannot hold one more call"),
+    ],
+)
+def test_a_budget_that_ends_too_early_ends_the_run_with_4_and_a_larger_one_resumes(
+    study: Path, call: Callable[..., Told], play: Callable[..., None], budget: str, message: str
+) -> None:
+    # An endpoint that charges for more than it is sent, so that six calls take most of the tokens.
+    model = Scripted(lambda request: Completion(text=said(request), prompt_tokens=400, completion_tokens=2))
+    play(model)
+    write(study, "path: ../rules.json", "path: ../rules.json, parameters: {max_tokens: 8}")
+    write(study, "calls: 80", f"calls: 80, {budget}")
+    told = call("run", study, "--quiet")
+    assert (told.code, told.out, told.err) == (4, "", f"error: {message}\n")
+    assert not study.with_name("prompt.json").exists()
+    asked = list(map(str, model.requests))
+    write(study, f"calls: 80, {budget}", "calls: 80")
+    assert call("run", study, "--quiet").code == 0
+    assert set(Counter(map(str, model.requests)).values()) == {1}
+    assert len(asked) < len(model.requests)
+
+
+def test_results_that_cannot_be_written_end_the_run_with_3_and_the_same_command_writes_them(
+    study: Path, call: Callable[..., Told]
+) -> None:
+    taken = study.with_name("prompt.json")
+    taken.mkdir()
+    told = call("run", study, "--quiet")
+    assert (told.code, told.out) == (3, "")
+    assert told.err == f"error: {taken} cannot be written (Is a directory); the same command writes it\n"
+    taken.rmdir()
+    assert call("run", study, "--quiet").code == 0
+    assert taken.is_file()

@@ -8,6 +8,7 @@ import pytest
 
 import optimizer.errors
 from optimizer.errors import (
+    BrokenAnswerError,
     BudgetError,
     EndpointError,
     IncompleteError,
@@ -15,19 +16,22 @@ from optimizer.errors import (
     InterruptedRunError,
     ModelError,
     OptimizerError,
+    OutageError,
     OverloadedError,
     PluginError,
     Problem,
     RejectedError,
+    StorageError,
     StudyBusyError,
     StudyChangedError,
+    TransientError,
     UnreachableError,
 )
 
 
 def drawn() -> dict[str, str]:
     """Return child and parent as the docstring of the module draws them."""
-    lines = re.findall(r"^( *)[*x+] (\w+)", optimizer.errors.__doc__ or "", re.MULTILINE)
+    lines = re.findall(r"^( *)[*x+-] (\w+)", optimizer.errors.__doc__ or "", re.MULTILINE)
     path: list[str] = []
     parents = {}
     for indent, name in lines:
@@ -56,10 +60,14 @@ def test_the_drawn_tree_is_the_tree_of_classes() -> None:
         (StudyChangedError, 2),
         (StudyBusyError, 2),
         (ModelError, 3),
+        (TransientError, 3),
         (UnreachableError, 3),
         (OverloadedError, 3),
+        (BrokenAnswerError, 3),
         (RejectedError, 3),
         (EndpointError, 3),
+        (OutageError, 3),
+        (StorageError, 3),
         (IncompleteError, 3),
         (BudgetError, 4),
         (InterruptedRunError, 130),
@@ -106,7 +114,31 @@ def test_a_plug_in_error_is_one_problem() -> None:
 
 def test_the_tree_is_drawn_from_the_top_without_gaps() -> None:
     indents = [
-        len(found) for found in re.findall(r"^( *)[*x+] \w", optimizer.errors.__doc__ or "", re.MULTILINE)
+        len(found) for found in re.findall(r"^( *)[*x+-] \w", optimizer.errors.__doc__ or "", re.MULTILINE)
     ]
     assert indents[0] == 0
     assert all(later - earlier <= 2 for earlier, later in pairwise(indents))
+
+
+@pytest.mark.parametrize("kind", [TransientError, UnreachableError, OverloadedError, BrokenAnswerError])
+def test_what_is_worth_another_attempt_says_why_and_what_it_may_have_cost(kind: type[TransientError]) -> None:
+    told = kind(
+        "slow down",
+        reason="429",
+        retry_after_seconds=2.5,
+        billable=True,
+        prompt_tokens=7,
+        completion_tokens=0,
+    )
+    assert (str(told), told.reason, told.retry_after_seconds) == ("slow down", "429", 2.5)
+    assert (told.billable, told.prompt_tokens, told.completion_tokens) == (True, 7, 0)
+    silent = kind("gone", reason="reset")
+    assert (silent.retry_after_seconds, silent.billable) == (None, False)
+    assert (silent.prompt_tokens, silent.completion_tokens) == (None, None)
+
+
+@pytest.mark.parametrize("final", [RejectedError, EndpointError, OutageError])
+def test_what_is_final_for_a_request_or_the_endpoint_is_not_worth_another_attempt(
+    final: type[ModelError],
+) -> None:
+    assert not issubclass(final, TransientError)

@@ -5,10 +5,20 @@ from collections.abc import Callable
 
 import pytest
 
-from optimizer.answer import Answer, AnswerFormat
+from optimizer.answer import OUTCOMES, Answer, AnswerFormat
 from optimizer.completion import Completion, Message, Model, Request
 from optimizer.dataset import Example
-from optimizer.errors import BudgetError, EndpointError, InterruptedRunError, RejectedError, UnreachableError
+from optimizer.errors import (
+    BrokenAnswerError,
+    BudgetError,
+    EndpointError,
+    InterruptedRunError,
+    ModelError,
+    OutageError,
+    OverloadedError,
+    RejectedError,
+    UnreachableError,
+)
 from optimizer.evaluation import Evaluation, Judge, evaluate
 from optimizer.metrics import Metric
 from optimizer.models.scripted import Scripted
@@ -88,7 +98,7 @@ def test_results_are_in_the_order_of_the_examples_whatever_is_answered_first() -
 
 
 def test_an_unanswered_example_is_an_error_without_a_score() -> None:
-    found = evaluated(failing_on({1, 4}, UnreachableError("nobody there")))
+    found = evaluated(failing_on({1, 4}, UnreachableError("nobody there", reason="refused")))
     missing = found.results[1]
     assert missing.answer.outcome == "error"
     assert missing.score is None
@@ -143,13 +153,84 @@ def test_nothing_answered_is_no_value_and_not_0() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [EndpointError("wrong key"), BudgetError("spent"), InterruptedRunError("stop")]
+    ("error", "later"),
+    [
+        (UnreachableError("gone", reason="reset"), True),
+        (OverloadedError("busy", reason="429"), True),
+        (BrokenAnswerError("half of one", reason="half an answer"), True),
+        (RejectedError("too long"), False),
+        (ModelError("of some other kind"), False),
+    ],
+)
+def test_an_unanswered_example_tells_whether_another_attempt_may_succeed(
+    error: ModelError, later: bool
+) -> None:
+    found = evaluated(failing_on({1}, error))
+    assert [result.outage for result in found.results] == [False, later, *[False] * 4]
+    assert [result.answer.outcome for result in found.results] == ["ok", "error", *["ok"] * 4]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EndpointError("wrong key"), OutageError("all gone"), BudgetError("spent"), InterruptedRunError("stop")],
 )
 def test_what_ends_a_run_is_raised_after_the_others_are_done(error: Exception) -> None:
     model = failing_on({1}, error)
     with pytest.raises(type(error), match=str(error)):
         evaluated(model)
     assert len(model.requests) == 6
+
+
+def test_every_outcome_is_counted_those_that_no_answer_had_too() -> None:
+    def script(request: Request) -> Completion:
+        n = number(request)
+        if n == 4:
+            raise RejectedError("too long")
+        if n in (1, 2):
+            return Completion(text="I", finish_reason="refused" if n == 1 else "length")
+        return Completion(text="who knows" if n == 3 else right(request))
+
+    found = evaluated(Scripted(script))
+    assert found.outcomes == {
+        "ok": 2,
+        "invalid": 1,
+        "refused": 1,
+        "truncated": 1,
+        "error": 1,
+        "unscored": 0,
+    }
+    assert tuple(found.outcomes) == OUTCOMES
+    assert sum(found.outcomes.values()) == len(found.results)
+
+
+def priced(*costs: float | None) -> Scripted:
+    """Return a model whose answers cost so much, one example after the other."""
+    return Scripted(lambda request: Completion(text="red", cost_usd=costs[number(request)]))
+
+
+@pytest.mark.parametrize(
+    ("costs", "sum_usd"),
+    [
+        ((0.25, 0.5, 0.0), 0.75),
+        ((0.0, 0.0, 0.0), 0.0),
+        ((0.25, None, 0.5), None),
+        ((None, None, None), None),
+    ],
+)
+def test_the_cost_is_that_of_all_answers_or_not_known(
+    costs: tuple[float | None, ...], sum_usd: float | None
+) -> None:
+    assert evaluated(priced(*costs), examples=EXAMPLES[:3]).cost_usd == sum_usd
+
+
+def test_the_cost_counts_every_call_whoever_paid_for_it_and_none_without_an_answer() -> None:
+    def script(request: Request) -> Completion:
+        if number(request) == 1 and len(request.messages) > 1:
+            raise UnreachableError("gone", reason="reset")
+        return Completion(text="red", cost_usd=0.5, cached=number(request) == 0)
+
+    assert evaluated(Scripted(script), examples=EXAMPLES[:2], n_calls=2).cost_usd == 1.5
+    assert evaluated(failing_on({0, 1}, RejectedError("too long")), examples=EXAMPLES[:2]).cost_usd is None
 
 
 def test_later_calls_are_given_the_earlier_answers() -> None:
@@ -171,7 +252,7 @@ def test_later_calls_are_given_the_earlier_answers() -> None:
 def test_a_failure_in_a_later_call_keeps_what_was_answered_before_and_gives_no_score() -> None:
     def script(request: Request) -> str:
         if len(request.messages) > 1:
-            raise UnreachableError("gone")
+            raise UnreachableError("gone", reason="reset")
         return right(request)
 
     found = evaluated(Scripted(script), examples=EXAMPLES[:1], n_calls=3)
@@ -189,7 +270,7 @@ def test_an_aggregate_judges_all_examples_and_its_stand_in_single_ones() -> None
 
 
 def test_an_aggregate_leaves_out_what_was_not_answered() -> None:
-    found = evaluated(failing_on({1, 4}, UnreachableError("gone")), metric="macro_f1")
+    found = evaluated(failing_on({1, 4}, UnreachableError("gone", reason="reset")), metric="macro_f1")
     assert found.value == pytest.approx(2 / 3)  # no green one is left
     assert found.n_errors == 2
 
@@ -198,7 +279,7 @@ def test_measures_are_means_over_the_answered_examples() -> None:
     def script(request: Request) -> Completion:
         n = number(request)
         if n == 5:
-            raise UnreachableError("gone")
+            raise UnreachableError("gone", reason="reset")
         return Completion(text="?" if n == 0 else "red", prompt_tokens=10 * n, completion_tokens=1, seconds=n)
 
     found = evaluated(Scripted(script))
@@ -211,6 +292,41 @@ def test_measures_add_up_the_calls_of_an_example() -> None:
     model = Scripted(lambda _: Completion(text="red", prompt_tokens=2, completion_tokens=3, seconds=0.5))
     found = evaluated(model, n_calls=3)
     assert (found.measure("tokens"), found.measure("seconds")) == (15.0, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("cached", "seconds"),
+    [
+        (set(), 2.5),
+        ({0}, 3.0),  # of 1, 2, 3, 4 and 5 seconds
+        ({3, 4, 5}, 1.0),
+        (set(range(6)), None),
+    ],
+)
+def test_a_time_is_the_mean_over_what_the_study_itself_was_answered(
+    cached: set[int], seconds: float | None
+) -> None:
+    def script(request: Request) -> Completion:
+        n = number(request)
+        return Completion(text="red", prompt_tokens=n, seconds=n, cached=n in cached)
+
+    found = evaluated(Scripted(script))
+    assert found.measure("seconds") == seconds
+    assert found.measure("tokens") == 2.5  # what a prompt takes does not depend on who paid
+    assert found.measure("valid") == 1.0
+
+
+def test_a_time_leaves_an_example_out_if_any_of_its_calls_was_paid_for_elsewhere() -> None:
+    def script(request: Request) -> Completion:
+        first = len(request.messages) == 1
+        return Completion(text="red", seconds=1.0, cached=first and number(request) == 0)
+
+    found = evaluated(Scripted(script), examples=EXAMPLES[:2], n_calls=2)
+    assert [[c.cached for c in result.completions] for result in found.results] == [
+        [True, False],
+        [False, False],
+    ]
+    assert found.measure("seconds") == 2.0
 
 
 def test_other_metrics_can_be_reported_beside_the_objective() -> None:

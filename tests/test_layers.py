@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from optimizer.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "optimizer"
 
@@ -17,7 +19,7 @@ MOST_LINES_OF_A_FUNCTION = 60
 
 # What `optimizer --help` must not wait for.
 HEAVY = {
-    *("dspy", "litellm", "numpy", "openai", "optuna", "pandas"),
+    *("dspy", "genai_prices", "litellm", "numpy", "openai", "optuna", "pandas"),
     *("plotly", "pydantic", "scipy", "sklearn", "sqlalchemy"),
 }
 
@@ -50,6 +52,14 @@ def test_a_frozen_prompt_loads_nothing_but_the_standard_library_and_its_five_mod
 def test_help_loads_none_of_the_heavy_libraries(program: str, tmp_path: Path) -> None:
     loaded = modules_loaded_by(program, "--help", folder=tmp_path)
     assert HEAVY & {name.partition(".")[0] for name in loaded} == set()
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_the_help_of_a_command_loads_none_of_the_heavy_libraries(name: str, tmp_path: Path) -> None:
+    program = "from optimizer.commands import main; main()"
+    loaded = modules_loaded_by(program, name, "--help", folder=tmp_path)
+    # The library that reads a command's arguments takes pydantic for it.
+    assert HEAVY & {module.partition(".")[0] for module in loaded} <= {"pydantic"}
 
 
 def test_there_is_no_utils() -> None:

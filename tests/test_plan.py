@@ -1,15 +1,13 @@
 """A study file, read and checked: its bounds, its identity, its mistakes."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
-from statistics import NormalDist
 
 import pytest
 
-from optimizer.calls import Budget
+from optimizer.budget import Budget
 from optimizer.errors import InputError
-from optimizer.plan import Bounds, StudyPlan, load_plan
+from optimizer.plan import StudyPlan, load_plan
 
 TASK = """schema: 1
 name: colours
@@ -32,23 +30,12 @@ budget: {calls: 100}
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def write(
+    write_study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
     """Return a function that writes a study, with some of its text replaced."""
     monkeypatch.chdir(tmp_path)
-
-    def make(*changes: tuple[str, str], rows: int = 27) -> Path:
-        (tmp_path / "rules.json").write_text('{"rules": [], "default": "red"}')
-        lines = (f"c{n:02d},Item {n},{('red', 'green', 'blue')[n % 3]}\n" for n in range(rows))
-        (tmp_path / "data.csv").write_text("id,text,colour\n" + "".join(lines))
-        task, study = TASK, STUDY
-        for before, after in changes:
-            assert before in task + study
-            task, study = task.replace(before, after), study.replace(before, after)
-        (tmp_path / "task.yaml").write_text(task)
-        (tmp_path / "study.yaml").write_text(study)
-        return tmp_path / "study.yaml"
-
-    return make
+    return lambda *changes: write_study(TASK, STUDY, *changes, items=27, folder=".")
 
 
 @pytest.fixture
@@ -62,25 +49,18 @@ def mistakes(path: Path) -> str:
     return str(refused.value)
 
 
-def test_the_bounds_are_those_of_a_hand_calculation(plan: Callable[..., StudyPlan]) -> None:
+def test_the_calls_of_each_phase_are_counted_by_hand(plan: Callable[..., StudyPlan]) -> None:
     bounds = plan().bounds
-    assert bounds == Bounds(
-        budget=100,
-        baseline=5,  # 5 screened examples, one call each
-        candidate=5,
-        confirmation=9,
-        test=36,  # 12 examples for baseline, winner, and the baseline's wording in the winner's format
-        space=2 * 4 * 3,  # wordings, demonstration sets with the empty one, and three of the four pairs
-        smallest_provable=bounds.smallest_provable,
-    )
-    assert bounds.reserved == 45
+    assert bounds.budget == Budget(calls=100, attempts=200)
+    assert bounds.baseline.calls == bounds.candidate.calls == 5  # screened examples, one call each
+    assert bounds.confirmation.calls == 9
+    assert (
+        bounds.test.calls == 36
+    )  # 12 for baseline, winner, and the baseline's wording in the winner's format
+    assert bounds.space == 2 * 4 * 3  # wordings, sets with the empty one, and three of the four pairs
+    assert bounds.reserved.calls == 45
     assert bounds.candidates == (100 - 45 - 5) // 5
-    assert bounds.least == 55
-    # d√n = z·√s + z'·√(s - d²) with d beyond the usual disagreement, so that s = d.
-    d, z = bounds.smallest_provable, NormalDist().inv_cdf
-    assert d * math.sqrt(12) == pytest.approx(
-        z(0.975) * math.sqrt(d) + z(0.8) * math.sqrt(d - d * d), abs=1e-6
-    )
+    assert bounds.least.calls == 55
 
 
 def test_no_more_candidates_are_promised_than_the_space_holds(plan: Callable[..., StudyPlan]) -> None:
@@ -97,12 +77,60 @@ def test_a_budget_that_holds_the_least_is_enough_and_one_call_less_is_not(write:
 def test_screening_is_bounded_by_validation(plan: Callable[..., StudyPlan]) -> None:
     chosen = plan(("screen: 5", "screen: 50"))
     assert chosen.screen == 9
-    assert chosen.bounds.candidate == 9
+    assert chosen.bounds.candidate.calls == 9
 
 
-def test_attempts_are_twice_the_calls_unless_the_file_says_otherwise(plan: Callable[..., StudyPlan]) -> None:
-    assert plan().budget == Budget(calls=100, attempts=200)
-    assert plan(("calls: 100", "calls: 100, attempts: 120")).budget == Budget(calls=100, attempts=120)
+@pytest.mark.parametrize(
+    ("written", "budget"),
+    [
+        ("calls: 100", Budget(calls=100, attempts=200)),
+        ("calls: 100, attempts: 120", Budget(calls=100, attempts=120)),
+        ("calls: 100, tokens: 90000", Budget(calls=100, attempts=200, tokens=90000)),
+        (
+            "calls: 100, tokens: null, usd: 2, seconds: 60",
+            Budget(calls=100, attempts=200, usd=2.0, seconds=60.0),
+        ),
+    ],
+)
+def test_the_budget_is_what_the_file_says_with_twice_as_many_attempts_as_calls(
+    plan: Callable[..., StudyPlan], written: str, budget: Budget
+) -> None:
+    chosen = plan(("calls: 100", written), ANSWER)
+    assert chosen.budget == budget
+    assert chosen.bounds.budget == budget
+
+
+# What bounds an answer, which budgets in tokens and money need.
+ANSWER = ("temperature: 0", "temperature: 0, max_tokens: 8")
+
+
+@pytest.mark.parametrize("unit", ["tokens", "usd"])
+def test_a_budget_in_tokens_or_money_that_cannot_hold_the_least_is_refused_with_what_would(
+    write: Callable[..., Path], unit: str
+) -> None:
+    priced = "calls: 100, UNIT: 1, prices: {rules: {input: 1000000, output: 1000000}}"
+    told = mistakes(write(("calls: 100", priced.replace("UNIT", unit)), ANSWER))
+    assert f"study.yaml:10: budget.{unit}: expected at least about " in told
+    words = told.partition("about ")[2].split()[0].replace(",", "")
+    enough = f"{unit}: {int(float(words)) + 1}"
+    bounds = load_plan(write(("calls: 100", priced.replace("UNIT: 1", enough)), ANSWER)).bounds
+    assert list(bounds.shortages()) == []
+
+
+def test_a_price_is_the_stated_one_or_nothing_for_a_model_of_rules(plan: Callable[..., StudyPlan]) -> None:
+    free = plan().price
+    stated = plan(("calls: 100", "calls: 100, prices: {rules: {input: 3, output: 5}}")).price
+    assert free is not None
+    assert stated is not None
+    assert (free(1000, 10), stated(1000, 10)) == (0.0, (3000 + 50) / 1e6)
+
+
+def test_a_price_that_nobody_publishes_is_not_known(plan: Callable[..., StudyPlan]) -> None:
+    own = (
+        "scripted, name: rules, path: rules.json",
+        "openai_compatible, name: m, base_url: 'http://[::1]/v1'",
+    )
+    assert plan(own).price is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +148,9 @@ def test_attempts_are_twice_the_calls_unless_the_file_says_otherwise(plan: Calla
         (("train: 6", "train: 5"), {"task", "data"}),
         (("calls: 100", "calls: 200"), set()),
         (("calls: 100}", "calls: 100, attempts: 150}"), set()),
+        (("calls: 100}", "calls: 100, seconds: 9, prices: {rules: {input: 1, output: 2}}}"), set()),
         (("budget:", "run: {batch: 2, concurrency: 3, max_error_rate: 0.1}\nbudget:"), set()),
+        (("budget:", "run: {requests_per_minute: 60, deadline_seconds: 5}\nbudget:"), set()),
     ],
 )
 def test_the_identity_changes_with_what_matters_only(
@@ -130,13 +160,20 @@ def test_the_identity_changes_with_what_matters_only(
     assert {name for name in before if before[name] != after[name]} == parts
 
 
+def test_the_identity_changes_with_what_the_model_must_call_itself(plan: Callable[..., StudyPlan]) -> None:
+    own = "provider: openai_compatible, name: m, base_url: 'http://[::1]/v1'"
+    other = ("provider: scripted, name: rules, path: rules.json", own)
+    before, after = plan(other).identity, plan((other[0], f"{own}, expect_model: m")).identity
+    assert {name for name in before if before[name] != after[name]} == {"model"}
+
+
 def test_the_identity_changes_with_the_data_and_not_with_its_order(write: Callable[..., Path]) -> None:
     before = load_plan(write()).identity
     data = write().with_name("data.csv")
     head, *rows = data.read_text().splitlines(keepends=True)
     data.write_text(head + "".join(reversed(rows)))
     assert load_plan(data.with_name("study.yaml")).identity == before
-    data.write_text(head + "".join(rows).replace("Item 3,", "Thing 3,"))
+    data.write_text(head + "".join(rows).replace("Item 3 is", "Thing 3 is"))
     after = load_plan(data.with_name("study.yaml")).identity
     assert {name for name in before if before[name] != after[name]} == {"data"}
 
@@ -183,6 +220,11 @@ def test_results_lie_beside_the_file_or_where_they_are_asked_for(
         (("provider: scripted", "provider: script"), "model.provider: no plug-in 'script' in models"),
         (("path: rules.json", "path: none.json"), "none.json cannot be read as rules"),
         (("calls: 100", "calls: 100, attempts: 0"), "budget.attempts: expected at least 1, found 0"),
+        (("calls: 100", "calls: 100, tokens: 9000"), "needs max_tokens, which bounds an answer"),
+        (("calls: 100", "calls: 100, seconds: 0"), "budget.seconds: expected more than 0, found 0.0"),
+        (("calls: 100", "calls: 100, token: 9"), "budget: unknown field 'token'; did you mean 'tokens'?"),
+        (("name: rules", "name: rules, expect_model: m"), "model.expect_model: the provider scripted takes"),
+        (("budget:", "run: {deadline_seconds: 0}\nbudget:"), "run.deadline_seconds: expected more than 0"),
         (("budget:", "run: {batch: 0}\nbudget:"), "run.batch: expected at least 1, found 0"),
         (("budget:", "run: {max_error_rate: 1}\nbudget:"), "run.max_error_rate: expected a share"),
         (("budget:", "constraints: {valit: {min: 1}}\nbudget:"), "constraints.valit: no plug-in 'valit'"),

@@ -4,12 +4,18 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from optimizer.errors import InputError, StudyBusyError
+from optimizer import storage as module
+from optimizer.errors import InputError, StorageError, StudyBusyError
 from optimizer.storage import Storage, create_study, open_storage
+from optimizer.store import Store
 
 
 def pragma(storage: Storage, name: str) -> object:
@@ -115,3 +121,154 @@ def test_a_study_is_maximised_and_found_by_its_name(tmp_path: Path) -> None:
         study.tell(study.ask(), 0.1)
         assert len(create_study(storage, "colours#1").trials) == 1
         assert create_study(storage, "colours#2").trials == []
+
+
+def writes_ours(storage: Storage) -> None:
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE ps_ours (x INTEGER)")
+
+
+def writes_optunas(storage: Storage) -> None:
+    create_study(storage, "colours#1")
+
+
+def asks_of_optuna(storage: Storage) -> None:
+    create_study(storage, "colours#0").ask()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep everybody else from writing."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("write", [writes_ours, writes_optunas, asks_of_optuna])
+def test_what_cannot_be_written_is_told_as_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Storage], None]
+) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        Store(storage)
+        create_study(storage, "colours#0")
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 0)
+    with pytest.raises(StorageError) as told, open_storage(path) as storage, held(path):
+        write(storage)
+    assert told.value.exit_code == 3
+    assert str(told.value) == (
+        f"{path} cannot be read or written (database is locked); "
+        "what was committed is safe: the same command resumes"
+    )
+    with open_storage(path) as storage:
+        write(storage)
+
+
+def fills_the_disk(storage: Storage) -> None:
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # as many pages as there are, and no more
+        connection.exec_driver_sql("CREATE TABLE filler (x)")
+        connection.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(100000))")
+
+
+def meets_a_damaged_page(storage: Storage) -> None:
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    raise sa.exc.DatabaseError("SELECT 1", {}, error)
+
+
+@pytest.mark.parametrize(
+    ("meets", "said"),
+    [
+        (fills_the_disk, "database or disk is full"),
+        (meets_a_damaged_page, "database disk image is malformed"),
+    ],
+)
+def test_what_was_committed_before_the_disk_failed_is_there_afterwards(
+    tmp_path: Path, meets: Callable[[Storage], None], said: str
+) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        store = Store(storage)
+        store.of(store.add_study("colours", {})).record("trial", 0, {"score": 0.5})
+    with pytest.raises(StorageError, match=said), open_storage(path) as storage:
+        meets(storage)
+    with open_storage(path) as storage:
+        assert Store(storage).of(1).records("trial") == {0: {"score": 0.5}}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("ours"),
+        sa.exc.ProgrammingError("SELECT", {}, sqlite3.ProgrammingError("one parameter too few")),
+        sa.exc.IntegrityError("INSERT", {}, sqlite3.IntegrityError("UNIQUE constraint failed")),
+    ],
+)
+def test_mistakes_of_another_kind_are_told_as_they_are(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, open_storage(tmp_path / "study.db"):
+        raise error
+    assert raised.value is error
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have the log brought to the disk all the time, and return the numbers of the files that were."""
+    files: list[int] = []
+    fsync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        files.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(module, "SYNC_SECONDS", 0.001)
+    monkeypatch.setattr(os, "fsync", noting)
+    return files
+
+
+def test_the_log_is_brought_to_the_disk_again_and_again(tmp_path: Path, synced: list[int]) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        Store(storage).add_study("colours", {})
+        log = path.with_name("study.db-wal").stat().st_ino
+        waits(lambda: synced.count(log) >= 3)
+    assert set(synced) == {log}
+    done = len(synced)
+    threading.Event().wait(0.02)
+    assert len(synced) == done
+
+
+def test_a_log_that_is_not_there_yet_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    open_file = os.open
+
+    def noting(path: object, *arguments: int) -> int:
+        looked.append(str(path))
+        return open_file(str(path), *arguments)
+
+    monkeypatch.setattr(module, "SYNC_SECONDS", 0.001)
+    monkeypatch.setattr(os, "open", noting)
+    with module._synced(tmp_path / "study.db"):
+        waits(lambda: looked.count(str(tmp_path / "study.db-wal")) >= 3)
+
+
+def syncing() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "sync"}
+
+
+def test_the_thread_that_syncs_ends_with_the_context(tmp_path: Path) -> None:
+    with open_storage(tmp_path / "one.db"), open_storage(tmp_path / "other.db"):
+        assert [thread.daemon for thread in syncing()] == [True, True]
+    assert syncing() == set()
+    with pytest.raises(RuntimeError, match="within"), open_storage(tmp_path / "one.db"):
+        raise RuntimeError("within")
+    assert syncing() == set()
+
+
+def waits(condition: Callable[[], bool]) -> None:
+    """Wait until another thread has seen to a condition."""
+    for _ in range(2000):
+        if condition():
+            return
+        threading.Event().wait(0.005)
+    raise AssertionError("the condition was never met")

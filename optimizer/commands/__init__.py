@@ -78,6 +78,8 @@ def main() -> NoReturn:
         if _Debug.on:
             raise
         sys.exit(report(error))
+    except KeyboardInterrupt:  # before a command had its own way of ending
+        sys.exit(130)
     except Exception as error:  # the top of the program: one line for people, the rest in a file
         if _Debug.on:
             raise

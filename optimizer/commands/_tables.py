@@ -23,9 +23,37 @@ def selection_lines(
         f"{plan.name}: {summary['trials']} trials, {summary['calls']} of {summary['budget']} calls, "
         f"{summary['seconds']} s"
     )
+    yield from spent_lines(summary)
     yield from evidence_lines(selection.frozen.evidence)
     kept = "the winner" if selection.decision == "improved" else "the baseline"
     yield f"frozen: {kept}; wrote {', '.join(str(file) for file in _listed(summary['files']))}"
+
+
+def spent_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a run used beside its calls, as far as there was any of it."""
+    if summary["usd"]:
+        yield f"{'cost':<16}{summary['usd']:.4f} US dollars for {summary['tokens']:,} tokens"
+    if summary["cached"]:
+        yield f"{'from the store':<16}{_counted(summary['cached'], 'answer')}"
+    if summary["retried"]["total"]:
+        reasons = ", ".join(f"{reason} {n}" for reason, n in summary["retried"]["reasons"].items())
+        yield f"{'retried':<16}{_counted(summary['retried']['total'], 'attempt')}: {reasons}"
+    if summary["lost_in_flight"]:
+        lost = f"{summary['lost_tokens']:,} tokens at most"
+        yield f"{'lost in flight':<16}{_counted(summary['lost_in_flight'], 'attempt')} of killed runs, {lost}"
+    if summary["damaged"]:
+        yield f"{'damaged':<16}{_counted(summary['damaged'], 'stored answer')} could not be read and counted as missing"
+    if summary["failed_trials"]:
+        yield f"{'failed':<16}{_counted(summary['failed_trials'], 'trial')}; the same command asks for what is missing"
+
+
+def outcome_line(outcomes: Mapping[str, int]) -> str:
+    """Return the counts of outcomes, those that occurred."""
+    return ", ".join(f"{n} {outcome}" for outcome, n in outcomes.items() if n)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -35,9 +63,18 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'on test, ' + evidence['metric']:<38}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
     for key, name in _ROWS:
         yield _row(name, evidence["test"][key])
+    yield from _outcomes(evidence["test"])
     yield _gain("gain over the baseline", evidence["difference"])
     yield _gain("gain over its wording, winner's format", evidence["difference_over_format"])
     yield f"{'decision':<40}{evidence['decision']}{_times(int(evidence['test_opened']))}"
+
+
+def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the columns of the table do not tell apart, where there is anything of it."""
+    for key, name in _ROWS:
+        outcomes = test[key].get("outcomes", {})
+        if any(n for outcome, n in outcomes.items() if outcome not in ("ok", "invalid")):
+            yield f"{name}: {outcome_line(outcomes)}"
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optimizer.commands import EXIT_ORDER, AsJson, Quiet, command, complain, report, say, say_json
+from optimizer.commands._calling import (
+    Concurrency,
+    NoCache,
+    Refresh,
+    cache_mode,
+    spent_figures,
+    with_concurrency,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from optimizer.ledger import CacheMode
     from optimizer.plan import StudyPlan
     from optimizer.selection import Selection
     from optimizer.study import Progress
@@ -27,24 +36,29 @@ def run(  # the options of a command line
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the bounds and make no call.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; what was paid for is reused.")] = False,
+    concurrency: Concurrency = None,
+    no_cache: NoCache = False,
+    refresh: Refresh = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Run studies: search, confirm the best, open the test once, freeze.
 
     The same command again resumes, and continues where the budget has grown. Ctrl-C finishes the calls under way,
-    saves and exits with 130; a second one stops at once.
+    saves and exits with 130; a second one stops at once. Answers that the study got itself are never asked for
+    again, whatever the options.
     """
     from optimizer.errors import InterruptedRunError, OptimizerError
 
-    plans = _plans(studies, seed, output)
+    mode = cache_mode(no_cache=no_cache, refresh=refresh)
+    plans = [with_concurrency(plan, concurrency) for plan in _plans(studies, seed, output)]
     if dry_run:
         _say_all_bounds(plans, as_json=as_json)
         return
     codes, done = [], {}
     for plan in plans:
         try:
-            done[plan.source.file] = _run_one(plan, fresh=fresh, quiet=quiet, as_json=as_json)
+            done[plan.source.file] = _run_one(plan, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json)
         except OptimizerError as error:
             codes.append(report(error))
             if isinstance(error, InterruptedRunError):
@@ -75,7 +89,9 @@ def _plans(studies: list[Path], seed: int | None, output: Path | None) -> "list[
     return plans
 
 
-def _run_one(plan: "StudyPlan", *, fresh: bool, quiet: bool, as_json: bool) -> dict[str, object]:
+def _run_one(
+    plan: "StudyPlan", *, fresh: bool, cache: "CacheMode", quiet: bool, as_json: bool
+) -> dict[str, object]:
     import asyncio
     import time
 
@@ -87,7 +103,7 @@ def _run_one(plan: "StudyPlan", *, fresh: bool, quiet: bool, as_json: bool) -> d
     for warning in plan.dataset.warnings:
         complain(f"warning: {warning}")
     with shown(plan.name, quiet=quiet) as watch:
-        selection, summary = asyncio.run(_optimize(plan, fresh=fresh, watch=watch))
+        selection, summary = asyncio.run(_optimize(plan, fresh=fresh, cache=cache, watch=watch))
     files = _write(plan, selection)
     summary |= {"files": files, "seconds": round(time.monotonic() - started, 1)}
     if not as_json:
@@ -100,7 +116,7 @@ def _run_one(plan: "StudyPlan", *, fresh: bool, quiet: bool, as_json: bool) -> d
 
 
 async def _optimize(
-    plan: "StudyPlan", *, fresh: bool, watch: "Callable[[Progress], None]"
+    plan: "StudyPlan", *, fresh: bool, cache: "CacheMode", watch: "Callable[[Progress], None]"
 ) -> "tuple[Selection, dict[str, object]]":
     import asyncio
     import signal
@@ -112,7 +128,7 @@ async def _optimize(
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
     assert work is not None  # we are inside it
     try:
-        async with open_study(plan, fresh=fresh, watch=watch) as study:
+        async with open_study(plan, fresh=fresh, cache=cache, watch=watch) as study:
 
             def stop() -> None:
                 complain("stopping: calls under way are finished and saved; once more stops at once")
@@ -123,13 +139,11 @@ async def _optimize(
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
             selection = await optimize(study)
-            spent = study.caller.spent
-            summary: dict[str, object] = {
+            summary = {
                 "trials": len(study.trials),
-                "calls": spent.calls,
-                "attempts": spent.attempts,
-                "cached": spent.cached,
                 "budget": plan.budget.calls,
+                "failed_trials": sum(row.state == "failed" and row.outage for row in study.trials),
+                **spent_figures(study.caller.spent, study.ledger),
             }
             return selection, summary
     except asyncio.CancelledError:
@@ -137,15 +151,22 @@ async def _optimize(
 
 
 def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
-    """Write the results and return the paths."""
-    from optimizer.selection import artifacts
+    """Write the results, each whole or not at all, and return the paths.
 
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        StorageError: When one cannot be written.
+    """
     from optimizer.document import write_atomically
+    from optimizer.errors import StorageError
+    from optimizer.selection import artifacts
 
     files = []
     for name, text in artifacts(plan, selection).items():
-        write_atomically(plan.folder / name, text)
+        try:
+            write_atomically(plan.folder / name, text)
+        except OSError as error:
+            message = f"{plan.folder / name} cannot be written ({error.strerror}); the same command writes it"
+            raise StorageError(message) from error
         files.append(str(plan.folder / name))
     return files
 
@@ -181,13 +202,31 @@ def _say_bounds(plan: "StudyPlan") -> None:
     say(f"  space        {bounds.space} candidates")
     for exclusion in plan.space.exclusions:
         say(f"  left out     {exclusion}")
-    say(f"  budget       {bounds.budget} calls at most, of which")
-    say(f"    baseline     {bounds.baseline}")
-    say(f"    search       {bounds.candidates} candidates or more, {bounds.candidate} calls each at most")
-    say(f"    confirmation {bounds.confirmation}")
-    say(f"    test         {bounds.test}")
+    say(
+        f"  budget       {_amount(bounds.budget.calls, bounds.budget.tokens, bounds.budget.usd)} at most, of which"
+    )
+    for name, amount in (
+        ("baseline", bounds.baseline),
+        ("confirmation", bounds.confirmation),
+        ("test", bounds.test),
+        ("a candidate", bounds.candidate),
+    ):
+        say(f"    {name:<13}{_amount(amount.calls, amount.tokens, amount.usd or None)}")
+    exact = bounds.budget.tokens is None and bounds.budget.usd is None and bounds.budget.seconds is None
+    say(
+        f"    which leaves {bounds.candidates} candidates or more{'' if exact else ', as far as can be told before'}"
+    )
+    if bounds.budget.seconds is not None:
+        say(f"  time         {bounds.budget.seconds:g} s, over all runs of the study")
     points = 100 * bounds.smallest_provable
     say(f"  the test can show a gain of about {points:.0f} points or more, in four cases of five")
+
+
+def _amount(calls: int, tokens: float | None, usd: float | None) -> str:
+    parts = [f"{calls} calls"]
+    parts += [] if tokens is None else [f"{tokens:,.0f} tokens"]
+    parts += [] if usd is None else [f"{usd:.4f} US dollars"]
+    return ", ".join(parts)
 
 
 def _say_selection(plan: "StudyPlan", selection: "Selection", summary: dict[str, object]) -> None:

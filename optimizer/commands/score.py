@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optimizer.commands import AsJson, command, complain, say, say_json
+from optimizer.commands._calling import (
+    Concurrency,
+    NoCache,
+    Refresh,
+    cache_mode,
+    concurrency_of,
+    spent_figures,
+)
+from optimizer.commands._tables import outcome_line, spent_lines
 
 if TYPE_CHECKING:
+    from optimizer.config import RunSpec
     from optimizer.dataset import Example
     from optimizer.evaluation import Evaluation
     from optimizer.frozen import FrozenPrompt
+    from optimizer.ledger import CacheMode
     from optimizer.models import ModelSpec
     from optimizer.task import Task
 
@@ -29,11 +40,15 @@ def score(  # the options of a command line
         str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key.")
     ] = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")] = "test",
+    concurrency: Concurrency = None,
+    no_cache: NoCache = False,
+    refresh: Refresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a frozen prompt on one split of a task, with its own model or another."""
     import asyncio
 
+    from optimizer.config import RunSpec
     from optimizer.errors import IncompleteError, InputError, Problem
     from optimizer.frozen import FrozenPrompt
     from optimizer.plan import load_examples
@@ -48,8 +63,13 @@ def score(  # the options of a command line
     spec = _spec(frozen, model, base_url, api_key_env)
     examples = getattr(dataset, split)
     _check(frozen, task, spec, len(examples))
-    evaluation = asyncio.run(_evaluate(frozen, task, spec, examples, task_path))
-    _show(evaluation, task, split, as_json=as_json)
+    run, cache = (
+        RunSpec(concurrency=concurrency_of(concurrency) or "auto"),
+        cache_mode(no_cache=no_cache, refresh=refresh),
+    )
+    work = _evaluate(frozen, task, spec, examples, task_path, run=run, cache=cache)
+    evaluation, spent = asyncio.run(work)
+    _show(evaluation, spent, task, split, as_json=as_json)
     if evaluation.n_errors:
         raise IncompleteError(f"{evaluation.n_errors} of {len(examples)} examples have no score")
 
@@ -83,31 +103,51 @@ def _check(frozen: "FrozenPrompt", task: "Task", spec: "ModelSpec", n: int) -> N
         raise InputError(problems)
 
 
-async def _evaluate(
-    frozen: "FrozenPrompt", task: "Task", spec: "ModelSpec", examples: "tuple[Example, ...]", path: Path
-) -> "Evaluation":
-    from optimizer.calls import Budget, Caller
+async def _evaluate(  # what is scored, on what, and how
+    frozen: "FrozenPrompt",
+    task: "Task",
+    spec: "ModelSpec",
+    examples: "tuple[Example, ...]",
+    path: Path,
+    *,
+    run: "RunSpec",
+    cache: "CacheMode",
+) -> "tuple[Evaluation, dict[str, object]]":
+    from optimizer.budget import Budget
+    from optimizer.calls import Caller
     from optimizer.document import project_root
     from optimizer.evaluation import Judge, evaluate
+    from optimizer.ledger import Ledger
     from optimizer.models import MODELS
+    from optimizer.pricing import price_of
     from optimizer.storage import open_storage
     from optimizer.store import Store
+    from optimizer.study import pace_of
 
-    n_calls = len(examples) * len(frozen.template.calls)
+    n_calls, provider = len(examples) * len(frozen.template.calls), MODELS[spec.provider]
     with open_storage(project_root(path) / ".optimizer" / "store.db") as storage:
         store = Store(storage)
-        async with MODELS[spec.provider].connect(spec) as connection:
+        number = store.add_study(f"score {frozen.name}", {"prompt": frozen.fingerprint})
+        ledger = Ledger(store, number, model=f"{spec.provider}:{spec.name}", cache=cache)
+        async with provider.connect(spec) as connection:
             caller = Caller(
-                connection.model,
-                connection.identity,
-                study=store.of(store.add_study(f"score {frozen.name}", {"prompt": frozen.fingerprint})),
+                connection,
+                ledger,
                 budget=Budget(calls=n_calls, attempts=4 * n_calls),
-                concurrency=connection.capabilities.slots,
+                pace=pace_of(run, slots=connection.capabilities.slots, fixed=provider.free),
+                price=price_of(spec.name, base_url=spec.base_url, free=provider.free, overrides={}),
             )
-            return await evaluate(frozen.template, examples, caller, Judge.of(task.metric, task.labels))
+            try:
+                judge = Judge.of(task.metric, task.labels)
+                evaluation = await evaluate(frozen.template, examples, caller, judge)
+                return evaluation, spent_figures(caller.spent, ledger)
+            finally:
+                await caller.close()
 
 
-def _show(evaluation: "Evaluation", task: "Task", split: str, *, as_json: bool) -> None:
+def _show(
+    evaluation: "Evaluation", spent: "dict[str, object]", task: "Task", split: str, *, as_json: bool
+) -> None:
     interval = evaluation.interval(seed=0)
     figures: dict[str, object] = {
         "metric": task.metric,
@@ -118,6 +158,8 @@ def _show(evaluation: "Evaluation", task: "Task", split: str, *, as_json: bool) 
         "n": len(evaluation.scored),
         "invalid": evaluation.count("invalid", "refused", "truncated"),
         "errors": evaluation.n_errors,
+        "outcomes": evaluation.outcomes,
+        "spent": spent,
         "metrics": {name: evaluation.measure(name) for name in sorted({"tokens", "valid", *task.metrics})},
     }
     if as_json:
@@ -126,7 +168,9 @@ def _show(evaluation: "Evaluation", task: "Task", split: str, *, as_json: bool) 
     within = "" if interval is None else f" ({interval.lower:.3f} to {interval.upper:.3f})"
     value = "no score" if evaluation.value is None else f"{evaluation.value:.3f}{within}"
     say(f"{task.name}, {split}: {task.metric} {value}")
-    say(f"n={figures['n']} invalid={figures['invalid']} errors={figures['errors']}")
+    say(f"n={figures['n']}: {outcome_line(evaluation.outcomes)}")
+    for line in spent_lines({**spent, "failed_trials": 0}):
+        say(line)
     for result in evaluation.results:
         if result.error:
             complain(f"{result.example.id}: {result.error}")

@@ -1,0 +1,212 @@
+"""What the phases of a study take at most, in calls, tokens and money, known before the first call."""
+
+import bisect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from optimizer.budget import Amount, Budget, Spent
+from optimizer.candidate import Candidate
+from optimizer.completion import Message, Request
+from optimizer.dataset import Dataset, Example
+from optimizer.pricing import Price
+from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.significance import smallest_provable_difference
+from optimizer.space import SearchSpace
+
+# Share of examples on which two prompts give different scores; the middle of what is usual (0.10 to 0.25 between
+# good prompts), used only to say beforehand what a test set can show.
+_USUAL_DISAGREEMENT = 0.15
+
+# Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
+_TOKEN_BYTES = 8
+
+# Tokens for a unit of the upper bound (bytes of the prompt, tokens of the longest answer) before any was measured:
+# common tokenizers make one token of about four bytes of English, and of two or three of most other languages.
+USUAL_RATIO = 0.5
+
+# Below this share of the upper bound no tokenizer gets, so a smaller budget is refused before the start.
+_LEAST_RATIO = 0.2
+
+# How far the next phase may lie above what was measured in the phases before.
+_MARGIN = 1.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """Upper bounds, known before the first call.
+
+    Attributes:
+        budget: All that may be used.
+        baseline: Screening the baseline.
+        candidate: Screening one candidate.
+        confirmation: Scoring one candidate on all of validation.
+        test: The final test.
+        call: One call.
+        space: Points that can be run.
+        smallest_provable: The smallest gain that the test can show in four cases of five, in score units.
+    """
+
+    budget: Budget
+    baseline: Amount
+    candidate: Amount
+    confirmation: Amount
+    test: Amount
+    call: Amount
+    space: int
+    smallest_provable: float
+
+    @property
+    def reserved(self) -> Amount:
+        """Return what the search may not touch."""
+        return self.confirmation + self.test
+
+    @property
+    def least(self) -> Amount:
+        """Return the smallest budget that holds baseline, one candidate, confirmation and test."""
+        return self.baseline + self.candidate + self.reserved
+
+    @property
+    def candidates(self) -> int:
+        """Return how many candidates the search can screen, by what is usual before anything is measured."""
+        return self.affordable(Spent(calls=self.baseline.calls), ratio=USUAL_RATIO, most=self.space)
+
+    def affordable(self, spent: Spent, *, ratio: float, most: int) -> int:
+        """Return how many candidates, up to `most`, the rest of the budget holds beside confirmation and test."""
+        counts = range(1, most + 1)
+        return bisect.bisect_left(
+            counts, True, key=lambda n: not self.holds(spent, self.reserved + self.candidate * n, ratio=ratio)
+        )
+
+    def holds(self, spent: Spent, amount: Amount, *, ratio: float) -> bool:
+        """Return whether the rest of the budget holds some work, with a margin for all but calls, which are exact.
+
+        Args:
+            ratio: Tokens charged for a unit of their upper bound; money follows them.
+        """
+        budget, scale = self.budget, ratio * _MARGIN
+        if spent.calls + amount.calls > budget.calls:
+            return False
+        # A call is sent only if the budget holds its own upper bound, the last one too.
+        if (
+            budget.tokens is not None
+            and spent.tokens + scale * amount.tokens + self.call.tokens > budget.tokens
+        ):
+            return False
+        if budget.usd is not None and spent.usd + scale * amount.usd + self.call.usd > budget.usd:
+            return False
+        if budget.seconds is None or not spent.calls:
+            return True
+        return spent.seconds * (1 + _MARGIN * amount.calls / spent.calls) <= budget.seconds
+
+    def shortages(self) -> Iterator[tuple[str, str]]:
+        """Yield each part of the budget that cannot hold the least study, with what would."""
+        least, budget = self.least, self.budget
+        parts = {
+            "baseline": self.baseline,
+            "one candidate": self.candidate,
+            "confirmation": self.confirmation,
+            "test": self.test,
+        }
+        if budget.calls < least.calls:
+            listed = ", ".join(f"{name} {amount.calls}" for name, amount in parts.items())
+            yield "calls", f"expected at least {least.calls} calls ({listed}), found {budget.calls}"
+        if budget.tokens is not None and budget.tokens < _LEAST_RATIO * least.tokens:
+            needed = _LEAST_RATIO * least.tokens
+            yield "tokens", f"expected at least about {needed:,.0f} tokens, found {budget.tokens:,}"
+        if budget.usd is not None and budget.usd < _LEAST_RATIO * least.usd:
+            needed = _LEAST_RATIO * least.usd
+            yield "usd", f"expected at least about {needed:.4f} US dollars, found {budget.usd:g}"
+
+
+def bounds_of(
+    space: SearchSpace, dataset: Dataset, *, screen: int, budget: Budget, price: Price | None
+) -> Bounds:
+    """Return the bounds of a study.
+
+    Args:
+        screen: How many validation examples a candidate is screened on.
+        price: US dollars from tokens read and written, or None where no price is known; money is 0 then.
+    """
+    screened, validation, test = dataset.validation[:screen], dataset.validation, dataset.test
+    dearest = list(_dearest(space))
+    baseline = space.render(space.baseline)
+    templates = [template for template in (baseline, *dearest) if template is not None]
+
+    def most(examples: Sequence[Example], of: Sequence[PromptTemplate]) -> Amount:
+        amounts = [_amount(template, examples, price) for template in of]
+        return Amount(
+            calls=max((amount.calls for amount in amounts), default=0),
+            tokens=max((amount.tokens for amount in amounts), default=0.0),
+            usd=max((amount.usd for amount in amounts), default=0.0),
+        )
+
+    first = templates[:1] if baseline is not None else []
+    longest = max((*validation, *test), key=lambda example: sum(map(_length, example.values.values())))
+    return Bounds(
+        budget=budget,
+        baseline=most(screened, first),
+        candidate=most(screened, dearest),
+        confirmation=most(validation, dearest),
+        # Baseline, winner, and the baseline's wording in the winner's format.
+        test=most(test, first) + most(test, dearest) * 2,
+        call=most([longest], templates),
+        space=space.size,
+        smallest_provable=smallest_provable_difference(len(test), disagreement=_USUAL_DISAGREEMENT),
+    )
+
+
+def _dearest(space: SearchSpace) -> Iterator[PromptTemplate]:
+    """Yield, for each pair of style and format, the candidate that reads the most."""
+    wording = max(space.instructions, key=lambda instruction: _length(instruction.text))
+    parameters = {
+        name: max(values) if all(isinstance(value, int | float) for value in values) else values[0]
+        for name, values in space.parameters.items()
+    }
+    for point in space.opening:
+        candidates = (
+            Candidate(
+                instruction=wording,
+                demonstrations=shown,
+                style=str(point["style"]),
+                format=str(point["format"]),
+                parameters=tuple(sorted(parameters.items())),
+            )
+            for shown in space.demonstration_sets
+        )
+        templates = [template for each in candidates if (template := space.render(each)) is not None]
+        if templates:
+            yield max(templates, key=lambda template: sum(_blank(call)[0] for call in template.calls))
+
+
+def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price | None) -> Amount:
+    """Return what one template takes on some examples at most."""
+    total = Amount()
+    answers: list[int] = []  # the longest answer of each call, in tokens
+    for call in template.calls:
+        literal, written = _blank(call)
+        answers.append(written)
+        holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
+        for example in examples:
+            read = literal + sum(_filling(hole, example, answers) for hole in holes)
+            usd = 0.0 if price is None else price(read, written)
+            total += Amount(calls=1, tokens=float(read + written), usd=usd)
+    return total
+
+
+def _blank(call: CallTemplate) -> tuple[int, int]:
+    """Return upper bounds of the tokens that a call reads, its holes apart, and writes."""
+    texts = ("".join(part for part in message.parts if isinstance(part, str)) for message in call.messages)
+    messages = tuple(Message(role="user", content=text) for text in texts)
+    empty = Request(messages=messages, parameters=call.parameters, constraint=call.constraint)
+    read, written = empty.most_tokens
+    return read, written or 0
+
+
+def _filling(hole: Hole, example: Example, answers: Sequence[int]) -> int:
+    """Return an upper bound of the tokens that fill a hole."""
+    kind, _, name = hole.name.partition(":")
+    return _length(hole.fill(example.values, ())) if kind == "input" else _TOKEN_BYTES * answers[int(name)]
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,78 @@
+"""What a study may use, what it has used, and the arithmetic of both."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Hard limits of one study; None sets no bound.
+
+    Attributes:
+        calls: Logical calls.
+        attempts: Requests on the wire, retries and re-sent calls included.
+        tokens: Tokens read and written, those of unusable answers included.
+        usd: US dollars, by the price that the caller was given.
+        seconds: Time spent running, over all processes.
+    """
+
+    calls: int
+    attempts: int
+    tokens: int | None = None
+    usd: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amount:
+    """What some work takes at most, in the three units that can be planned."""
+
+    calls: int = 0
+    tokens: float = 0.0
+    usd: float = 0.0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(
+            calls=self.calls + other.calls, tokens=self.tokens + other.tokens, usd=self.usd + other.usd
+        )
+
+    def __mul__(self, n: int) -> "Amount":
+        return Amount(calls=n * self.calls, tokens=n * self.tokens, usd=n * self.usd)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What a study has used so far, by this process and those before it.
+
+    Attributes:
+        cached: Answers that this process took from the store.
+        usd: Charged, or 0 where no price is known.
+        lost_in_flight: Attempts that a killed process never heard of again; a provider may have billed them.
+        lost_tokens: Upper bound of the tokens of those attempts. They are not charged to the budget.
+        failures: Failed attempts by reason; all but the last of each call were retried.
+        damaged: Stored answers that could not be read and are asked again.
+    """
+
+    calls: int = 0
+    attempts: int = 0
+    cached: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+    lost_in_flight: int = 0
+    lost_tokens: int = 0
+    lost_usd: float = 0.0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    damaged: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Return tokens read and written."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the figures as plain data."""
+        figures = dataclasses.asdict(self)
+        return {**figures, "seconds": round(self.seconds, 1), "failures": dict(sorted(self.failures.items()))}

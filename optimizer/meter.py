@@ -1,0 +1,80 @@
+"""What an attempt may cost, what it did cost, and whether the budget holds another one."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+
+from optimizer.budget import Budget
+from optimizer.completion import Completion, Request
+from optimizer.errors import BudgetError, TransientError
+from optimizer.ledger import Charge, Ledger
+from optimizer.pricing import Price
+
+
+class Meter:
+    """Holds a study to its budget.
+
+    Args:
+        price: US dollars from tokens read and written, or None where no price is known.
+    """
+
+    def __init__(self, ledger: Ledger, budget: Budget, price: Price | None = None) -> None:
+        self.budget = budget
+        self._ledger = ledger
+        # A published price takes a while to look up, and the answers of a task are much of a length.
+        self._price = None if price is None else functools.lru_cache(maxsize=4096)(price)
+
+    def most(self, request: Request) -> Charge:
+        """Return upper bounds of what one attempt may be charged."""
+        read, written = request.most_tokens
+        if self.budget.usd is None:
+            return Charge(prompt_tokens=read, completion_tokens=written or 0)
+        return self._charged(read, written or 0)
+
+    def charge(self, outcome: Completion | Exception, most: Charge) -> Charge:
+        """Return what an attempt is charged: what its answer says, or the upper bound where it does not say."""
+        if isinstance(outcome, Completion):
+            stated = outcome.prompt_tokens + outcome.completion_tokens > 0
+        elif isinstance(outcome, TransientError) and outcome.billable:
+            stated = outcome.prompt_tokens is not None and outcome.completion_tokens is not None
+        else:
+            return Charge()
+        told = outcome if stated else most
+        return self._charged(told.prompt_tokens or 0, told.completion_tokens or 0)
+
+    def priced(self, completion: Completion, *, cached: bool) -> Completion:
+        """Return the completion with what it costs, and whether another study paid for it."""
+        if self._price is None and not cached:
+            return completion
+        read, written = completion.prompt_tokens, completion.completion_tokens
+        cost = None if self._price is None else self._price(read, written)
+        return dataclasses.replace(completion, cost_usd=cost, cached=cached)
+
+    def refusal(self, key: str, request: Request) -> BudgetError | None:
+        """Return why the budget will never hold a call again, or None."""
+        budget, ledger = self.budget, self._ledger
+        if ledger.calls >= budget.calls and not ledger.begun(key):
+            return BudgetError(f"the budget of {budget.calls} calls is spent")
+        if ledger.attempts >= budget.attempts:
+            return BudgetError(f"the budget of {budget.attempts} attempts is spent")
+        if budget.seconds is not None and ledger.seconds >= budget.seconds:
+            return BudgetError(f"the budget of {budget.seconds:g} seconds is spent")
+        if (budget.tokens is not None or budget.usd is not None) and request.most_tokens[1] is None:
+            return BudgetError("a budget in tokens or money needs max_tokens, which bounds an answer")
+        return None
+
+    def affords(self, reserved: Iterable[Charge]) -> bool:
+        """Return whether the budget holds all that is under way, each attempt at its upper bound."""
+        budget, charged = self.budget, self._ledger.charged
+        if budget.tokens is None and budget.usd is None:
+            return True
+        most = list(reserved)
+        tokens = charged.tokens + sum(each.tokens for each in most)
+        usd = charged.usd + sum(each.usd for each in most)
+        return (budget.tokens is None or tokens <= budget.tokens) and (
+            budget.usd is None or usd <= budget.usd
+        )
+
+    def _charged(self, read: int, written: int) -> Charge:
+        usd = 0.0 if self._price is None else self._price(read, written)
+        return Charge(prompt_tokens=read, completion_tokens=written, usd=usd)
