@@ -1,51 +1,50 @@
 """A deterministic OpenAI-compatible chat server on 127.0.0.1: the `loopback` fixture, and a process of its own.
 
-    python tests/loopback_server.py --log FILE --labels a,b,c [--truth FILE] [--delay S] [--lifetime S]
+    python tests/loopback_server.py --log FILE --labels a,b,c [--truth FILE] [--faults 0.3 --fault-seed 7] [--help]
 
 prints its port, then answers as a function of the request body alone, so that runs that are killed and resumed, or
-more or less concurrent, can be compared byte by byte. Standard library only.
+more or less concurrent, or disturbed by faults, can be compared byte by byte. Standard library only.
 """
 
 import argparse
-import hashlib
+import contextlib
+import importlib.util
 import json
+import math
 import os
-import re
 import socket
+import struct
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from tests.loopback_answers import Answerer, completion, obedient, prefill
+    from tests.loopback_faults import FAULTS, Chance, Fault
+else:
+
+    def _beside(name: str) -> Any:
+        """Return a module of this folder, which is no package, however this file itself was found."""
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    _answers, _faults = _beside("loopback_answers"), _beside("loopback_faults")
+    Answerer, completion = _answers.Answerer, _answers.completion
+    obedient, prefill = _answers.obedient, _answers.prefill
+    FAULTS, Chance, Fault = _faults.FAULTS, _faults.Chance, _faults.Fault
+
+__all__ = ["FAULTS", "Answerer", "Chance", "Fault", "Loopback"]
 
 Body = dict[str, Any]
 Reply = Callable[[Body], str | tuple[int, object]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
-    """What goes wrong with one request.
-
-    Attributes:
-        status: Answer with this status instead of 200.
-        payload: The JSON to answer with, or None for an error of the usual form (or the usual completion).
-        text: Bytes to answer with instead of any JSON.
-        headers: More response headers.
-        delay: Seconds before the answer.
-        drop: Close the connection without an answer.
-        cut: Promise the whole body and close the connection in the middle of it.
-    """
-
-    status: int = 200
-    payload: object = None
-    text: bytes | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    delay: float = 0.0
-    drop: bool = False
-    cut: bool = False
 
 
 @dataclass(kw_only=True)
@@ -54,37 +53,53 @@ class Loopback:
 
     Attributes:
         reply: The text of an answer, or (status, JSON), from the request body.
-        faults: Taken one by one, None for a request that is served well; then all are.
+        faults: Taken one by one, None for a request that is served well; then `chance` decides.
+        chance: What goes wrong with the request of a number, counted from 0.
+        outage_after, outage_seconds: After so many requests, vanish for so long, once.
         models: Names that are served, or None for every name.
         repeats_prefill: Whether an answer begins with the last message of the assistant, as llama.cpp's does.
         obeys: Whether constraints in a body are obeyed.
         delay: Seconds before every answer.
         log: File that every body is appended to the moment it is received.
+        events: File that tells, of each request that is over, its fault and whether it was answered in full.
+        port: Where it listens; 0 for a port that is free.
         bodies, raw, headers, paths: What was sent, in order of arrival; names of headers in lower case.
-        counts: Requests per distinct body (by its raw bytes).
+        counts, answered: Requests, and full answers, per distinct body (by its raw bytes).
+        injected: Faults by kind.
         in_flight, most_in_flight: Requests being served now, and the most there ever were at once.
     """
 
     reply: Reply = field(default=lambda _body: "ok")
     faults: list[Fault | None] = field(default_factory=list)
+    chance: Callable[[int], Fault | None] = field(default=lambda _number: None)
+    outage_after: float = math.inf
+    outage_seconds: float = math.inf
     models: set[str] | None = None
     repeats_prefill: bool = False
     obeys: bool = True
     delay: float = 0.0
     log: Path | None = None
+    events: Path | None = None
+    port: int = 0
     bodies: list[Body] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     counts: Counter[bytes] = field(default_factory=Counter)
+    answered: Counter[bytes] = field(default_factory=Counter)
+    injected: Counter[str] = field(default_factory=Counter)
     in_flight: int = 0
     most_in_flight: int = 0
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.loopback = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.port = int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -99,18 +114,31 @@ class Loopback:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        for connection in list(self._server.connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+    def vanish(self, seconds: float = math.inf) -> None:
+        """Refuse connections and cut those that are open, until `reappear` or for some seconds."""
+        self.close()
+        if seconds < math.inf:
+            timer = threading.Timer(seconds, self.reappear)
+            timer.daemon = True
+            timer.start()
+
+    def reappear(self) -> None:
+        """Listen on the same port again."""
+        self._listen()
+        self._thread.start()
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def receive(self, raw: bytes, body: Body, headers: dict[str, str], path: str) -> Fault:
-        """Record one request and return what is to go wrong with it."""
+    def receive(self, raw: bytes, body: Body, headers: dict[str, str], path: str) -> tuple[int, Fault]:
+        """Record one request and return its number and what is to go wrong with it."""
         with self._lock:
+            number = len(self.bodies)
             if self.log is not None:
                 with self.log.open("a", encoding="utf-8") as log:
                     log.write(json.dumps(body, ensure_ascii=False) + "\n")
@@ -119,7 +147,25 @@ class Loopback:
             self.headers.append(headers)
             self.paths.append(path)
             self.counts[raw] += 1
-            return (self.faults.pop(0) if self.faults else None) or Fault()
+            fault = (self.faults.pop(0) if self.faults else self.chance(number)) or Fault()
+            self.injected.update([fault.kind] if fault.kind else [])
+        if number == self.outage_after:
+            self.vanish(self.outage_seconds)
+        return number, fault
+
+    def over(self, number: int, raw: bytes, fault: Fault, *, answered: bool) -> None:
+        """Record how one request ended."""
+        event = {"request": number, "fault": fault.kind or None, "answered": answered}
+        with self._lock:
+            self.answered.update([raw] if answered else [])
+            if self.events is not None:
+                with self.events.open("a", encoding="utf-8") as events:
+                    events.write(json.dumps(event) + "\n")
+
+    def settle(self) -> None:
+        """Wait until nothing is being served: a request is booked after its answer is written."""
+        while self.in_flight:
+            time.sleep(0.001)
 
     def moved(self, by: int) -> None:
         """Count a request in (1) or out (-1)."""
@@ -146,6 +192,28 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     loopback: Loopback
 
+    def __init__(self, address: tuple[str, int], handler: type["_Handler"]) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        # To say goodbye first would spoil a reset.
+        abrupt = request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_ABRUPT)) == _ABRUPT
+        (self.close_request if abrupt else super().shutdown_request)(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # the client went away, as tests make it do
+            super().handle_error(request, client_address)
+
+
+# SO_LINGER: on, for no time at all.
+_ABRUPT = struct.pack("ii", 1, 0)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -154,27 +222,42 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         loopback = self.server.loopback
-        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        raw = self.rfile.read(length)
+        if len(raw) < length:
+            self.close_connection = True
+            return
         body = json.loads(raw)
-        fault = loopback.receive(raw, body, {k.lower(): v for k, v in self.headers.items()}, self.path)
+        number, fault = loopback.receive(
+            raw, body, {k.lower(): v for k, v in self.headers.items()}, self.path
+        )
         loopback.moved(1)
+        answered = False
         try:
             time.sleep(fault.delay or loopback.delay)
-            self._serve(fault, body)
-        except (BrokenPipeError, ConnectionResetError):  # the client went away, as tests make it do
+            answered = self._serve(fault, body) == 200 and fault.harmless
+        except OSError:  # the client went away, as tests make it do
             self.close_connection = True
         finally:
+            loopback.over(number, raw, fault, answered=answered)
             loopback.moved(-1)
 
-    def _serve(self, fault: Fault, body: Body) -> None:
+    def _serve(self, fault: Fault, body: Body) -> int:
+        """Answer one request and return the status."""
+        if fault.reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABRUPT)
+            self.close_connection = True
+            return 0
         if fault.drop:
             self._hang_up()
-            return
+            return 0
         status, payload = fault.status, fault.payload
         if payload is None and status != 200:
             payload = {"error": {"message": f"scripted fault {status}", "type": "fault", "code": None}}
         elif payload is None:
             status, payload = self.server.loopback.answer(body)
+            if fault.model is not None and isinstance(payload, dict):
+                payload = {**payload, "model": fault.model}
         content = json.dumps(payload, ensure_ascii=False).encode() if fault.text is None else fault.text
         self.send_response(status)
         for name, value in (("Content-Type", "application/json"), *fault.headers):
@@ -184,6 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if fault.cut else content)
         if fault.cut:
             self._hang_up()
+        return status
 
     def _hang_up(self) -> None:
         self.wfile.flush()
@@ -194,125 +278,48 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: stdout holds the port alone."""
 
 
-def completion(body: Body, text: str, *, written: str | None = None) -> Body:
-    """Return a chat completion as OpenAI sends it; words count as tokens."""
-    words = sum(len(str(message.get("content", "")).split()) for message in body["messages"])
-    wrote = len((text if written is None else written).split())
-    return {
-        "id": "chatcmpl-" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12],
-        "object": "chat.completion",
-        "created": 0,
-        "model": body.get("model"),
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-        "usage": {"prompt_tokens": words, "completion_tokens": wrote, "total_tokens": words + wrote},
-    }
-
-
-def prefill(body: Body) -> str:
-    """Return the start of the model's own turn, or ""."""
-    last = body["messages"][-1]
-    return str(last["content"]) if last["role"] == "assistant" else ""
-
-
-def choices(body: Body) -> list[str]:
-    """Return the texts that a body allows by vLLM's or llama.cpp's words, empty when it does not name any."""
-    grammar = body.get("grammar")
-    if isinstance(grammar, str):
-        return [_unescaped(literal) for literal in re.findall(r'"((?:[^"\\]|\\.)*)"', grammar)]
-    named = body.get("structured_outputs", {}).get("choice", [])
-    return [str(choice) for choice in named]
-
-
-def obedient(said: str, body: Body) -> str:
-    """Return what a server that obeys the body's constraint says where `said` came to mind."""
-    allowed = choices(body)
-    if allowed:
-        return _nearest(said, allowed)
-    schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
-    if schema is None:
-        return said
-    return json.dumps(
-        {name: _value(said, wanted) for name, wanted in schema.get("properties", {}).items()},
-        ensure_ascii=False,
-    )
-
-
-def _value(said: str, wanted: Body) -> object:
-    if "enum" in wanted:
-        return _nearest(said, wanted["enum"])
-    return draw(said, 100) if wanted.get("type") in ("number", "integer") else said
-
-
-def _nearest(said: str, allowed: Sequence[str]) -> str:
-    """Return the allowed text that was said or is named in it, else one that depends on what was said."""
-    named = [text for text in allowed if text == said] or [text for text in allowed if text in said]
-    return named[0] if named else allowed[draw(said, len(allowed))]
-
-
-def _unescaped(literal: str) -> str:
-    plain = re.sub(r"\\x([0-9a-fA-F]{2})", lambda found: chr(int(found[1], 16)), literal)
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r", "t": "\t"}.get(found[1], found[1]), plain)
-
-
-def draw(text: str, n: int) -> int:
-    """Return a number in [0, n) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") % n
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Answerer:
-    """Labels as a weak model gives them: right more often the more demonstrations it was shown.
-
-    Attributes:
-        truth: Text of an input to its label. The input asked for is the one that occurs last in the last message
-            of the user, so that demonstrations in the same message do not count.
-    """
-
-    labels: tuple[str, ...]
-    truth: dict[str, str] = field(default_factory=dict)
-
-    def __call__(self, body: Body) -> str:
-        """Return the answer to a body."""
-        turns = body["messages"]
-        asked = next((str(turn["content"]) for turn in reversed(turns) if turn["role"] == "user"), "")
-        shown = sum(turn["role"] == "assistant" for turn in turns[:-1])
-        label = self._label(asked, shown)
-        constrained = any(key in body for key in ("grammar", "structured_outputs", "response_format"))
-        if not constrained and shown == 0 and draw(f"prose {asked}", 2):
-            return f"Well, one could take this for {label} or for something else altogether: {', '.join(self.labels)}."
-        return label
-
-    def _label(self, asked: str, shown: int) -> str:
-        known = [text for text in self.truth if text and text in asked]
-        guess = self.labels[draw(f"guess {shown} {asked}", len(self.labels))]
-        if not known:
-            return guess
-        right = self.truth[max(known, key=lambda text: (asked.rfind(text) + len(text), len(text)))]
-        # 40 % right without demonstrations, 88 % with eight.
-        return right if draw(f"right {shown} {asked}", 100) < 40 + 6 * min(shown, 8) else guess
-
-
 def main() -> None:
     """Serve until the lifetime ends."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log", type=Path, help="append every request body to this file")
-    parser.add_argument("--labels", default="yes,no", help="comma-separated labels")
-    parser.add_argument("--truth", type=Path, help="JSON file: {text of an input: label}")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds before every answer")
-    parser.add_argument(
-        "--lifetime", type=float, default=120.0, help="seconds until the process ends by itself"
-    )
-    parser.add_argument("--repeats-prefill", action="store_true", help="begin answers with the prefill")
-    options = parser.parse_args()
+    options = _options()
     truth = json.loads(options.truth.read_text(encoding="utf-8")) if options.truth else {}
-    answerer = Answerer(labels=tuple(options.labels.split(",")), truth=truth)
+    kinds = tuple(options.fault_kinds.split(","))
     loopback = Loopback(
-        reply=answerer, log=options.log, delay=options.delay, repeats_prefill=options.repeats_prefill
+        reply=Answerer(labels=tuple(options.labels.split(",")), truth=truth),
+        chance=Chance(rate=options.faults, seed=options.fault_seed, kinds=kinds, stall=options.stall),
+        outage_after=options.outage_after,
+        outage_seconds=options.outage_seconds,
+        log=options.log,
+        events=options.events,
+        delay=options.delay,
+        repeats_prefill=options.repeats_prefill,
+        port=options.port,
     )
     with loopback:
         print(loopback.port, flush=True)  # noqa: T201 - what the caller waits for
         time.sleep(options.lifetime)
     os._exit(0)  # requests that still wait are not worth waiting for
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--log", type=Path, help="append every request body to this file")
+    add("--events", type=Path, help="append how each request ended to this file")
+    add("--labels", default="yes,no", help="comma-separated labels")
+    add("--truth", type=Path, help="JSON file: {text of an input: label}")
+    add("--port", type=int, default=0, help="listen here; 0 takes a port that is free")
+    add("--delay", type=float, default=0.0, help="seconds before every answer")
+    add("--lifetime", type=float, default=120.0, help="seconds until the process ends by itself")
+    add("--repeats-prefill", action="store_true", help="begin answers with the prefill")
+    add("--faults", type=float, default=0.0, help="share of the requests that fail")
+    add("--fault-seed", type=int, default=0, help="which of them, and how")
+    add("--fault-kinds", default=",".join(FAULTS), help="comma-separated, of: %(default)s")
+    add("--stall", type=float, default=1.5, help="seconds that a stalled request waits")
+    add("--outage-after", type=float, default=math.inf, help="requests until all connections are refused")
+    add("--outage-seconds", type=float, default=math.inf, help="how long; inf is forever")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

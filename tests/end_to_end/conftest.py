@@ -3,15 +3,24 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from optimizer.digest import digest
+
+if TYPE_CHECKING:
+    from tests.loopback_server import Loopback
 
 SERVER = Path(__file__).parents[1] / "loopback_server.py"
 
@@ -23,10 +32,10 @@ dataset:
   path: ../datasets/colours.jsonl
   inputs: [text]
   target: colour
-  splits: {{train: 24, validation: 24, test: 30}}
+  splits: {splits}
 output: {{type: label, labels: [red, green, blue]}}
 metric: accuracy
-metrics: [macro_f1, valid]
+metrics: {metrics}
 instruction: "{instruction}"
 """
 
@@ -35,12 +44,12 @@ task: ../../tasks/colours.yaml
 model: {model}
 search:
   instructions: {{given: ["Which colour is meant?"], compose: true}}
-  demos: {{sizes: [0, 2, 4], sets: 6, selectors: [random, balanced]}}
+  demos: {{{demos}, selectors: [random, balanced]}}
   styles: {styles}
   formats: {formats}
-  screen: 6
+  screen: {screen}
 budget: {{calls: {calls}}}
-run: {{batch: 4, concurrency: {concurrency}}}
+run: {{batch: 4, concurrency: {concurrency}{run}}}
 """
 
 
@@ -60,6 +69,33 @@ class Server:
 
     def counts(self) -> Counter[str]:
         return Counter(self.bodies())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Keys of the calls that were reserved, and of those whose completion is committed."""
+
+    reserved: frozenset[str]
+    committed: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clean:
+    """What the small study comes to where nothing disturbs it.
+
+    Attributes:
+        results: Content of the artifacts by name.
+        bodies: The requests that were sent, in order of arrival; no two alike.
+        sizes: Bytes of the files of the database, by the number of requests that were sent.
+    """
+
+    results: dict[str, bytes]
+    bodies: list[dict[str, Any]]
+    sizes: dict[int, list[int]]
+
+    @property
+    def requests(self) -> int:
+        return len(self.bodies)
 
 
 @dataclass
@@ -83,6 +119,12 @@ class Project:
         formats: str = "[plain, inline, json]",
         instruction: str = "Name the colour.",
         rows: list[dict[str, str]] | None = None,
+        splits: str = "{train: 24, validation: 24, test: 30}",
+        demos: str = "sizes: [0, 2, 4], sets: 6",
+        screen: int = 6,
+        metrics: str = "[macro_f1, valid]",
+        budget: str = "",
+        run: str = "",
     ) -> None:
         spec = f"{{provider: openai_compatible, name: scripted, base_url: 'http://127.0.0.1:{port}/v1'}}"
         for name in ("tasks", "datasets", "studies/colours"):
@@ -91,27 +133,60 @@ class Project:
         lines = (json.dumps(row) for row in (examples() if rows is None else rows))
         data = "".join(f"{line}\n" for line in lines)
         (self.folder / "datasets" / "colours.jsonl").write_text(data, encoding="utf-8")
-        task = TASK.format(instruction=instruction)
+        task = TASK.format(instruction=instruction, splits=splits, metrics=metrics)
         (self.folder / "tasks" / "colours.yaml").write_text(task, encoding="utf-8")
         text = STUDY.format(
-            model=model or spec, calls=calls, concurrency=concurrency, styles=styles, formats=formats
+            model=model or spec,
+            calls=f"{calls}{budget}",
+            concurrency=concurrency,
+            styles=styles,
+            formats=formats,
+            demos=demos,
+            screen=screen,
+            run=run,
         )
         self.study.write_text(text, encoding="utf-8")
+
+    def write_small(
+        self, port: int, *, model: str = "", calls: int = 130, budget: str = "", run: str = ""
+    ) -> None:
+        """Write a study of about a hundred calls that finds a better prompt.
+
+        A request is given up after a second, and no other model's answer is taken.
+        """
+        spec = (
+            f"{{provider: openai_compatible, name: scripted, base_url: 'http://127.0.0.1:{port}/v1', {model}"
+            "expect_model: scripted, options: {timeout_seconds: 1, read_seconds: 1}}"
+        )
+        self.write(
+            port,
+            model=spec,
+            calls=calls,
+            budget=budget,
+            run=run,
+            rows=examples()[:48],
+            splits="{train: 12, validation: 12, test: 24}",
+            demos="sizes: [0, 8], sets: 4",
+            screen=4,
+            metrics="[valid]",  # the other brings in a library that takes a second
+            styles="[direct]",
+            formats="[plain, inline]",
+        )
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "optimizer", *arguments]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
+            env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", **(env or {})},
         )
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -119,11 +194,30 @@ class Project:
             text=True,
             timeout=120,
             check=False,
+            env={**os.environ, **(env or {})},
         )
 
     def results(self, folder: str = "studies/colours") -> dict[str, bytes]:
         names = ("prompt.json", "history.csv", "instructions.jsonl")
         return {name: (self.folder / folder / name).read_bytes() for name in names}
+
+    def kept(self) -> Kept:
+        """Return what the study's database holds, whether or not a process was killed while it wrote."""
+        database = self.study.parent / "study.db"
+        with closing(sqlite3.connect(database)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+            if "ps_call" not in tables:
+                return Kept(reserved=frozenset(), committed=frozenset())
+            return Kept(
+                reserved=frozenset(key for (key,) in connection.execute("SELECT key FROM ps_call")),
+                committed=frozenset(key for (key,) in connection.execute("SELECT key FROM ps_completion")),
+            )
+
+    def keys(self, port: int, bodies: list[object]) -> list[str]:
+        """Return the keys under which the answers to request bodies are stored."""
+        url = f"http://127.0.0.1:{port}/v1"
+        model = digest({"provider": "openai_compatible", "name": "scripted", "base_url": url})
+        return [digest([model, body, 0]) for body in bodies]
 
 
 def examples() -> list[dict[str, str]]:
@@ -158,6 +252,44 @@ def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     return Project(folder)
+
+
+@pytest.fixture
+def colours(loopback: "Loopback", loopback_server: ModuleType) -> "Loopback":
+    """Return a server in this process that answers as `serve`'s do."""
+    loopback.reply = _answerer(loopback_server)
+    return loopback
+
+
+def _answerer(loopback_server: ModuleType) -> Callable[[dict[str, object]], str]:
+    truth = {row["text"]: row["colour"] for row in examples()}
+    answerer: Callable[[dict[str, object]], str] = loopback_server.Answerer(labels=LABELS, truth=truth)
+    return answerer
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType) -> Clean:
+    """Run the small study once, undisturbed."""
+    project, sizes = Project(tmp_path_factory.mktemp("clean")), dict[int, list[int]]()
+    with loopback_server.Loopback(reply=_answerer(loopback_server), delay=0.005) as server:
+        project.write_small(server.port)
+        process = project.start("run", str(project.study), "--quiet")
+        while process.poll() is None:
+            files = [project.study.with_name(f"study.db{suffix}") for suffix in ("", "-wal", "-shm")]
+            sizes[len(server.bodies)] = [_size(file) for file in files]
+            time.sleep(0.005)
+        _, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+        assert set(server.counts.values()) == {1}
+        assert project.kept().committed == set(project.keys(server.port, server.bodies))
+        return Clean(results=project.results(), bodies=server.bodies, sizes=sizes)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @pytest.fixture

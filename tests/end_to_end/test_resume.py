@@ -1,9 +1,12 @@
 """Nothing paid for is lost, and an interruption changes no result."""
 
 import os
+import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,15 +34,14 @@ def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, An
     return kept
 
 
-@pytest.mark.parametrize("share", [0.05, 0.45, 0.9])
-def test_a_killed_run_resumes_and_sends_no_committed_call_again(
-    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any], share: float
+def test_a_killed_run_resumes_and_repeats_at_most_what_was_in_flight(
+    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any]
 ) -> None:
     expected = _undisturbed(project, serve, uninterrupted)
     server = serve("--delay", "0.01")
     project.write(server.port)
     process = project.start("run", str(project.study), "--quiet")
-    until(lambda: len(server.bodies()) >= share * expected["requests"], process)
+    until(lambda: len(server.bodies()) >= 0.45 * expected["requests"], process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (project.study.parent / "prompt.json").exists()
@@ -50,6 +52,39 @@ def test_a_killed_run_resumes_and_sends_no_committed_call_again(
     assert len(counts) == expected["requests"]
     assert max(counts.values()) <= 2
     assert sum(counts.values()) - len(counts) <= CONCURRENCY
+
+
+def test_a_study_killed_at_random_moments_sends_no_committed_call_again(
+    project: Any, colours: Any, clean: Any, until: Until
+) -> None:
+    dice, colours.delay, in_flight = random.Random(0), 0.01, 0
+    marks: list[tuple[int, frozenset[str]]] = []
+    project.write_small(colours.port)
+    database = project.study.parent / "study.db"
+    # The first kill hits a database in the making, the others a search, a confirmation or a test.
+    for new in [0, *(dice.randrange(1, clean.requests // 4) for _ in range(4))]:
+        process = project.start("run", str(project.study), "--quiet")
+        until(partial(reached, colours, len(colours.bodies) + new) if new else database.exists, process)
+        time.sleep(dice.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        colours.settle()
+        kept = project.kept()
+        assert len(kept.reserved - kept.committed) <= CONCURRENCY
+        in_flight += len(kept.reserved - kept.committed)
+        marks.append((len(colours.bodies), kept.committed))
+    done = project.run("run", str(project.study), "--quiet")
+    assert done.returncode == 0, done.stderr
+    keys = project.keys(colours.port, colours.bodies)
+    assert project.kept().committed == set(keys)
+    assert all(committed.isdisjoint(keys[sent:]) for sent, committed in marks)
+    assert len(keys) - len(set(keys)) <= in_flight
+    assert len(set(keys)) == clean.requests
+    assert project.results() == clean.results
+
+
+def reached(server: Any, requests: int) -> bool:
+    return len(server.bodies) >= requests
 
 
 def test_one_call_at_a_time_and_eight_give_the_same_bytes(
@@ -63,23 +98,24 @@ def test_one_call_at_a_time_and_eight_give_the_same_bytes(
     assert project.results() == expected["results"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_finishes_the_calls_under_way_and_loses_none(
-    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any], number: signal.Signals
+def test_interrupts_at_random_moments_finish_the_calls_under_way_and_lose_none(
+    project: Any, colours: Any, clean: Any, until: Until
 ) -> None:
-    expected = _undisturbed(project, serve, uninterrupted)
-    server = serve("--delay", "0.1")
-    project.write(server.port)
-    process = project.start("run", str(project.study), "--quiet")
-    until(lambda: len(server.bodies()) >= expected["requests"] // 3, process)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130, stderr
-    assert "Traceback" not in stderr
+    dice, colours.delay = random.Random(0), 0.05
+    project.write_small(colours.port)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        process = project.start("run", str(project.study), "--quiet")
+        new = dice.randrange(1, clean.requests // 5)
+        until(partial(reached, colours, len(colours.bodies) + new), process)
+        time.sleep(dice.uniform(0, 0.06))
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
     again = project.run("run", str(project.study), "--quiet")
     assert again.returncode == 0, again.stderr
-    assert set(server.counts().values()) == {1}
-    assert project.results() == expected["results"]
+    assert set(colours.counts.values()) == {1}
+    assert project.results() == clean.results
 
 
 def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(project: Any, serve: Any) -> None:
