@@ -1,6 +1,7 @@
 """What the phases of a study take at most, in calls, tokens and money, known before the first call."""
 
 import bisect
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,8 @@ _TOKEN_BYTES = 8
 # common tokenizers make one token of about four bytes of English, and of two or three of most other languages.
 USUAL_RATIO = 0.5
 
-# Below this share of the upper bound no tokenizer gets, so a smaller budget is refused before the start.
-_LEAST_RATIO = 0.2
+# Bytes that a token covers at most over a whole prompt, as a rule; a budget that is too small even so is refused.
+_MOST_BYTES = 8
 
 # How far the next phase may lie above what was measured in the phases before.
 _MARGIN = 1.25
@@ -110,12 +111,12 @@ class Bounds:
         if budget.calls < least.calls:
             listed = ", ".join(f"{name} {amount.calls}" for name, amount in parts.items())
             yield "calls", f"expected at least {least.calls} calls ({listed}), found {budget.calls}"
-        if budget.tokens is not None and budget.tokens < _LEAST_RATIO * least.tokens:
-            needed = _LEAST_RATIO * least.tokens
-            yield "tokens", f"expected at least about {needed:,.0f} tokens, found {budget.tokens:,}"
-        if budget.usd is not None and budget.usd < _LEAST_RATIO * least.usd:
-            needed = _LEAST_RATIO * least.usd
-            yield "usd", f"expected at least about {needed:.4f} US dollars, found {budget.usd:g}"
+        if budget.tokens is not None and budget.tokens < least.least_tokens:
+            needed = f"{least.least_tokens:,.0f} tokens"
+            yield "tokens", f"expected at least about {needed}, found {budget.tokens:,}"
+        if budget.usd is not None and budget.usd < least.least_usd:
+            needed = f"{least.least_usd:.4f} US dollars"
+            yield "usd", f"expected at least about {needed}, found {budget.usd:g}"
 
 
 def bounds_of(
@@ -127,6 +128,9 @@ def bounds_of(
         screen: How many validation examples a candidate is screened on.
         price: US dollars from tokens read and written, or None where no price is known; money is 0 then.
     """
+    price = (
+        None if price is None else functools.lru_cache(maxsize=None)(price)
+    )  # a published one takes a while
     screened, validation, test = dataset.validation[:screen], dataset.validation, dataset.test
     dearest = list(_dearest(space))
     baseline = space.render(space.baseline)
@@ -138,6 +142,9 @@ def bounds_of(
             calls=max((amount.calls for amount in amounts), default=0),
             tokens=max((amount.tokens for amount in amounts), default=0.0),
             usd=max((amount.usd for amount in amounts), default=0.0),
+            # Of one candidate: which of them is tried is not known, and the cheapest may be.
+            least_tokens=min((amount.least_tokens for amount in amounts), default=0.0),
+            least_usd=min((amount.least_usd for amount in amounts), default=0.0),
         )
 
     first = templates[:1] if baseline is not None else []
@@ -186,10 +193,18 @@ def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price 
         literal, written = _blank(call)
         answers.append(written)
         holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
+        shown = [int(h.name.partition(":")[2]) for h in holes if h.name.startswith("completion:")]
         for example in examples:
-            read = literal + sum(_filling(hole, example, answers) for hole in holes)
-            usd = 0.0 if price is None else price(read, written)
-            total += Amount(calls=1, tokens=float(read + written), usd=usd)
+            sure = literal + sum(_input(hole, example) for hole in holes)
+            read = sure + sum(_TOKEN_BYTES * answers[k] for k in shown)
+            least = sure // _MOST_BYTES
+            total += Amount(
+                calls=1,
+                tokens=float(read + written),
+                usd=0.0 if price is None else price(read, written),
+                least_tokens=least + 1.0,
+                least_usd=0.0 if price is None else price(least, 1),
+            )
     return total
 
 
@@ -202,10 +217,9 @@ def _blank(call: CallTemplate) -> tuple[int, int]:
     return read, written or 0
 
 
-def _filling(hole: Hole, example: Example, answers: Sequence[int]) -> int:
-    """Return an upper bound of the tokens that fill a hole."""
-    kind, _, name = hole.name.partition(":")
-    return _length(hole.fill(example.values, ())) if kind == "input" else _TOKEN_BYTES * answers[int(name)]
+def _input(hole: Hole, example: Example) -> int:
+    """Return how many bytes an example puts into a hole."""
+    return _length(hole.fill(example.values, ())) if hole.name.startswith("input:") else 0
 
 
 def _length(text: str) -> int:

@@ -26,19 +26,28 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amount:
-    """What some work takes at most, in the three units that can be planned."""
+    """What some work takes at most, in the three units that can be planned.
+
+    Attributes:
+        least_tokens: Tokens below which no tokenizer gets.
+        least_usd: What those cost.
+    """
 
     calls: int = 0
     tokens: float = 0.0
     usd: float = 0.0
+    least_tokens: float = 0.0
+    least_usd: float = 0.0
 
     def __add__(self, other: "Amount") -> "Amount":
-        return Amount(
-            calls=self.calls + other.calls, tokens=self.tokens + other.tokens, usd=self.usd + other.usd
-        )
+        return self._with(other, 1)
 
     def __mul__(self, n: int) -> "Amount":
-        return Amount(calls=n * self.calls, tokens=n * self.tokens, usd=n * self.usd)
+        return Amount()._with(self, n)
+
+    def _with(self, other: "Amount", n: int) -> "Amount":
+        sums = {f.name: getattr(self, f.name) + n * getattr(other, f.name) for f in dataclasses.fields(self)}
+        return Amount(**sums)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from optimizer.bounds import USUAL_RATIO
 from optimizer.budget import Spent
-from optimizer.calls import Caller
+from optimizer.calls import NO_TRIAL, Caller
 from optimizer.candidate import Candidate, Parameter
 from optimizer.config import RunSpec
 from optimizer.digest import derived_seed
@@ -153,15 +153,27 @@ class Study:
 
         What an interrupted confirmation has paid for already must not decide whether it is made.
         """
-        spent, (calls, charge) = self.caller.spent, self.ledger.account(number)
-        before = dataclasses.replace(
-            spent,
-            calls=spent.calls - calls,
-            prompt_tokens=spent.prompt_tokens - charge.prompt_tokens,
-            completion_tokens=spent.completion_tokens - charge.completion_tokens,
-            usd=spent.usd - charge.usd,
-        )
-        return self.plan.bounds.holds(before, self.plan.bounds.reserved, ratio=self._ratio())
+        return self.plan.bounds.holds(self._without(number), self.plan.bounds.reserved, ratio=self._ratio())
+
+    def _completable(self) -> bool:
+        """Return whether the budget holds one more candidate, whose calls are counted already, beside the reserve."""
+        confirmed = (row.trial for row in self.trials if row.stage == "confirm")
+        missing = dataclasses.replace(self.plan.bounds.candidate, calls=0)
+        spent = self._without(NO_TRIAL, *confirmed)
+        return self.plan.bounds.holds(spent, self.plan.bounds.reserved + missing, ratio=self._ratio())
+
+    def _without(self, *payers: int) -> Spent:
+        """Return what was spent but for the accounts of some trials."""
+        spent = self.caller.spent
+        for calls, charge in map(self.ledger.account, payers):
+            spent = dataclasses.replace(
+                spent,
+                calls=spent.calls - calls,
+                prompt_tokens=spent.prompt_tokens - charge.prompt_tokens,
+                completion_tokens=spent.completion_tokens - charge.completion_tokens,
+                usd=spent.usd - charge.usd,
+            )
+        return spent
 
     def _ratio(self) -> float:
         measured = self.ledger.token_ratio()
@@ -191,6 +203,8 @@ class Study:
         for row in self.trials:
             if row.state != "failed" or not row.outage or row.stage != "search":
                 continue
+            if not self._completable():
+                return
             candidate = self.plan.space.candidate(row.point)
             template = self.plan.space.render(candidate)
             assert template is not None  # it was tried before
@@ -236,8 +250,12 @@ class Study:
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         evaluations = [_raised(outcome) for outcome in outcomes]
         rows = [self.row(n, "search", c, e) for (n, c), e in zip(asked, evaluations, strict=True)]
-        if all(row.state == "failed" and row.outage for row in rows):
-            raise IncompleteError(f"a whole batch of candidates could not be scored: {evaluations[0].failure}")
+        # One candidate alone may be what fails; of two in a row the endpoint is the likelier cause.
+        latest = (*self.trials, *rows)[-max(2, len(rows)) :]
+        if all(row.state == "failed" and row.outage for row in latest):
+            raise IncompleteError(
+                f"a whole batch of candidates could not be scored: {evaluations[0].failure}"
+            )
         self.keep(rows)
         return len(asked) == len(numbers)
 

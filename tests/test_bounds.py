@@ -215,12 +215,17 @@ def test_a_candidate_is_bounded_by_the_dearest_and_the_baseline_by_itself(
     bounds: Callable[..., Bounds], change: tuple[str, str], more: int
 ) -> None:
     found = bounds(change, ("train: 6", "train: 2"), ("calls: 100", "calls: 110"))
-    assert found.baseline == Amount(calls=5, tokens=5.0 * EACH)
-    assert found.candidate == Amount(calls=5, tokens=5.0 * (EACH + more))
-    assert found.confirmation == Amount(calls=9, tokens=9.0 * (EACH + more))
+    assert most(found.baseline) == Amount(calls=5, tokens=5.0 * EACH)
+    assert most(found.candidate) == Amount(calls=5, tokens=5.0 * (EACH + more))
+    assert most(found.confirmation) == Amount(calls=9, tokens=9.0 * (EACH + more))
     # Baseline, winner, and the baseline's wording in the winner's format, which may be as dear.
-    assert found.test == Amount(calls=36, tokens=12.0 * EACH + 24.0 * (EACH + more))
-    assert found.call == Amount(calls=1, tokens=float(EACH + more))
+    assert most(found.test) == Amount(calls=36, tokens=12.0 * EACH + 24.0 * (EACH + more))
+    assert most(found.call) == Amount(calls=1, tokens=float(EACH + more))
+
+
+def most(amount: Amount) -> Amount:
+    """Return the upper bounds alone."""
+    return Amount(calls=amount.calls, tokens=amount.tokens, usd=amount.usd)
 
 
 def two_calls(*, parameters: tuple[tuple[str, int], ...] = ()) -> PromptTemplate:
@@ -240,14 +245,22 @@ def test_an_answer_that_is_shown_again_is_counted_at_its_longest() -> None:
     amount = _amount(
         two_calls(parameters=(("max_tokens", 5),)), examples_of([("thing", ""), ("item", "")]), None
     )
-    assert amount == Amount(calls=4, tokens=2.0 * (first + second) + 2)  # one text is a byte longer
+    assert most(amount) == Amount(calls=4, tokens=2.0 * (first + second) + 2)  # one text is a byte longer
 
 
 def test_an_answer_without_a_bound_is_counted_as_nothing() -> None:
     # Budgets in tokens or money are refused for such a study; what is read is planned all the same.
-    assert _amount(two_calls(), examples_of([("item", "")]), price) == Amount(
-        calls=2, tokens=31.0 + 31 + 16 + 25, usd=price(31, 0) + price(72, 0)
-    )
+    amount = _amount(two_calls(), examples_of([("item", "")]), price)
+    assert most(amount) == Amount(calls=2, tokens=31.0 + 31 + 16 + 25, usd=price(31, 0) + price(72, 0))
+
+
+def test_the_least_is_a_token_for_eight_bytes_read_and_one_written() -> None:
+    amount = _amount(two_calls(parameters=(("max_tokens", 500),)), examples_of([("item", "")]), price)
+    first, second = 31, 31 + 16 + 25  # the first answer may be short
+    assert amount.least_tokens == first // 8 + 1 + second // 8 + 1
+    assert amount.least_usd == price(first // 8, 1) + price(second // 8, 1)
+    assert amount.least_tokens < amount.tokens
+    assert amount.least_usd < amount.usd
 
 
 def test_nothing_is_planned_for_no_examples() -> None:
@@ -366,10 +379,10 @@ def test_more_examples_longer_texts_and_longer_answers_take_no_less(
 
 PLAN = Bounds(
     budget=Budget(calls=100, attempts=200),
-    baseline=Amount(calls=5, tokens=500.0, usd=0.5),
-    candidate=Amount(calls=8, tokens=800.0, usd=0.8),
-    confirmation=Amount(calls=10, tokens=1000.0, usd=1.0),
-    test=Amount(calls=30, tokens=3000.0, usd=3.0),
+    baseline=Amount(calls=5, tokens=500.0, usd=0.5, least_tokens=100.0, least_usd=0.10),
+    candidate=Amount(calls=8, tokens=800.0, usd=0.8, least_tokens=160.0, least_usd=0.16),
+    confirmation=Amount(calls=10, tokens=1000.0, usd=1.0, least_tokens=200.0, least_usd=0.20),
+    test=Amount(calls=30, tokens=3000.0, usd=3.0, least_tokens=600.0, least_usd=0.60),
     call=Amount(calls=1, tokens=50.0, usd=0.25),
     space=1000,
     smallest_provable=0.1,
@@ -381,7 +394,8 @@ def with_budget(**limits: float | None) -> Bounds:
 
 
 def test_what_is_reserved_and_the_least_are_sums() -> None:
-    assert PLAN.reserved == Amount(calls=40, tokens=4000.0, usd=4.0)
+    assert most(PLAN.reserved) == Amount(calls=40, tokens=4000.0, usd=4.0)
+    assert PLAN.reserved.least_tokens == 800.0
     assert PLAN.least.calls == 53
     assert PLAN.least.tokens == 5300.0
     assert PLAN.least.usd == pytest.approx(5.3)

@@ -741,7 +741,7 @@ def test_no_more_requests_are_under_way_than_allowed(desk: Desk) -> None:
     desk.run(main())
 
 
-@pytest.mark.parametrize("rate", [30, 600])
+@pytest.mark.parametrize("rate", [30, 200])
 def test_no_minute_sees_more_requests_than_the_study_allows(desk: Desk, rate: int) -> None:
     async def main() -> None:
         rng = random.Random(rate)

@@ -154,7 +154,8 @@ def test_a_dry_run_as_json_is_json_alone(study: Path, call: Callable[..., Told])
     assert bounds["budget"] == {"calls": 80, "attempts": 160, "tokens": None, "usd": None, "seconds": None}
     phases = ("baseline", "candidate", "confirmation", "test", "call", "least")
     assert [bounds[phase]["calls"] for phase in phases] == [6, 6, 9, 36, 1, 57]
-    assert all(set(bounds[phase]) == {"calls", "tokens", "usd"} for phase in phases)
+    units = {"calls", "tokens", "usd", "least_tokens", "least_usd"}
+    assert all(set(bounds[phase]) == units for phase in phases)
     assert bounds["candidates"] == 4
     assert bounds["splits"] == {"train": 6, "validation": 9, "test": 12}
     assert bounds["left_out"] == []

@@ -187,7 +187,7 @@ def _bounds(plan: "StudyPlan") -> dict[str, object]:
     return {
         **dataclasses.asdict(bounds),
         "candidates": bounds.candidates,
-        "least": bounds.least,
+        "least": dataclasses.asdict(bounds.least),
         "left_out": excluded,
         "splits": {name: len(getattr(plan.dataset, name)) for name in ("train", "validation", "test")},
     }

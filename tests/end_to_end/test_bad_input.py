@@ -445,7 +445,7 @@ CASES = (
         "a budget in words",
         budget("tokens: many"),
         f"{STUDY}:10: budget.tokens: ",
-        'expected a whole number, found text "many"',
+        'expected a whole number or null, found text "many"',
     ),
     mistake(
         "no requests at all in a minute",
