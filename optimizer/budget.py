@@ -59,6 +59,7 @@ class Spent:
         usd: Charged, or 0 where no price is known.
         lost_in_flight: Attempts that a killed process never heard of again; a provider may have billed them.
         lost_tokens: Upper bound of the tokens of those attempts. They are not charged to the budget.
+        lost_usd: What those cost; 0 without a budget in dollars.
         failures: Failed attempts by reason; all but the last of each call were retried.
         damaged: Stored answers that could not be read and are asked again.
     """

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from optimizer.completion import Completion
 from optimizer.digest import canonical, sha256
+from optimizer.errors import BrokenAnswerError
 from optimizer.store import COMPLETIONS, Store
 
 # The scope of completions that every study may use; a study that shares none keeps its own under its number.
@@ -190,11 +191,18 @@ def storable(completion: Completion) -> Completion:
     """Return the completion with a replacement character for each half of a surrogate pair.
 
     JSON can carry halves, and a text that ended in the middle of a character may have one; a database takes none.
+
+    Raises:
+        BrokenAnswerError: When a field has no value that could be stored, which only a plug-in can bring about.
     """
-    if completion.text.isascii():
-        return completion
-    whole = completion.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return dataclasses.replace(completion, text=whole)
+    if not completion.text.isascii():
+        whole = completion.text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        completion = dataclasses.replace(completion, text=whole)
+    if not _sound(completion):
+        raise BrokenAnswerError(
+            "the model returned a completion that cannot be stored", reason="no completion"
+        )
+    return completion
 
 
 def _checksum(key: str, model: str, stored_at: float, content: bytes) -> str:

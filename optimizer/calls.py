@@ -26,17 +26,12 @@ from optimizer.ledger import Charge, Ledger
 from optimizer.meter import Meter
 from optimizer.models import Connection
 from optimizer.pacing import LOST_IN_A_ROW, Pace
+from optimizer.patience import DEADLINE_SECONDS, GATEWAY, Patience
 from optimizer.pricing import Price
 from optimizer.retry import backoff_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-# How long one call may take with all its attempts, unless the study says otherwise. Longer than most outages.
-DEADLINE_SECONDS = 300.0
-
-# How long an endpoint is tried that has not answered once: most likely its address is wrong, or it is not started.
-CONTACT_SECONDS = 10.0
 
 # The account of calls that belong to no trial, such as those of the final test; any trial comes before it.
 NO_TRIAL = 2**31 - 1
@@ -45,15 +40,6 @@ NO_TRIAL = 2**31 - 1
 _GROUP = 50
 _GROUP_SECONDS = 0.02
 _GROUP_FROM = 32  # requests under way; below, waiting would cost time and save none
-
-# What a gateway says in the place of an endpoint that is down.
-_GATEWAY = frozenset({"502", "503", "504", "529"})
-
-# Failures that speak of the endpoint; one request alone may cause a 500, a time-out or a reset.
-_OUTAGES = _GATEWAY | {"429"}
-
-# After so many failures with no completion between, of whatever kind, single requests find out when that is over.
-_FAILED_IN_A_ROW = 16
 
 # How long a 429 holds all requests that does not say so itself. Without a pause, a server far below the limit answers
 # more often with 429 than with a completion until the limit has come down to it.
@@ -110,7 +96,7 @@ class Caller:
         self._ledger = ledger
         self._meter = Meter(ledger, budget, price)
         self._pace = pace
-        self._deadline_seconds = deadline_seconds
+        self._patience = Patience(deadline_seconds)
         self._open: dict[str, _Call] = {}
         self._asked: list[_Call] = []
         self._queue: deque[_Call] = deque()
@@ -121,10 +107,9 @@ class Caller:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened_at = 0.0
         self._cached = 0
-        self._served_at: float | None = None  # when the latest request was sent that has its completion
-        self._failed_at: list[float] = []  # since the last completion
         self._over: Exception | None = None
         self._opens_at: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.on_call: Callable[[], None] = lambda: None
 
     @property
@@ -152,6 +137,8 @@ class Caller:
         for call in tuple(self._open.values()):
             self._resolve(call, self._over or InterruptedRunError("stopped"))
         self._rest()  # from here on the database may be closed
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def complete(self, request: Request, payer: int = NO_TRIAL) -> Completion:
         """Return the completion of a request, from the store if it is there.
@@ -176,6 +163,10 @@ class Caller:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._opened_at = self._loop.time()
+            seconds = self._meter.seconds_left()
+            if seconds is not None:
+                over = BudgetError(f"the budget of {self._meter.budget.seconds:g} seconds is spent")
+                self._timer = self._loop.call_later(seconds, self._end, over)
         return self._loop
 
     def _wake(self, *, later: bool = False) -> None:
@@ -247,12 +238,12 @@ class Caller:
         self._ledger.settle(call.key, self._meter.charge(outcome, call.most), completion)
         self._ledger.share(call.key, call.payer)
         if completion is not None:
-            self._served_at = max(call.last_sent, self._served_at or 0.0)
-            self._failed_at.clear()
+            self._patience.served(call.last_sent)
             self._pace.succeeded(now)
             return self._meter.priced(completion, cached=False)
         if isinstance(outcome, TransientError):
             self._ledger.fail(call.key, outcome.reason, str(outcome))
+            self._patience.failed(now)
             self._slow_down(outcome, now)
             self._retry(call, outcome, now)
         elif isinstance(outcome, Exception):
@@ -262,14 +253,13 @@ class Caller:
         return None
 
     def _slow_down(self, error: TransientError, now: float) -> None:
-        self._failed_at.append(now)
-        unanswered = isinstance(error, UnreachableError) or error.reason in _GATEWAY
+        unanswered = isinstance(error, UnreachableError) or error.reason in GATEWAY
         if error.reason == "429":
             asked = error.retry_after_seconds
             # A wait that no call can sit out is no reason to hold all of them: each finds out for itself.
-            held = asked is not None and asked <= self._deadline_seconds
+            held = asked is not None and asked <= self._patience.deadline_seconds
             self._pace.overloaded(now, asked if held else _HOLD_SECONDS)
-        if unanswered or len(self._failed_at) >= _FAILED_IN_A_ROW:
+        if unanswered or self._patience.exhausted:
             self._pace.unreachable(now)
         elif error.reason != "429":
             self._pace.failed(now)
@@ -281,32 +271,23 @@ class Caller:
         # Spread by key, so that requests that failed together do not come back together.
         spread = derived_seed(call.key, call.attempts) / 2**32
         wait = max(backoff_seconds(call.attempts - 1, spread=spread), error.retry_after_seconds or 0.0)
-        unsent = isinstance(error, UnreachableError) and not error.billable  # no request is the cause of that
-        outage = unsent or error.reason in _OUTAGES
-        quick = unsent and self._served_at is None
-        patience = min(CONTACT_SECONDS if quick else self._deadline_seconds, self._deadline_seconds)
-        # What was sent before the first failure may still be finished by a server that is shutting down.
-        silent = self._served_at is None or self._served_at <= call.first_failed
-        silent_since, many = self._failed_at[0], (LOST_IN_A_ROW if outage else _FAILED_IN_A_ROW)
-        lasting = len(self._failed_at) >= many and now > silent_since + patience
+        silent = self._patience.silent_seconds(now)
+        verdict = self._patience.verdict(
+            error, wait=wait, first_sent=call.first_sent, first_failed=call.first_failed, now=now
+        )
         if self._over is not None:
             self._resolve(call, self._over)
-        elif now + wait <= call.first_sent + patience and not lasting:
+        elif verdict == "again":
             self._waiting[call] = self._running().call_later(wait, self._requeue, call)
-        elif outage and silent and (error.retry_after_seconds or 0.0) <= self._deadline_seconds:
+        elif verdict == "outage":
             self._queue.append(call)
-            self._end(OutageError(f"{error} (nothing was answered for {now - silent_since:.0f} s)"))
+            self._end(OutageError(f"{error} (nothing was answered for {silent:.0f} s)"))
         else:
             self._resolve(call, error)
-            if lasting and not outage:
-                self._give_up(error)
-
-    def _give_up(self, error: TransientError) -> None:
-        """Give up all that is not under way: an endpoint that is down is not told from requests it cannot take."""
-        self._recall()
-        while self._queue:
-            self._resolve(self._queue.popleft(), error)
-        self._failed_at.clear()
+        if verdict == "errors":
+            self._recall()
+            while self._queue:
+                self._resolve(self._queue.popleft(), error)
 
     def _recall(self) -> None:
         """Let nothing wait for its next attempt any more."""
@@ -356,7 +337,7 @@ class Caller:
 
     def _next(self) -> _Call:
         """Return the call to be sent first; where all fail, the one tried least, lest a few that always do block the rest."""
-        if self._over is not None or len(self._failed_at) < LOST_IN_A_ROW:
+        if self._over is not None or self._patience.n_failed < LOST_IN_A_ROW:
             return self._queue[0]
         return min(self._queue, key=lambda call: call.attempts)
 
@@ -392,8 +373,3 @@ class _Account:
 
     async def complete(self, request: Request) -> Completion:
         return await self.caller.complete(request, self.payer)
-
-
-def _unreached(error: TransientError) -> bool:
-    """Return whether the request was not even sent, which no request can be the cause of."""
-    return isinstance(error, UnreachableError) and not error.billable

@@ -50,6 +50,11 @@ class Meter:
         cost = None if self._price is None else self._price(read, written)
         return dataclasses.replace(completion, cost_usd=cost, cached=cached)
 
+    def seconds_left(self) -> float | None:
+        """Return how long the study may still be run, 0 or more; None without a bound."""
+        seconds = self.budget.seconds
+        return None if seconds is None else max(0.0, seconds - self._ledger.seconds)
+
     def refusal(self, key: str, request: Request) -> BudgetError | None:
         """Return why the budget will never hold a call again, or None."""
         budget, ledger = self.budget, self._ledger

@@ -33,7 +33,8 @@ class Pace:
     """The limit of requests under way, and their spacing in time.
 
     Whoever sends asks `room` or `opens_at` after every event and before every request, and tells what became of
-    each request by exactly one of `succeeded`, `overloaded`, `failed` and `unreachable`. What says nothing about the
+    each request by one of `succeeded`, `overloaded`, `failed` and `unreachable`; by the last as well where a 429 is one
+    of many failures in a row. What says nothing about the
     server's load, such as a request that was refused for its content or cancelled, is not told.
 
     Args:

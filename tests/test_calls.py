@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optimizer.budget import Budget
-from optimizer.calls import CONTACT_SECONDS, DEADLINE_SECONDS, NO_TRIAL, Caller
+from optimizer.calls import NO_TRIAL, Caller
 from optimizer.completion import Capabilities, Completion, Constraint, Message, Model, Request
 from optimizer.errors import (
     BrokenAnswerError,
@@ -40,6 +40,7 @@ from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import Connection
 from optimizer.models.scripted import Scripted
 from optimizer.pacing import Pace
+from optimizer.patience import CONTACT_SECONDS, DEADLINE_SECONDS
 from optimizer.pricing import Price
 from optimizer.retry import BASE_SECONDS, CAP_SECONDS, FLOOR_SECONDS
 from optimizer.storage import open_storage
@@ -531,6 +532,9 @@ def test_an_answer_that_cannot_be_committed_is_handed_to_nobody_and_everybody_he
             assert sorted(server.texts) == ["a", "b", "late"]
             assert desk.stored() == set()
             assert isinstance((await outcomes(caller, ("new",)))["new"], sa.exc.DBAPIError)
+        # Nothing more is sent, even if there is room on the disk again.
+        assert isinstance((await outcomes(caller, ("newer",)))["newer"], sa.exc.DBAPIError)
+        assert sorted(server.texts) == ["a", "b", "late"]
         # What was answered is not lost as long as the process lives.
         await caller.close()
         assert desk.stored() == {"a", "b", "late"}
@@ -661,6 +665,33 @@ def test_the_seconds_of_all_processes_are_bounded(desk: Desk) -> None:
     # 0.6 s have passed.
     assert desk.run(run(9)) == pytest.approx([0.0, 0.3])
     assert desk.run(run(3)) == []
+
+
+def test_a_wait_does_not_outlast_the_seconds(desk: Desk) -> None:
+    budget = dataclasses.replace(AMPLE, seconds=60.0)
+
+    async def work() -> None:
+        wait = OverloadedError("later", reason="429", retry_after_seconds=200.0)
+        caller = desk.caller(Server(lambda sent: wait), budget=budget)
+        with pytest.raises(BudgetError, match="60 seconds is spent"):
+            await caller.complete(ask("a"))
+        assert now() <= 61
+        await caller.close()
+
+    desk.run(work())
+
+
+def test_a_completion_that_cannot_be_stored_is_no_answer_and_hurts_no_other(desk: Desk) -> None:
+    strange = Completion(text="x", seconds=float("nan"))
+
+    async def work() -> None:
+        caller = desk.caller(Server(lambda sent: strange if sent.text == "bad" else "fine"), limit=4)
+        found = await outcomes(caller, ["good", "bad", "better"])
+        assert [found[text].text for text in ("good", "better")] == ["fine", "fine"]  # type: ignore[union-attr]
+        assert isinstance(found["bad"], TransientError)
+        await caller.close()
+
+    desk.run(work())
 
 
 class Erratic:
@@ -1035,6 +1066,20 @@ def test_an_outage_that_lasts_stops_the_run_and_the_next_one_repeats_nothing(
         assert kinds(await outcomes(again, numbered(60))) == {"Completion": 60}
         assert set(healthy.texts) == set(numbered(60)) - answered
         assert (again.spent.calls, again.spent.lost_in_flight) == (60, 0)
+
+    desk.run(main())
+
+
+def test_a_server_that_finishes_what_it_has_begun_and_takes_nothing_more_is_down(desk: Desk) -> None:
+    async def main() -> None:
+        server = Server(
+            lambda sent: FAILURES["refused"].error if sent.at >= 0.1 else sent.text,
+            seconds=lambda sent: 0.01 if sent.at >= 0.1 else 0.1 if sent.text == "0" else 2.0,
+        )
+        caller = desk.caller(server)
+        found = await outcomes(caller, numbered(5))
+        assert kinds(found) == {"Completion": 4, "OutageError": 1}
+        assert now() < DEADLINE_SECONDS + 20
 
     desk.run(main())
 

@@ -12,7 +12,6 @@ import pytest
 from optuna.samplers import RandomSampler
 
 from optimizer.budget import Spent
-from optimizer.calls import CONTACT_SECONDS
 from optimizer.candidate import Candidate
 from optimizer.completion import Completion, Request
 from optimizer.config import RunSpec
@@ -31,6 +30,7 @@ from optimizer.evaluation import Evaluation
 from optimizer.history import TrialRecord
 from optimizer.ledger import CacheMode
 from optimizer.models.scripted import Scripted
+from optimizer.patience import CONTACT_SECONDS
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.samplers import Sampler, random_search
 from optimizer.storage import create_study, open_storage

@@ -1,0 +1,88 @@
+"""Whether a failed call is tried again, is given up, or shows that the endpoint is down.
+
+Pure: every `now` is in seconds of one monotonic clock.
+"""
+
+from typing import Literal
+
+from optimizer.errors import TransientError, UnreachableError
+
+# How long one call may take with all its attempts, unless the study says otherwise. Longer than most outages.
+DEADLINE_SECONDS = 300.0
+
+# How long an endpoint is tried that has not answered once: most likely its address is wrong, or it is not started.
+CONTACT_SECONDS = 10.0
+
+# What a gateway says in the place of an endpoint that is down.
+GATEWAY = frozenset({"502", "503", "504", "529"})
+
+# Failures in a row, with no completion between, that are no chance: of a kind that speaks of the endpoint, and of kinds
+# that single requests may cause as well, such as a 500, a time-out or a reset.
+FAILED_IN_A_ROW = {"endpoint": 3, "any": 16}
+
+# again: after a wait. error: this call has no answer. errors: nor have all that wait. outage: the endpoint is down.
+Verdict = Literal["again", "error", "errors", "outage"]
+
+
+class Patience:
+    """Judges failures by what else was served.
+
+    Args:
+        deadline_seconds: How long one call may take with all its attempts and waits.
+    """
+
+    def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self.deadline_seconds = deadline_seconds
+        self._served_at: float | None = None  # when the latest request was sent that has its completion
+        self._failed_at: list[float] = []  # since the last completion
+
+    @property
+    def n_failed(self) -> int:
+        """Return how many attempts have failed in a row, with no completion between."""
+        return len(self._failed_at)
+
+    @property
+    def exhausted(self) -> bool:
+        """Return whether so many have failed in a row, of whatever kind, that single requests should find out."""
+        return self.n_failed >= FAILED_IN_A_ROW["any"]
+
+    def served(self, sent_at: float) -> None:
+        """Take note of a completion, of a request that was sent then."""
+        self._served_at = max(sent_at, self._served_at or 0.0)
+        self._failed_at.clear()
+
+    def failed(self, now: float) -> None:
+        """Take note of a failed attempt."""
+        self._failed_at.append(now)
+
+    def silent_seconds(self, now: float) -> float:
+        """Return how long nothing but failures came."""
+        return now - self._failed_at[0] if self._failed_at else 0.0
+
+    def verdict(
+        self, error: TransientError, *, wait: float, first_sent: float, first_failed: float, now: float
+    ) -> Verdict:
+        """Return what follows for a call whose attempt has failed, which `failed` was told before.
+
+        Args:
+            wait: Seconds before the next attempt could be made.
+            first_sent: When the first attempt of the call was sent.
+            first_failed: When the first attempt of the call was known to have failed.
+        """
+        unsent = isinstance(error, UnreachableError) and not error.billable  # no request is the cause of that
+        of_endpoint = unsent or error.reason in GATEWAY or error.reason == "429"
+        quick = unsent and self._served_at is None
+        patience = min(CONTACT_SECONDS if quick else self.deadline_seconds, self.deadline_seconds)
+        many = self.n_failed >= FAILED_IN_A_ROW["endpoint" if of_endpoint else "any"]
+        lasting = many and self.silent_seconds(now) > patience
+        if now + wait <= first_sent + patience and not lasting:
+            return "again"
+        # What was sent before the first failure may still be finished by a server that is shutting down.
+        silent = self._served_at is None or self._served_at <= first_failed
+        if of_endpoint and silent and (error.retry_after_seconds or 0.0) <= self.deadline_seconds:
+            return "outage"
+        if not lasting or of_endpoint:
+            return "error"
+        # An endpoint that is down is not told from requests it cannot take; what waits is judged anew later.
+        self._failed_at.clear()
+        return "errors"
