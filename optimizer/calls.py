@@ -7,6 +7,7 @@ before it is used, and what a killed process loses is at most what was under way
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class _Call:
         first_sent: When the first of them was sent, in the event loop's seconds.
         last_sent: When the last of them was sent.
         first_failed: When the first of them was known to have failed.
+        waiters: How many still wait for it; without any it is not sent.
     """
 
     key: str
@@ -68,6 +70,7 @@ class _Call:
     first_sent: float | None = None
     last_sent: float = 0.0
     first_failed: float | None = None
+    waiters: int = 0
 
 
 class Caller:
@@ -78,7 +81,7 @@ class Caller:
         ledger: The study's account.
         pace: How many requests may be under way, and how often one may be sent.
         price: US dollars from tokens read and written, or None where no price is known.
-        deadline_seconds: How long one call may take with all its attempts and waits.
+        deadline_seconds: After how long no further attempt of a call is begun.
     """
 
     def __init__(
@@ -157,7 +160,12 @@ class Caller:
             self._asked.append(call)
             self._wake()
         call.payer = min(call.payer, payer)
-        return await asyncio.shield(call.future)
+        call.waiters += 1
+        try:
+            return await asyncio.shield(call.future)
+        except asyncio.CancelledError:
+            call.waiters -= 1
+            raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -188,15 +196,20 @@ class Caller:
 
     def _turn(self) -> None:
         self._rest()
+        news = False
         try:
-            self._take_turn()
+            news = self._take_turn()
         except Exception as error:  # noqa: BLE001  # whoever waits for an answer must hear of it
             # A database that cannot be written, most likely: nothing was committed, so nothing is handed out.
             for call in tuple(self._open.values()):
                 self._resolve(call, error)
             self._over = self._over or error
+        if news:
+            with suppress(OSError):  # whoever watches may have closed the terminal
+                self.on_call()
 
-    def _take_turn(self) -> None:
+    def _take_turn(self) -> bool:
+        """Return whether anything was answered or has failed."""
         now = self._running().time()
         self._ledger.clock(now - self._opened_at)
         answered = self._look_up()
@@ -211,8 +224,7 @@ class Caller:
             self._resolve(call, completion)
         for call in starting:
             self._under_way[call] = self._running().create_task(self._attempt(call))
-        if ended or answered:
-            self.on_call()
+        return bool(ended or answered)
 
     def _look_up(self) -> list[tuple[_Call, Completion]]:
         """Return the calls that are answered in the store, and queue the others."""
@@ -243,7 +255,7 @@ class Caller:
             return self._meter.priced(completion, cached=False)
         if isinstance(outcome, TransientError):
             self._ledger.fail(call.key, outcome.reason, str(outcome))
-            self._patience.failed(now)
+            self._patience.failed(call.key, now)
             self._slow_down(outcome, now)
             self._retry(call, outcome, now)
         elif isinstance(outcome, Exception):
@@ -313,7 +325,8 @@ class Caller:
         starting: list[_Call] = []
         while self._queue:
             call, under_way = self._next(), len(self._under_way) + len(starting)
-            refusal = self._over or self._meter.refusal(call.key, call.request)
+            abandoned = None if call.waiters else InterruptedRunError("nobody waits for it any more")
+            refusal = self._over or abandoned or self._meter.refusal(call.key, call.request)
             if refusal is None:
                 if self._pace.room(now, under_way) < 1:
                     opens_at = self._pace.opens_at(now, under_way)

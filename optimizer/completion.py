@@ -83,9 +83,12 @@ class Request:
     def most_tokens(self) -> tuple[int, int | None]:
         """Return upper bounds of the tokens read and written; the second is None where nothing bounds the answer.
 
-        No tokenizer makes more tokens than a text has UTF-8 bytes, and a chat template adds less than 16 a message.
+        No tokenizer makes more tokens than a text has UTF-8 bytes; what a chat template adds is taken to be no more than
+        16 tokens a message and, for words of its own to the system, 128 a request.
         """
-        read = sum(16 + len(message.content.encode("utf-8", "surrogatepass")) for message in self.messages)
+        read = 128 + sum(
+            16 + len(message.content.encode("utf-8", "surrogatepass")) for message in self.messages
+        )
         if self.constraint is not None:
             read += len(canonical(constraint_to_dict(self.constraint)).encode("utf-8", "surrogatepass"))
         names = ("max_tokens", "max_completion_tokens")

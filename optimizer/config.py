@@ -110,7 +110,7 @@ class RunSpec:
     Attributes:
         concurrency: Most requests under way at once; auto lets the endpoint's answers decide.
         requests_per_minute: Most requests sent in any minute, or null.
-        deadline_seconds: How long one call may take with all its attempts and waits.
+        deadline_seconds: After how long no further attempt of a call is begun; one under way has a bound of its own.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT

@@ -25,14 +25,15 @@ _CHARGED = ("prompt_tokens", "completion_tokens", "usd")
 
 _BEGIN = sa.text(
     "INSERT INTO ps_call (study, key, payer, state, attempts, bound_tokens, bound_usd,"
-    " prompt_tokens, completion_tokens, usd, lost, lost_tokens, lost_usd)"
-    " VALUES (:study, :key, :payer, 'sent', 1, :bound_tokens, :bound_usd, 0, 0, 0, 0, 0, 0)"
+    " prompt_tokens, completion_tokens, usd, wasted_tokens, lost, lost_tokens, lost_usd)"
+    " VALUES (:study, :key, :payer, 'sent', 1, :bound_tokens, :bound_usd, 0, 0, 0, 0, 0, 0, 0)"
     " ON CONFLICT (study, key) DO UPDATE SET state = 'sent', attempts = ps_call.attempts + 1,"
     " bound_tokens = excluded.bound_tokens, bound_usd = excluded.bound_usd"
 )
 _SETTLE = sa.text(
     "UPDATE ps_call SET state = :state, prompt_tokens = prompt_tokens + :prompt_tokens,"
-    " completion_tokens = completion_tokens + :completion_tokens, usd = usd + :usd"
+    " completion_tokens = completion_tokens + :completion_tokens, usd = usd + :usd,"
+    " wasted_tokens = wasted_tokens + :wasted_tokens"
     " WHERE study = :study AND key = :key"
 )
 _SHARE = sa.text("UPDATE ps_call SET payer = :payer WHERE study = :study AND key = :key AND payer > :payer")
@@ -155,16 +156,17 @@ class Ledger:
         )
 
     def token_ratio(self) -> float | None:
-        """Return tokens charged for a unit of their upper bound, over all calls answered at once; None before any."""
-        done = (CALLS.c.study == self.study) & (CALLS.c.state == "done") & (CALLS.c.attempts == 1)
-        sums = (
-            sa.func.sum(column)
-            for column in (CALLS.c.prompt_tokens, CALLS.c.completion_tokens, CALLS.c.bound_tokens)
-        )
+        """Return tokens charged for a unit of their upper bound, over all answered calls; None before there are any.
+
+        What failed attempts were charged is left out: it says nothing of the next call, and depends on chance.
+        """
+        done = (CALLS.c.study == self.study) & (CALLS.c.state == "done")
+        used = CALLS.c.prompt_tokens + CALLS.c.completion_tokens - CALLS.c.wasted_tokens
+        sums = (sa.func.sum(column) for column in (used, CALLS.c.bound_tokens))
         with self._engine.connect() as connection:
             row = connection.execute(sa.select(*sums).where(done)).one()
-        read, written, bound = tuple(row)
-        return (read + written) / bound if bound else None
+        charged, bound = tuple(row)
+        return charged / bound if bound else None
 
     def begun(self, key: str) -> bool:
         """Return whether this study has begun a call, in this process or an earlier one."""
@@ -205,6 +207,7 @@ class Ledger:
                 "prompt_tokens": charge.prompt_tokens,
                 "completion_tokens": charge.completion_tokens,
                 "usd": charge.usd,
+                "wasted_tokens": charge.tokens if completion is None else 0,
             }
         )
 
@@ -270,10 +273,27 @@ class Ledger:
     def account(self, payer: int) -> tuple[int, Charge]:
         """Return how many calls a trial pays for, and what they were charged."""
         sums = (sa.func.coalesce(sa.func.sum(CALLS.c[name]), 0) for name in _CHARGED)
-        query = sa.select(sa.func.count(), *sums).where(CALLS.c.study == self.study, CALLS.c.payer == payer)
+        query = sa.select(sa.func.count(), *sums).where(self._of(payer))
         with self._engine.connect() as connection:
             calls, *charged = connection.execute(query).one()
         return int(calls), Charge(**dict(zip(_CHARGED, charged, strict=True)))
+
+    def answered_by(self, payer: int) -> int:
+        """Return how many answers a trial pays for."""
+        query = sa.select(sa.func.count()).where(self._of(payer), CALLS.c.state == "done")
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def hand_over(self, payers: Sequence[int], payer: int) -> None:
+        """Put all calls of some trials on another account, as when their numbers are given to other trials."""
+        mine = (CALLS.c.study == self.study) & CALLS.c.payer.in_(payers)
+        with self._engine.begin() as connection:
+            connection.execute(CALLS.update().where(mine).values(payer=payer))
+        taken = set(payers)
+        self._payers = {key: payer if old in taken else old for key, old in self._payers.items()}
+
+    def _of(self, payer: int) -> sa.ColumnElement[bool]:
+        return (CALLS.c.study == self.study) & (CALLS.c.payer == payer)
 
 
 def _write(connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -33,14 +33,20 @@ class Meter:
 
     def charge(self, outcome: Completion | Exception, most: Charge) -> Charge:
         """Return what an attempt is charged: what its answer says, or the upper bound where it does not say."""
+        read: int | None
+        written: int | None
         if isinstance(outcome, Completion):
-            stated = outcome.prompt_tokens + outcome.completion_tokens > 0
+            # No token read, or a text without a token written, is a figure that was not stated.
+            read = outcome.prompt_tokens or None
+            written = outcome.completion_tokens or (None if outcome.text else 0)
         elif isinstance(outcome, TransientError) and outcome.billable:
-            stated = outcome.prompt_tokens is not None and outcome.completion_tokens is not None
+            read, written = outcome.prompt_tokens, outcome.completion_tokens
         else:
             return Charge()
-        told = outcome if stated else most
-        return self._charged(told.prompt_tokens or 0, told.completion_tokens or 0)
+        return self._charged(
+            most.prompt_tokens if read is None else read,
+            most.completion_tokens if written is None else written,
+        )
 
     def priced(self, completion: Completion, *, cached: bool) -> Completion:
         """Return the completion with what it costs, and whether another study paid for it."""

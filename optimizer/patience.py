@@ -7,7 +7,7 @@ from typing import Literal
 
 from optimizer.errors import TransientError, UnreachableError
 
-# How long one call may take with all its attempts, unless the study says otherwise. Longer than most outages.
+# After how long no further attempt of a call is begun, unless the study says otherwise. Longer than most outages.
 DEADLINE_SECONDS = 300.0
 
 # How long an endpoint is tried that has not answered once: most likely its address is wrong, or it is not started.
@@ -28,13 +28,14 @@ class Patience:
     """Judges failures by what else was served.
 
     Args:
-        deadline_seconds: How long one call may take with all its attempts and waits.
+        deadline_seconds: After how long no further attempt of a call is begun.
     """
 
     def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self.deadline_seconds = deadline_seconds
         self._served_at: float | None = None  # when the latest request was sent that has its completion
         self._failed_at: list[float] = []  # since the last completion
+        self._failed_keys: set[str] = set()  # of the calls concerned
 
     @property
     def n_failed(self) -> int:
@@ -49,11 +50,12 @@ class Patience:
     def served(self, sent_at: float) -> None:
         """Take note of a completion, of a request that was sent then."""
         self._served_at = max(sent_at, self._served_at or 0.0)
-        self._failed_at.clear()
+        self._forget()
 
-    def failed(self, now: float) -> None:
-        """Take note of a failed attempt."""
+    def failed(self, key: str, now: float) -> None:
+        """Take note of a failed attempt of a call."""
         self._failed_at.append(now)
+        self._failed_keys.add(key)
 
     def silent_seconds(self, now: float) -> float:
         """Return how long nothing but failures came."""
@@ -79,10 +81,16 @@ class Patience:
             return "again"
         # What was sent before the first failure may still be finished by a server that is shutting down.
         silent = self._served_at is None or self._served_at <= first_failed
-        if of_endpoint and silent and (error.retry_after_seconds or 0.0) <= self.deadline_seconds:
+        # A gateway's answer to one call alone may be that call's: a 504 for an answer that takes too long.
+        several = unsent or len(self._failed_keys) > 1
+        if of_endpoint and silent and several and (error.retry_after_seconds or 0.0) <= self.deadline_seconds:
             return "outage"
         if not lasting or of_endpoint:
             return "error"
         # An endpoint that is down is not told from requests it cannot take; what waits is judged anew later.
-        self._failed_at.clear()
+        self._forget()
         return "errors"
+
+    def _forget(self) -> None:
+        self._failed_at.clear()
+        self._failed_keys.clear()

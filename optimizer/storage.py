@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,15 +118,16 @@ def _open(path: Path) -> Storage:
 def _synced(path: Path) -> Iterator[None]:
     """Bring the log of a database to the disk once a second, in a thread of its own."""
     log, closed = path.with_name(f"{path.name}-wal"), threading.Event()
+    failed: list[OSError] = []
 
     def sync() -> None:
-        while not closed.wait(SYNC_SECONDS):
-            with suppress(OSError):  # the log is made at the first commit and goes with the last connection
-                descriptor = os.open(log, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+        while not closed.wait(SYNC_SECONDS) and not failed:
+            try:
+                _sync(log)
+            except FileNotFoundError:  # it is made at the first commit and goes with the last connection
+                continue
+            except OSError as error:
+                failed.append(error)
 
     thread = threading.Thread(target=sync, name="sync", daemon=True)
     thread.start()
@@ -135,6 +136,17 @@ def _synced(path: Path) -> Iterator[None]:
     finally:
         closed.set()
         thread.join()
+    if failed:
+        message = f"{path} was not brought to the disk ({failed[0].strerror}); a power cut may take what was last written"
+        raise StorageError(message)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -38,6 +38,7 @@ CALLS = sa.Table(
     sa.Column("prompt_tokens", sa.Integer, nullable=False),
     sa.Column("completion_tokens", sa.Integer, nullable=False),
     sa.Column("usd", sa.Float, nullable=False),
+    sa.Column("wasted_tokens", sa.Integer, nullable=False),
     sa.Column("lost", sa.Integer, nullable=False),
     sa.Column("lost_tokens", sa.Integer, nullable=False),
     sa.Column("lost_usd", sa.Float, nullable=False),

@@ -135,7 +135,7 @@ class Study:
             feasible=not failed and self.feasible(evaluation),
             outage=any(result.outage for result in evaluation.results),
             calls=calls,
-            cached=max(0, len(completions) + evaluation.count("error") - calls),
+            cached=max(0, len(completions) - self.ledger.answered_by(number)),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
             completion_tokens=sum(completion.completion_tokens for completion in completions),
             cost_usd=evaluation.cost_usd,
@@ -222,14 +222,21 @@ class Study:
         return None if batches[first].get("closed") or done.issuperset(numbers) else numbers
 
     def _next_batch(self) -> range | None:
+        # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
+        budget = dataclasses.asdict(self.plan.budget)
+        if self.store.records("end").get(0) == budget:
+            return None
         size = self.plan.bounds.affordable(
             self.caller.spent, ratio=self._ratio(), most=self.plan.file.run.batch
         )
         if size < 1:
+            self.store.record("end", 0, budget)
             return None
-        first = len(self.trials)
-        self.store.record("batch", first, {"size": size})
-        return range(first, first + size)
+        numbers = range(len(self.trials), len(self.trials) + size)
+        # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
+        self.ledger.hand_over(numbers, NO_TRIAL)
+        self.store.record("batch", numbers.start, {"size": size})
+        return numbers
 
     async def _screen_batch(self, numbers: range) -> bool:
         """Return whether there was anything left to try."""

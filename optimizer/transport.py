@@ -316,8 +316,8 @@ def _count(usage: object, key: str) -> int:
 def _charge(answer: object) -> dict[str, Any]:
     """Return what an answer that is of no use may cost, for the error that says so."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
-    kinds = [kind for kind in _TOKENS if isinstance(usage, dict) and kind in usage]
-    return {"billable": True} | {kind: _count(usage, kind) for kind in kinds}
+    stated = {kind: _count(usage, kind) for kind in _TOKENS}
+    return {"billable": True} | {kind: n for kind, n in stated.items() if n}
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:

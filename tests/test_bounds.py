@@ -162,7 +162,7 @@ def bounds(write_study: Callable[..., Path]) -> Callable[..., Bounds]:
 PRICES = ("calls: 100", "calls: 100, prices: {rules: {input: 3, output: 5}}")
 
 # Two messages of 16 tokens and their bytes: 16 of the instruction and 10 of the input. Then the answer's 8.
-READ, WRITTEN = 16 + 16 + 16 + 10, 8
+READ, WRITTEN = 128 + 16 + 16 + 16 + 10, 8
 EACH = READ + WRITTEN
 EACH_USD = (3 * READ + 5 * WRITTEN) / 1e6
 
@@ -241,7 +241,7 @@ def two_calls(*, parameters: tuple[tuple[str, int], ...] = ()) -> PromptTemplate
 
 def test_an_answer_that_is_shown_again_is_counted_at_its_longest() -> None:
     # 16 + 11 + 4, then 16 + 11 + 4, 16 + 8 bytes for each of 5 tokens, and 16 + 9.
-    first, second = 31 + 5, 31 + 16 + 8 * 5 + 25 + 5
+    first, second = 128 + 31 + 5, 128 + 31 + 16 + 8 * 5 + 25 + 5
     amount = _amount(
         two_calls(parameters=(("max_tokens", 5),)), examples_of([("thing", ""), ("item", "")]), None
     )
@@ -251,12 +251,14 @@ def test_an_answer_that_is_shown_again_is_counted_at_its_longest() -> None:
 def test_an_answer_without_a_bound_is_counted_as_nothing() -> None:
     # Budgets in tokens or money are refused for such a study; what is read is planned all the same.
     amount = _amount(two_calls(), examples_of([("item", "")]), price)
-    assert most(amount) == Amount(calls=2, tokens=31.0 + 31 + 16 + 25, usd=price(31, 0) + price(72, 0))
+    assert most(amount) == Amount(
+        calls=2, tokens=159.0 + 128 + 31 + 16 + 25, usd=price(159, 0) + price(200, 0)
+    )
 
 
 def test_the_least_is_a_token_for_eight_bytes_read_and_one_written() -> None:
     amount = _amount(two_calls(parameters=(("max_tokens", 500),)), examples_of([("item", "")]), price)
-    first, second = 31, 31 + 16 + 25  # the first answer may be short
+    first, second = 159, 159 + 16 + 25  # the first answer may be short
     assert amount.least_tokens == first // 8 + 1 + second // 8 + 1
     assert amount.least_usd == price(first // 8, 1) + price(second // 8, 1)
     assert amount.least_tokens < amount.tokens

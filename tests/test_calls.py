@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import random
 import sqlite3
+import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -433,7 +434,7 @@ def test_a_call_is_reserved_in_the_database_before_it_is_sent(desk: Desk) -> Non
         await caller.complete(ask("bb"), 8)
 
     desk.run(main())
-    a, b = 16 + 1 + 3, 16 + 2
+    a, b = 128 + 16 + 1 + 3, 128 + 16 + 2
     assert seen[0] == (("sent", 1, 7, a),)
     assert seen[1] == (("sent", 2, 7, a),)
     assert seen[2] == (("done", 2, 7, a), ("sent", 1, 8, b))
@@ -470,7 +471,7 @@ def test_what_was_under_way_when_the_process_died_is_sent_again_as_the_same_call
         caller = desk.caller(server, budget=budget)
         spent = caller.spent
         assert (spent.calls, spent.attempts, spent.lost_in_flight) == (2, 2, 2)
-        assert spent.lost_tokens == (16 + 1 + 5) + (16 + 2 + 5)
+        assert spent.lost_tokens == (128 + 16 + 1 + 5) + (128 + 16 + 2 + 5)
         assert spent.tokens == 0
         found = await outcomes(caller, ("a", "bb", "c"), max_tokens=5)
         assert isinstance(found["c"], BudgetError)  # it had not been begun
@@ -591,8 +592,8 @@ def test_attempts_are_bounded_by_themselves(desk: Desk) -> None:
     desk.run(main())
 
 
-# A request reads at most 16 + 1 tokens and writes 10; it is charged 5 + 2. So the budget of 100 holds one more as long
-# as 7 n + 27 <= 100, which is up to n = 10.
+# A request reads at most 128 + 16 + 1 tokens and writes 10; it is charged 5 + 2. So the budget of 500 holds one more as
+# long as 7 n + 155 <= 500, which is up to n = 49.
 @pytest.mark.parametrize("limit", [1, 3, 64])
 @pytest.mark.parametrize("in_money", [False, True])
 def test_tokens_and_money_are_reserved_at_their_bound_and_charged_as_stated(
@@ -600,18 +601,18 @@ def test_tokens_and_money_are_reserved_at_their_bound_and_charged_as_stated(
 ) -> None:
     async def main() -> None:
         server = Server()
-        tokens = Budget(calls=50, attempts=99, tokens=100)
-        budget = Budget(calls=50, attempts=99, usd=100.0) if in_money else tokens
+        tokens = Budget(calls=99, attempts=199, tokens=500)
+        budget = Budget(calls=99, attempts=199, usd=500.0) if in_money else tokens
         caller = desk.caller(
             server,
             budget=budget,
             limit=limit,
             price=lambda read, written: float(read + written),
         )
-        found = await outcomes(caller, list("abcdefghijklmnop"), max_tokens=10)
-        assert kinds(found) == {"Completion": 11, "BudgetError": 5}
+        found = await outcomes(caller, list(string.ascii_letters), max_tokens=10)
+        assert kinds(found) == {"Completion": 50, "BudgetError": 2}
         assert server.most_under_way == min(limit, 3)
-        assert (caller.spent.tokens, caller.spent.usd) == (77, 77.0)
+        assert (caller.spent.tokens, caller.spent.usd) == (350, 350.0)
 
     desk.run(main())
 
@@ -625,10 +626,10 @@ def test_a_budget_in_tokens_holds_for_what_was_wasted_too(desk: Desk) -> None:
         free = OverloadedError("no", reason="500")
         said: dict[int, Said] = {1: wasted, 2: free, 3: stated}
         server = Server(lambda sent: said.get(sent.attempt, "x"))
-        budget = Budget(calls=9, attempts=99, tokens=27 + 13 + 7 + 26)
+        budget = Budget(calls=9, attempts=99, tokens=155 + 13 + 7 + 154)
         caller = desk.caller(server, budget=budget)
         await caller.complete(ask("a", max_tokens=10))
-        assert caller.spent.tokens == 27 + 13 + 7
+        assert caller.spent.tokens == 155 + 13 + 7
         with pytest.raises(BudgetError, match="cannot hold one more call"):
             await caller.complete(ask("b", max_tokens=10))
         assert caller.spent.failures == {"half a body": 1, "500": 1, "no choices": 1}

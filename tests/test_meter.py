@@ -30,7 +30,7 @@ IN_MONEY = dataclasses.replace(AMPLE, usd=100.0)
 REQUEST = Request(
     messages=(Message(role="user", content="ét"),), parameters=(("max_tokens", 40), ("temperature", 0.0))
 )
-READ, WRITTEN = 16 + 3, 40
+READ, WRITTEN = 128 + 16 + 3, 40
 UNBOUND = dataclasses.replace(REQUEST, parameters=())
 
 
@@ -99,7 +99,8 @@ def broken(**told: int) -> TransientError:
         (broken(prompt_tokens=9, completion_tokens=2), (9, 2)),
         (broken(prompt_tokens=0, completion_tokens=0), (0, 0)),
         (broken(), (READ, WRITTEN)),
-        (broken(prompt_tokens=9), (READ, WRITTEN)),
+        (broken(prompt_tokens=9), (9, WRITTEN)),
+        (Completion(text="x", prompt_tokens=9), (9, WRITTEN)),
         (UnreachableError("late", reason="time-out", billable=True), (READ, WRITTEN)),
         (UnreachableError("no", reason="refused"), (0, 0)),
         (OverloadedError("later", reason="429"), (0, 0)),

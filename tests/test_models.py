@@ -23,7 +23,7 @@ from optimizer.completion import (
     Message,
     Request,
 )
-from optimizer.digest import canonical, sha256
+from optimizer.digest import canonical, digest, sha256
 from optimizer.errors import BrokenAnswerError, InputError, RejectedError, UnreachableError
 from optimizer.models import (
     MODELS,
@@ -221,7 +221,24 @@ def test_a_key_stays_out_of_identity_and_repr(loopback: "Loopback", monkeypatch:
 
     assert loopback.headers[0]["authorization"] == "Bearer sk-canary-77"
     assert "canary-77" not in shown
-    assert identity == {"provider": "openai_compatible", "name": "m", "base_url": loopback.base_url}
+    assert identity == {
+        "provider": "openai_compatible",
+        "name": "m",
+        "base_url": loopback.base_url,
+        "query": digest([("tenant", "secret")]),
+    }
+
+
+@pytest.mark.parametrize("query", ["?deployment=b", "", "?deployment=a&deployment=a", "?DEPLOYMENT=a"])
+def test_endpoints_that_differ_in_the_query_share_no_answer(loopback: "Loopback", query: str) -> None:
+    async def identity(base_url: str) -> object:
+        spec = dataclasses.replace(at(loopback), base_url=base_url)
+        async with MODELS["openai_compatible"].connect(spec) as connection:
+            return connection.identity
+
+    one = asyncio.run(identity(f"{loopback.base_url}?deployment=a"))
+    assert one != asyncio.run(identity(f"{loopback.base_url}{query}"))
+    assert one == asyncio.run(identity(f"{loopback.base_url}?deployment=a"))
 
 
 def test_the_body_of_a_connection_is_what_is_sent(loopback: "Loopback") -> None:
@@ -237,7 +254,7 @@ def test_the_body_of_a_connection_is_what_is_sent(loopback: "Loopback") -> None:
     assert loopback.bodies == [sent]
 
 
-def test_an_expected_model_is_held_to_and_makes_no_other_identity(loopback: "Loopback") -> None:
+def test_an_expected_model_is_held_to_and_its_answers_are_kept_apart(loopback: "Loopback") -> None:
     spec = dataclasses.replace(at(loopback), expect_model="m-2026")
 
     async def identity(of: ModelSpec) -> object:
@@ -245,7 +262,8 @@ def test_an_expected_model_is_held_to_and_makes_no_other_identity(loopback: "Loo
             return connection.identity
 
     assert MODELS["openai_compatible"].problems(spec) == []
-    assert asyncio.run(identity(spec)) == asyncio.run(identity(at(loopback)))
+    # What was taken unchecked may be another model's.
+    assert asyncio.run(identity(spec)) != asyncio.run(identity(at(loopback)))
     with pytest.raises(BrokenAnswerError, match="another model: 'm' instead of 'm-2026'"):
         ask(spec, request("hi"))
     assert ask(dataclasses.replace(spec, expect_model="m"), request("hi"))[0].text == "ok"

@@ -26,8 +26,8 @@ def judged(
     patience = Patience(100.0)
     if served is not None:
         patience.served(served)
-    for moment in failures:
-        patience.failed(moment)
+    for n, moment in enumerate(failures):
+        patience.failed(f"call {n}", moment)
     return patience.verdict(error, wait=1.0, first_sent=first_sent, first_failed=failures[0], now=now)
 
 
@@ -68,7 +68,7 @@ def test_many_failures_for_a_whole_deadline_give_up_all_that_waits(error: Transi
 def test_what_was_given_up_together_is_judged_anew() -> None:
     patience = Patience(100.0)
     for _ in range(FAILED_IN_A_ROW["any"]):
-        patience.failed(0.0)
+        patience.failed("a", 0.0)
     assert patience.exhausted
     assert patience.verdict(BROKEN, wait=1.0, first_sent=0.0, first_failed=0.0, now=101.0) == "errors"
     assert patience.n_failed == 0
@@ -84,22 +84,33 @@ def test_an_endpoint_that_never_answered_is_given_up_early() -> None:
 
 def test_a_deadline_shorter_than_the_early_end_holds() -> None:
     patience = Patience(2.0)
-    patience.failed(0.1)
+    patience.failed("a", 0.1)
     assert patience.verdict(REFUSED, wait=0.1, first_sent=0.0, first_failed=0.1, now=0.1) == "again"
     assert patience.verdict(REFUSED, wait=0.1, first_sent=0.0, first_failed=0.1, now=2.0) == "outage"
 
 
 def test_a_wait_beyond_the_deadline_gives_up_the_call_alone() -> None:
     patience = Patience(100.0)
-    patience.failed(1.0)
+    patience.failed("a", 1.0)
     asked = overloaded("429", 3600.0)
     assert patience.verdict(asked, wait=3600.0, first_sent=0.0, first_failed=1.0, now=1.0) == "error"
 
 
 def test_a_completion_ends_the_silence() -> None:
     patience = Patience(100.0)
-    patience.failed(1.0)
-    patience.failed(2.0)
+    patience.failed("a", 1.0)
+    patience.failed("b", 2.0)
     assert (patience.n_failed, patience.silent_seconds(11.0)) == (2, 10.0)
     patience.served(3.0)
     assert (patience.n_failed, patience.silent_seconds(11.0)) == (0, 0.0)
+
+
+@pytest.mark.parametrize("error", [overloaded("504"), overloaded("429")], ids=named)
+def test_one_call_alone_makes_no_outage_of_what_a_gateway_says(error: TransientError) -> None:
+    patience = Patience(100.0)
+    patience.served(0.5)
+    for moment in (1.0, 50.0, 101.5):
+        patience.failed("a", moment)
+    assert patience.verdict(error, wait=1.0, first_sent=0.0, first_failed=1.0, now=101.5) == "error"
+    patience.failed("b", 101.6)
+    assert patience.verdict(error, wait=1.0, first_sent=0.0, first_failed=1.0, now=101.6) == "outage"

@@ -335,7 +335,8 @@ def test_an_answer_without_a_model_is_not_the_expected_one(
     [
         ({"prompt_tokens": 9, "completion_tokens": 2}, (9, 2)),
         ({"prompt_tokens": 9}, (9, None)),
-        ({"prompt_tokens": -1, "completion_tokens": 10**30}, (0, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": 10**30}, (None, None)),
+        ({"prompt_tokens": None, "completion_tokens": 0}, (None, None)),
         (None, (None, None)),
         ([], (None, None)),
     ],

@@ -37,7 +37,7 @@ def spent_lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'from the store':<16}{_counted(summary['cached'], 'answer')}"
     if summary["retried"]["total"]:
         reasons = ", ".join(f"{reason} {n}" for reason, n in summary["retried"]["reasons"].items())
-        yield f"{'retried':<16}{_counted(summary['retried']['total'], 'attempt')}: {reasons}"
+        yield f"{'retried':<16}{_counted(summary['retried']['total'], 'failed attempt')}: {reasons}"
     if summary["lost_in_flight"]:
         lost = f"{summary['lost_tokens']:,} tokens at most"
         yield f"{'lost in flight':<16}{_counted(summary['lost_in_flight'], 'attempt')} of killed runs, {lost}"

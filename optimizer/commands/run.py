@@ -14,6 +14,7 @@ from optimizer.commands._calling import (
     spent_figures,
     with_concurrency,
 )
+from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from optimizer.ledger import CacheMode
     from optimizer.plan import StudyPlan
     from optimizer.selection import Selection
-    from optimizer.study import Progress
+    from optimizer.study import Progress, Study
 
 
 @command
@@ -57,10 +58,16 @@ def run(  # the options of a command line
         return
     codes, done = [], {}
     for plan in plans:
+        figures: dict[str, object] = {}
         try:
-            done[plan.source.file] = _run_one(plan, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json)
+            done[plan.source.file] = _run_one(
+                plan, figures, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json
+            )
         except OptimizerError as error:
+            for line in spent_lines(figures) if figures else ():
+                complain(line)
             codes.append(report(error))
+            done[plan.source.file] = {**figures, "error": str(error), "exit_code": error.exit_code}
             if isinstance(error, InterruptedRunError):
                 break
     if as_json:
@@ -90,7 +97,13 @@ def _plans(studies: list[Path], seed: int | None, output: Path | None) -> "list[
 
 
 def _run_one(
-    plan: "StudyPlan", *, fresh: bool, cache: "CacheMode", quiet: bool, as_json: bool
+    plan: "StudyPlan",
+    figures: dict[str, object],
+    *,
+    fresh: bool,
+    cache: "CacheMode",
+    quiet: bool,
+    as_json: bool,
 ) -> dict[str, object]:
     import asyncio
     import time
@@ -103,9 +116,9 @@ def _run_one(
     for warning in plan.dataset.warnings:
         complain(f"warning: {warning}")
     with shown(plan.name, quiet=quiet) as watch:
-        selection, summary = asyncio.run(_optimize(plan, fresh=fresh, cache=cache, watch=watch))
+        selection = asyncio.run(_optimize(plan, figures, fresh=fresh, cache=cache, watch=watch))
     files = _write(plan, selection)
-    summary |= {"files": files, "seconds": round(time.monotonic() - started, 1)}
+    summary = {**figures, "files": files, "seconds": round(time.monotonic() - started, 1)}
     if not as_json:
         _say_selection(plan, selection, summary)
     return {
@@ -116,10 +129,17 @@ def _run_one(
 
 
 async def _optimize(
-    plan: "StudyPlan", *, fresh: bool, cache: "CacheMode", watch: "Callable[[Progress], None]"
-) -> "tuple[Selection, dict[str, object]]":
+    plan: "StudyPlan",
+    figures: dict[str, object],
+    *,
+    fresh: bool,
+    cache: "CacheMode",
+    watch: "Callable[[Progress], None]",
+) -> "Selection":
+    """Return what the study found, and put what it used into `figures`, however it ends."""
     import asyncio
     import signal
+    from contextlib import suppress
 
     from optimizer.errors import InterruptedRunError
     from optimizer.selection import optimize
@@ -138,16 +158,22 @@ async def _optimize(
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
-            selection = await optimize(study)
-            summary = {
-                "trials": len(study.trials),
-                "budget": plan.budget.calls,
-                "failed_trials": sum(row.state == "failed" and row.outage for row in study.trials),
-                **spent_figures(study.caller.spent, study.ledger),
-            }
-            return selection, summary
+            try:
+                return await optimize(study)
+            finally:
+                with suppress(Exception):  # what ended the run is told, not that it could not be counted
+                    figures |= _figures(plan, study)
     except asyncio.CancelledError:
         raise InterruptedRunError("stopped at once; what was answered before is saved") from None
+
+
+def _figures(plan: "StudyPlan", study: "Study") -> dict[str, object]:
+    return {
+        "trials": len(study.trials),
+        "budget": plan.budget.calls,
+        "failed_trials": sum(row.state == "failed" and row.outage for row in study.trials),
+        **spent_figures(study.caller.spent, study.ledger),
+    }
 
 
 def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:

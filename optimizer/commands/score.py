@@ -1,5 +1,6 @@
 """`score PROMPT --task TASK`: a frozen prompt on the examples of a task."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
     from optimizer.frozen import FrozenPrompt
     from optimizer.ledger import CacheMode
     from optimizer.models import ModelSpec
+    from optimizer.store import Store
     from optimizer.task import Task
+
+# The record of a scoring that left no example out.
+_DONE = "scored"
 
 
 @command
@@ -115,6 +120,7 @@ async def _evaluate(  # what is scored, on what, and how
 ) -> "tuple[Evaluation, dict[str, object]]":
     from optimizer.budget import Budget
     from optimizer.calls import Caller
+    from optimizer.digest import digest
     from optimizer.document import project_root
     from optimizer.evaluation import Judge, evaluate
     from optimizer.ledger import Ledger
@@ -127,7 +133,12 @@ async def _evaluate(  # what is scored, on what, and how
     n_calls, provider = len(examples) * len(frozen.template.calls), MODELS[spec.provider]
     with open_storage(project_root(path) / ".optimizer" / "store.db") as storage:
         store = Store(storage)
-        number = store.add_study(f"score {frozen.name}", {"prompt": frozen.fingerprint})
+        asked = {
+            "prompt": frozen.fingerprint,
+            "model": digest(dataclasses.asdict(spec)),
+            "examples": digest([[example.id, dict(example.values), example.target] for example in examples]),
+        }
+        number = _begun(store, asked) or store.add_study(f"score {frozen.name}", asked)
         ledger = Ledger(store, number, model=f"{spec.provider}:{spec.name}", cache=cache)
         async with provider.connect(spec) as connection:
             caller = Caller(
@@ -140,9 +151,19 @@ async def _evaluate(  # what is scored, on what, and how
             try:
                 judge = Judge.of(task.metric, task.labels)
                 evaluation = await evaluate(frozen.template, examples, caller, judge)
+                if not evaluation.n_errors:
+                    store.of(number).record(_DONE, 0, {})
                 return evaluation, spent_figures(caller.spent, ledger)
             finally:
                 await caller.close()
+
+
+def _begun(store: "Store", asked: "dict[str, str]") -> int | None:
+    """Return the number under which the same was asked last, if that was not finished; its answers are its own."""
+    latest = store.latest_study()
+    if latest is None or latest[1] != asked or store.of(latest[0]).records(_DONE):
+        return None
+    return latest[0]
 
 
 def _show(

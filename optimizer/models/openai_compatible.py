@@ -6,8 +6,10 @@ OpenAI itself obeys a JSON Schema and no more; whoever runs a server that does m
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import parse_qsl, urlsplit
 
 from optimizer.completion import Capabilities
+from optimizer.digest import digest
 from optimizer.errors import InputError
 from optimizer.models import (
     CHOICE_RULE,
@@ -54,8 +56,11 @@ def _defaults(spec: ModelSpec) -> Capabilities:
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     base_url = spec.base_url or ""
     capabilities = stated(spec, _defaults(spec))
-    # What answers are refused (expect_model) and how long they are waited for make no other model.
     identity = {"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)}
+    if query := sorted(parse_qsl(urlsplit(base_url).query)):
+        identity["query"] = digest(query)  # it may name a deployment, and it may hold a secret
+    if spec.expect_model is not None:
+        identity["expect_model"] = spec.expect_model  # an answer that was taken unchecked may be of another
     if "grammar" in capabilities.can:
         identity["choice"] = CHOICE_RULE
     total = spec.options.get("timeout_seconds")

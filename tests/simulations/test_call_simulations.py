@@ -108,7 +108,7 @@ class Server:
         """Return what becomes of a request that was asked so often before."""
         text, (read, written) = request.messages[-1].content, request.most_tokens
         rng = Random(f"{self.seed} {text}")
-        used, bound = (rng.randint(1, read), rng.randint(0, MAX_TOKENS)), (read, written or 0)
+        used, bound = (rng.randint(1, read), rng.randint(1, MAX_TOKENS)), (read, written or 0)
         rng = Random(f"{self.seed} {text} {asked_before}")
         seconds = rng.choice((0.0, 0.01, 0.05, 0.2))
         if rng.random() >= self.faults:
@@ -225,8 +225,8 @@ def a_budget(seed: int) -> Budget:
     return Budget(
         calls=calls,
         attempts=calls + rng.randint(0, 25),
-        tokens=rng.choice((None, rng.randint(100, 1200))),
-        usd=rng.choice((None, rng.randint(100, 2000) / 8)),
+        tokens=rng.choice((None, rng.randint(400, 4800))),
+        usd=rng.choice((None, rng.randint(400, 8000) / 8)),
     )
 
 
