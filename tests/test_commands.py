@@ -737,7 +737,7 @@ def test_results_that_cannot_be_written_end_the_run_with_3_and_the_same_command_
     told = call("run", study, "--quiet")
     assert (told.code, told.out) == (3, "")
     last = f"error: {taken} cannot be written (Is a directory); the same command writes it"
-    assert told.err.splitlines()[-1] == last
+    assert told.err.splitlines()[0] == last
     taken.rmdir()
     assert call("run", study, "--quiet").code == 0
     assert taken.is_file()

@@ -64,9 +64,10 @@ def run(  # the options of a command line
                 plan, figures, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json
             )
         except OptimizerError as error:
-            for line in spent_lines(figures) if figures else ():
-                complain(line)
             codes.append(report(error))
+            # What came from the store is no news of a run that failed.
+            for line in spent_lines({**figures, "cached": 0}) if figures else ():
+                complain(line)
             done[plan.source.file] = {**figures, "error": str(error), "exit_code": error.exit_code}
             if isinstance(error, InterruptedRunError):
                 break

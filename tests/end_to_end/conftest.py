@@ -216,8 +216,10 @@ class Project:
     def keys(self, port: int, bodies: list[object]) -> list[str]:
         """Return the keys under which the answers to request bodies are stored."""
         url = f"http://127.0.0.1:{port}/v1"
-        model = digest({"provider": "openai_compatible", "name": "scripted", "base_url": url})
-        return [digest([model, body, 0]) for body in bodies]
+        identity = {"provider": "openai_compatible", "name": "scripted", "base_url": url}
+        if "expect_model: scripted" in self.study.read_text(encoding="utf-8"):
+            identity["expect_model"] = "scripted"
+        return [digest([digest(identity), body, 0]) for body in bodies]
 
 
 def examples() -> list[dict[str, str]]:

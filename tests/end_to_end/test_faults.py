@@ -59,7 +59,7 @@ def test_a_short_outage_is_waited_out_and_a_person_reads_what_was_retried(
     assert project.results() == clean.results
     assert set(colours.answered.values()) == {1}
     (line,) = re.findall(r"^retried .*$", done.stdout, re.MULTILINE)
-    total, *reasons = map(int, re.findall(r"(?<= )[0-9]+(?= attempts|,|$)", line))
+    total, *reasons = map(int, re.findall(r"(?<= )[0-9]+(?= failed attempts|,|$)", line))
     assert total == sum(reasons) >= len(colours.bodies) - clean.requests > 0
 
 
