@@ -695,6 +695,24 @@ def test_a_completion_that_cannot_be_stored_is_no_answer_and_hurts_no_other(desk
     desk.run(work())
 
 
+def test_what_nobody_waits_for_any_more_is_not_sent(desk: Desk) -> None:
+    async def work() -> None:
+        server = Server(seconds=1.0)
+        caller = desk.caller(server, limit=1)
+        tasks = [asyncio.ensure_future(caller.complete(ask(text))) for text in "abcd"]
+        await asyncio.sleep(0.5)
+        for task in tasks[:3]:
+            task.cancel()
+        assert (await tasks[3]).text == "d"
+        # What was under way is finished and kept: it is paid for.
+        assert [sent.text for sent in server.sent] == ["a", "d"]
+        assert (await caller.complete(ask("a"))).text == "a"
+        assert len(server.sent) == 2
+        await caller.close()
+
+    desk.run(work())
+
+
 class Erratic:
     """A model that takes its time and fails at random; counts what reached it."""
 

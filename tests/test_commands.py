@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -349,6 +350,20 @@ def test_a_prompt_is_scored_on_a_split_with_another_model(score: Callable[..., T
     for_people = score("--split", "validation")
     assert "colours, validation: accuracy 1.000" in for_people.out
     assert "n=9: 9 ok" in for_people.out
+
+
+def test_an_interrupted_score_is_taken_up_even_if_it_shares_no_answer(
+    score: Callable[..., Told], obedient: "Loopback", loopback_server: ModuleType
+) -> None:
+    refused = loopback_server.Fault(status=400)
+    obedient.faults = [None] * 7 + [refused] * 5
+    first = score("--json", "--no-cache")
+    assert first.code == 3
+    assert json.loads(first.out)["errors"] == 5
+    assert score("--json", "--no-cache").code == 0
+    assert len(obedient.bodies) == 12 + 5
+    assert score("--json", "--no-cache").code == 0  # that one was finished: this is another
+    assert len(obedient.bodies) == 12 + 5 + 12
 
 
 def test_a_score_again_takes_stored_answers_unless_told_otherwise(
