@@ -17,29 +17,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loopback_study import served, written
+
 from optimizer.digest import digest
 
-ROOT = Path(__file__).resolve().parents[1]
-CONCURRENCY = 8
-LABELS = "billing,technical,account,shipping,returns,sales"
-
-STUDY = """schema: 1
-task: ../../tasks/support_triage.yaml
-model: {{provider: openai_compatible, name: scripted, base_url: 'http://127.0.0.1:{port}/v1'}}
-search:
-  instructions: {{given: ["Which team should answer this customer?"], compose: true}}
-  demos: {{sizes: [0, 2, 8], sets: 8, selectors: [random, balanced]}}
-  styles: [direct]
-  formats: [plain, inline]
-  screen: 18
-budget: {{calls: 620, attempts: 4000}}
-run: {{concurrency: {concurrency}}}
-"""
+# A call that is killed again and again is sent as often.
+BUDGET = "calls: 620, attempts: 4000"
 
 
 @dataclass
@@ -68,13 +55,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         folder = Path(name)
-        with served(folder) as (port, log):
-            study = written(folder, port)
+        log = folder / "requests.jsonl"
+        with served(folder) as port:
+            study = written(folder, port, budget=BUDGET)
             finish(study)
             clean, calls = results(study.parent), lines(log)
             shutil.rmtree(study.parent)
             log.unlink()
-            study = written(folder, port)
+            study = written(folder, port, budget=BUDGET)
             done = disturbed(study, log, random.Random(options.seed), kills=options.kills, calls=calls)
             finish(study)
             keys = keys_of(sent(log), port)
@@ -117,34 +105,6 @@ def disturbed(study: Path, log: Path, dice: random.Random, *, kills: int, calls:
         done.most = max(done.most, len(reserved - committed))
         done.committed.append((lines(log), committed))
     return done
-
-
-@contextmanager
-def served(folder: Path) -> Iterator[tuple[int, Path]]:
-    """Run the server; return its port and the file that it writes requests to."""
-    rows = (ROOT / "datasets" / "support_triage.jsonl").read_text(encoding="utf-8").splitlines()
-    truth, log = folder / "truth.json", folder / "requests.jsonl"
-    truth.write_text(json.dumps({row["message"]: row["team"] for row in map(json.loads, rows)}))
-    options = ["--log", log, "--truth", truth, "--labels", LABELS, "--delay", 0.02, "--lifetime", 3600]
-    script = [sys.executable, ROOT / "tests" / "loopback_server.py", *options]
-    with subprocess.Popen(list(map(str, script)), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline()), log
-        finally:
-            process.kill()
-
-
-def written(folder: Path, port: int) -> Path:
-    """Return the study file of a project in a folder."""
-    study = folder / "project" / "studies" / "triage" / "study.yaml"
-    study.parent.mkdir(parents=True)
-    for name in ("tasks/support_triage.yaml", "datasets/support_triage.jsonl"):
-        (folder / "project" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, folder / "project" / name)
-    (folder / "project" / "pyproject.toml").touch()
-    study.write_text(STUDY.format(port=port, concurrency=CONCURRENCY), encoding="utf-8")
-    return study
 
 
 def command(study: Path) -> list[str]:
