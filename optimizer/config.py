@@ -5,6 +5,11 @@ from typing import ClassVar, Literal
 
 from optimizer.models import ModelSpec
 
+# What a study does where its file does not say otherwise, and what a replay of recorded scores does.
+SCREEN = 20
+BATCH = 8
+SAMPLER = "tpe"
+
 _STRICT: dict[str, object] = {"extra": "forbid"}
 
 
@@ -36,7 +41,7 @@ class SamplerSpec:
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
-    name: str = "tpe"
+    name: str = SAMPLER
     seed: int = 0
 
 
@@ -51,7 +56,7 @@ class SearchSpec:
     instructions: InstructionsSpec = InstructionsSpec()
     demos: DemosSpec = DemosSpec()
     parameters: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
-    screen: int = 20
+    screen: int = SCREEN
     sampler: SamplerSpec = SamplerSpec()
     pruner: None = None
 
@@ -115,11 +120,25 @@ class RunSpec:
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
-    batch: int = 8
+    batch: int = BATCH
     concurrency: int | Literal["auto"] = "auto"
     max_error_rate: float = 0.02
     requests_per_minute: float | None = None
     deadline_seconds: float = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SelectionSpec:
+    """How the winner is judged.
+
+    Attributes:
+        margin: How much worse than the baseline, in score units, a winner may be at worst and still be frozen for
+            being cheaper. Stated before the run; 0 never freezes one for that.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    margin: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,5 +155,6 @@ class StudyConfig:
     proposer: None = None
     pareto: tuple[()] = ()
     constraints: dict[str, Bound] = field(default_factory=dict)
+    selection: SelectionSpec = SelectionSpec()
     run: RunSpec = RunSpec()
     storage: None = None

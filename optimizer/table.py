@@ -8,8 +8,10 @@ a word, guesses types (`012` becomes 12, `NA` becomes nothing) and cannot tell t
 """
 
 import csv
+import gzip
 import io
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,6 +88,8 @@ class Table:
 def read_table(path: Path, file: str) -> Table:
     """Return what a .csv or .jsonl file holds; a file that cannot be read has a problem and no records.
 
+    Either may be compressed: `.csv.gz`, `.jsonl.gz`.
+
     Args:
         file: The path as the user knows it.
     """
@@ -98,7 +102,8 @@ def read_table(path: Path, file: str) -> Table:
 
 
 def _read(path: Path, file: str) -> Iterator[Record | Problem]:
-    reader = {".csv": _csv_records, ".jsonl": _json_records}.get(path.suffix.lower())
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    reader = {".csv": _csv_records, ".jsonl": _json_records}.get(suffix.lower())
     if reader is None:
         found = repr(path.suffix) if path.suffix else "a name without suffix"
         yield Problem(file=file, message=f"expected a .csv or .jsonl file, found {found}")
@@ -109,8 +114,10 @@ def _read(path: Path, file: str) -> Iterator[Record | Problem]:
 
 def _content(path: Path, file: str) -> str | Problem:
     try:
-        with path.open("rb") as stream:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        return Problem(file=file, message=f"cannot be unpacked: {error}")
     except OSError as error:
         return Problem(file=file, message=f"cannot be read: {error.strerror}")
     if len(data) > MAX_BYTES:

@@ -14,8 +14,11 @@ from optuna.trial import FrozenTrial
 from optimizer.candidate import Parameter
 from optimizer.registry import Registry
 
-# Draws of the sampler before a free point is looked for without it; enough to pass by all neighbours of a favourite.
-_TRIES = 100
+# Draws of the sampler before a point near its last one is taken: a few, because each draw of a fitted sampler costs
+# as much as the fit, and a favourite that was tried is drawn again and again.
+_TRIES = 4
+
+Nearest = Callable[[Mapping[str, Parameter]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +42,7 @@ def sampler(make: Callable[[int], BaseSampler]) -> Sampler:
 
 
 class WithinSpace(BaseSampler):
-    """Asks another sampler until it names a point that is admissible, then falls back to an even draw.
+    """Asks another sampler for a point, and takes one near it where what it names is not admissible.
 
     Optuna's samplers know each dimension by itself, not which combinations can be run or were tried already.
 
@@ -47,8 +50,9 @@ class WithinSpace(BaseSampler):
         inner: The sampler to ask.
         distributions: The whole space.
         admissible: Whether a point may be tried.
-        seed: Decides the even draw.
+        seed: Decides between points that are equally near.
         planned: A point that is due and admissible; the inner sampler is then not asked.
+        nearest: Gives an admissible point near another one; without it `near_point` does.
     """
 
     def __init__(
@@ -59,12 +63,14 @@ class WithinSpace(BaseSampler):
         seed: int,
         *,
         planned: Mapping[str, Parameter] | None = None,
+        nearest: Nearest | None = None,
     ) -> None:
         self._inner = inner
         self._distributions = dict(distributions)
         self._admissible = admissible
         self._seed = seed
         self._planned = planned
+        self._nearest = nearest
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the whole space: a point is judged as one."""
@@ -80,14 +86,17 @@ class WithinSpace(BaseSampler):
         modelled: dict[str, BaseDistribution] = {
             n: d for n, d in self._distributions.items() if not d.single()
         }
+        point: dict[str, Any] = {}
         for _ in range(_TRIES):
-            point: dict[str, Any] = dict(self._inner.sample_relative(study, trial, modelled))
+            point = dict(self._inner.sample_relative(study, trial, modelled))
             for name, distribution in self._distributions.items():
                 if name not in point:
                     point[name] = self._inner.sample_independent(study, trial, name, distribution)
             if self._admissible(point):
                 return point
-        found = free_point(self._distributions, self._admissible, self._seed)
+        if self._nearest is not None:
+            return dict(self._nearest(point))
+        found = near_point(self._distributions, self._admissible, self._seed, point)
         assert found is not None  # the study asks only while the space holds one
         return found
 
@@ -96,6 +105,24 @@ class WithinSpace(BaseSampler):
     ) -> object:
         """Return a value for a dimension outside the space, of which there is none in a study of ours."""
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+def near_point(
+    distributions: Mapping[str, CategoricalDistribution],
+    admissible: Callable[[Mapping[str, Parameter]], bool],
+    seed: int,
+    point: Mapping[str, Any],
+) -> dict[str, Any] | None:
+    """Return an admissible point that differs from another one in one dimension, else any, or None when there is none."""
+    neighbours = [
+        {**point, name: value}
+        for name, distribution in distributions.items()
+        for value in distribution.choices
+        if value != point[name]
+    ]
+    shuffled = Random(seed).sample(neighbours, len(neighbours))  # repeatable choice, not secrecy
+    found = next((neighbour for neighbour in shuffled if admissible(neighbour)), None)
+    return free_point(distributions, admissible, seed) if found is None else found
 
 
 def free_point(

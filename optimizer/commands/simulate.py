@@ -1,0 +1,64 @@
+"""`simulate TABLE`: a search replayed on recorded scores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from optimizer.commands import AsJson, command, say, say_json
+
+
+@command
+def simulate(
+    table: Annotated[
+        Path,
+        typer.Argument(metavar="TABLE", help="Scores by prompt_id and example_id: .csv, .jsonl, also .gz."),
+    ],
+    calls: Annotated[int, typer.Option(metavar="N", min=1, help="Cells that may be revealed.")],
+    seed: Annotated[int, typer.Option(metavar="S", help="Decides all that is drawn.")] = 0,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A sampler; that of `run` without it.")
+    ] = None,
+    no_factors: Annotated[
+        bool, typer.Option("--no-factors", help="Tell prompts apart by their ids alone.")
+    ] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A column that is no factor of the prompt.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a search on recorded scores: what a budget would have bought.
+
+    Runs the sampler, confirmation and choice of `run`. Each cell of the table is a call; a missing cell cannot be
+    asked for. The first prompt of the file is the baseline; columns other than prompt_id, example_id, score,
+    prompt_text and test_score are factors of the prompt. test_score is shown of the chosen prompt, and has no part in
+    the choice.
+    """
+    from optimizer.config import SAMPLER
+    from optimizer.recorded import read_recorded
+    from optimizer.simulation import simulate as replay
+
+    recorded = read_recorded(table, ignore=ignore or ())
+    found = replay(recorded, calls=calls, seed=seed, sampler=sampler or SAMPLER, use_factors=not no_factors)
+    test = recorded.test_scores.get(found.chosen)
+    if as_json:
+        history = [{"calls": n, "chosen": arm} for n, arm in found.history]
+        say_json(
+            {
+                "chosen": found.chosen,
+                "calls": found.calls,
+                "validation": found.validation,
+                "test": test,
+                "history": history,
+            }
+        )
+        return
+    tested = "" if test is None else f", on test {test:.3f}"
+    say(f"{table.name}: {len(recorded.scores)} prompts, {found.calls} of {calls} calls")
+    say(f"chosen      {found.chosen}")
+    say(f"expected    {found.validation:.3f} on all examples{tested}")
+    changes = [
+        (n, arm) for k, (n, arm) in enumerate(found.history) if k == 0 or found.history[k - 1][1] != arm
+    ]
+    for n, arm in changes:
+        say(f"  after {n:>6} calls  {arm}")
