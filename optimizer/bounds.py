@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 from optimizer.budget import Amount, Budget, Spent
 from optimizer.candidate import Candidate
+from optimizer.choice import confirmations
 from optimizer.completion import Message, Request
-from optimizer.dataset import Dataset, Example
+from optimizer.dataset import Dataset, Example, group_sizes
+from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
-from optimizer.significance import smallest_provable_difference
 from optimizer.space import SearchSpace
-
-# Share of examples on which two prompts give different scores; the middle of what is usual (0.10 to 0.25 between
-# good prompts), used only to say beforehand what a test set can show.
-_USUAL_DISAGREEMENT = 0.15
 
 # Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
 _TOKEN_BYTES = 8
@@ -40,11 +37,14 @@ class Bounds:
         budget: All that may be used.
         baseline: Screening the baseline.
         candidate: Screening one candidate.
-        confirmation: Scoring one candidate on all of validation.
-        test: The final test.
+        confirmation: Scoring one candidate on all of validation; nothing where every candidate is screened on it.
+        test: The final test; nothing where there is no test split.
         call: One call.
         space: Points that can be run.
-        smallest_provable: The smallest gain that the test can show in four cases of five, in score units.
+        smallest_provable: The smallest gain that is shown in four cases of five, in score units: by the test, or by
+            cross-validation where there is no test split.
+        judged: Examples that the gain is judged on.
+        confirmed: How many arms are confirmed: one, else the baseline and two or three more.
     """
 
     budget: Budget
@@ -55,16 +55,23 @@ class Bounds:
     call: Amount
     space: int
     smallest_provable: float
+    judged: int = 0
+    confirmed: int = 1
 
     @property
     def reserved(self) -> Amount:
         """Return what the search may not touch."""
+        return self.confirmation * self.confirmed + self.test
+
+    @property
+    def one_more(self) -> Amount:
+        """Return what confirming one more candidate, and the test after it, take."""
         return self.confirmation + self.test
 
     @property
     def least(self) -> Amount:
         """Return the smallest budget that holds baseline, one candidate, confirmation and test."""
-        return self.baseline + self.candidate + self.reserved
+        return self.baseline + self.candidate + self.one_more
 
     @property
     def candidates(self) -> int:
@@ -149,17 +156,39 @@ def bounds_of(
 
     first = templates[:1] if baseline is not None else []
     longest = max((*validation, *test), key=lambda example: sum(map(_length, example.values.values())))
+    confirmation = most(validation if test else (), dearest)
+    # Baseline, winner, and the baseline's wording in the winner's format.
+    final = most(test, first) + most(test, dearest) * 2
+    judged = test or validation
     return Bounds(
         budget=budget,
         baseline=most(screened, first),
         candidate=most(screened, dearest),
-        confirmation=most(validation, dearest),
-        # Baseline, winner, and the baseline's wording in the winner's format.
-        test=most(test, first) + most(test, dearest) * 2,
+        confirmation=confirmation,
+        test=final,
         call=most([longest], templates),
         space=space.size,
-        smallest_provable=smallest_provable_difference(len(test), disagreement=_USUAL_DISAGREEMENT),
+        smallest_provable=smallest_provable_difference(len(judged), clusters=group_sizes(judged)),
+        judged=len(judged),
+        confirmed=_confirmed(budget, confirmation, final) if test else 0,
     )
+
+
+def _confirmed(budget: Budget, confirmation: Amount, final: Amount) -> int:
+    """Return how many arms are confirmed: as many as every unit of the budget holds beside the test.
+
+    How long a call takes is not known before, so a budget in seconds holds one.
+    """
+    counts = [confirmations(budget.calls - final.calls, confirmation.calls)]
+    if budget.tokens is not None:
+        counts.append(
+            confirmations(budget.tokens - USUAL_RATIO * final.tokens, USUAL_RATIO * confirmation.tokens)
+        )
+    if budget.usd is not None:
+        counts.append(confirmations(budget.usd - USUAL_RATIO * final.usd, USUAL_RATIO * confirmation.usd))
+    if budget.seconds is not None:
+        counts.append(1)
+    return min(counts)
 
 
 def _dearest(space: SearchSpace) -> Iterator[PromptTemplate]:

@@ -140,6 +140,9 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
     if not 0 <= run.max_error_rate < 1:
         message = f"expected a share of at least 0 and below 1, found {run.max_error_rate}"
         problems.append(source.problem(("run", "max_error_rate"), message))
+    if not 0 <= file.selection.margin < 1:
+        message = f"expected a difference of at least 0 and below 1, found {file.selection.margin}"
+        problems.append(source.problem(("selection", "margin"), message))
     return problems + _amount_problems(file, source) + _list_problems(file, source)
 
 

@@ -10,7 +10,6 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +17,14 @@ from typing import NamedTuple
 from optimizer.answer import find_number
 from optimizer.digest import digest
 from optimizer.errors import InputError, Problem
+from optimizer.splits import apportion, totals, usual_splits
 from optimizer.table import Number, Record, read_table
 from optimizer.task import SPLITS, SplitName, Task, shown
 
 MAX_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 MIN_TEST = 6
 MIN_VALIDATION = 5  # fewer cannot tell wordings apart
+MIN_CROSS_VALIDATION = 10  # with fewer a fold of five has a single example
 
 _WHY_MIN_TEST = "with fewer no exact paired test can reach p < 0.05 (2 × 0.5^6 = 0.031)"
 _CUT_ORDER: tuple[SplitName, ...] = ("test", "validation", "train")
@@ -69,6 +70,19 @@ class Dataset:
         )
 
 
+def clusters_of(examples: Sequence[Example]) -> list[str] | None:
+    """Return what each example is counted with: its group, or itself; None where nothing is grouped."""
+    if all(example.group is None for example in examples):
+        return None
+    return [f"id {example.id}" if example.group is None else f"group {example.group}" for example in examples]
+
+
+def group_sizes(examples: Sequence[Example]) -> list[int] | None:
+    """Return how many examples are counted together, group by group; None where nothing is grouped."""
+    clusters = clusters_of(examples)
+    return None if clusters is None else list(Counter(clusters).values())
+
+
 class _Row(NamedTuple):
     """The columns in use of one row; a cell with a mistake is left out."""
 
@@ -106,7 +120,7 @@ def load_dataset(task: Task) -> Dataset:
     groups = _groups(rows, task)
     divided = _by_file(groups, rows) if _has_a_file_per_split(task) else _cut(groups, task)
     splits = _dealt(divided, task)
-    if problems := list(_too_small(splits, task)):
+    if problems := list(_too_small(splits, task, len(rows))):
         raise InputError(problems)
     return Dataset(**splits, warnings=tuple(_warnings(rows, task)))
 
@@ -291,7 +305,7 @@ def _cut(groups: list[list[Example]], task: Task) -> Iterator[tuple[SplitName, E
     left = [sum(map(len, stratum)) for stratum in strata]
     quotas = []
     for total in _totals(sum(left), task):
-        quotas.append(_apportion(total, left))
+        quotas.append(apportion(total, left))
         left = [before - quota for before, quota in zip(left, quotas[-1], strict=True)]
     for stratum, quota in zip(strata, zip(*quotas, strict=True), strict=True):
         start, ends = 0, list(accumulate(quota))
@@ -308,24 +322,10 @@ def _shuffled(groups: list[list[Example]], seed: int) -> list[list[Example]]:
 
 def _totals(n: int, task: Task) -> list[int]:
     """Return how many examples each split shall have, in the order of cutting."""
-    splits = task.dataset.splits
-    numbers = [Fraction(str(getattr(splits, name))) for name in _CUT_ORDER]
-    if splits.kind != "counts":
-        return _apportion(n, numbers)
-    if sum(numbers) > n:
-        message = f"expected at most {n} examples in all, found {sum(numbers)}"
-        raise InputError([task.source.problem(("dataset", "splits"), message)])
-    return list(map(int, numbers))
-
-
-def _apportion(total: int, weights: Sequence[int | Fraction]) -> list[int]:
-    """Return whole parts in proportion to the weights that add up to `total` (largest remainder)."""
-    exact = [Fraction(total * weight) / (sum(weights) or 1) for weight in weights]
-    parts = list(map(int, exact))
-    by_remainder = sorted(range(len(parts)), key=lambda index: parts[index] - exact[index])
-    for index in by_remainder[: total - sum(parts)]:
-        parts[index] += 1
-    return parts
+    try:
+        return totals(n, task.dataset.splits or usual_splits(n), _CUT_ORDER)
+    except ValueError as error:
+        raise InputError([task.source.problem(("dataset", "splits"), str(error))]) from error
 
 
 def _dealt(divided: Iterable[tuple[SplitName, Example]], task: Task) -> dict[SplitName, tuple[Example, ...]]:
@@ -347,11 +347,15 @@ def _in_rounds(examples: list[Example], task: Task) -> tuple[Example, ...]:
     return tuple(example for _, _, example in sorted(rounds, key=lambda place: place[:2]))
 
 
-def _too_small(splits: Mapping[SplitName, tuple[Example, ...]], task: Task) -> Iterator[Problem]:
-    least = {"train": int(task.dataset.splits.train != 0), "validation": MIN_VALIDATION, "test": MIN_TEST}
+def _too_small(splits: Mapping[SplitName, tuple[Example, ...]], task: Task, n: int) -> Iterator[Problem]:
+    asked = task.dataset.splits or usual_splits(n)
+    least = {"train": int(asked.train != 0), "validation": MIN_VALIDATION, "test": MIN_TEST}
+    if asked.test == 0:  # no test, and cross-validation in its place
+        least |= {"validation": MIN_CROSS_VALIDATION, "test": 0}
     for name in SPLITS:
         if len(splits[name]) < least[name]:
             needed = f"{least[name]} example{'s' * (least[name] > 1)}"
             message = f"expected at least {needed} in {name}, found {len(splits[name])}"
-            why = f": {_WHY_MIN_TEST}" if name == "test" else ""
-            yield task.source.problem(("dataset", "splits", name), message + why)
+            why = f": {_WHY_MIN_TEST}; `test: 0` asks for cross-validation instead" if name == "test" else ""
+            where = ("dataset",) if task.dataset.splits is None else ("dataset", "splits", name)
+            yield task.source.problem(where, message + why)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optimizer.answer import OUTCOMES, Answer
 from optimizer.completion import Completion, Model
-from optimizer.dataset import Example
+from optimizer.dataset import Example, clusters_of
 from optimizer.errors import EndpointError, ModelError, OutageError, TransientError
 from optimizer.metrics import METRICS, Metric
 from optimizer.prompt import PromptTemplate
@@ -138,13 +138,6 @@ class Evaluation:
             return None
         examples = [result.example for result in self.scored]
         return score_interval(list(self.scores.values()), seed=seed, clusters=clusters_of(examples))
-
-
-def clusters_of(examples: Sequence[Example]) -> list[str] | None:
-    """Return what each example is counted with: its group, or itself; None where nothing is grouped."""
-    if all(example.group is None for example in examples):
-        return None
-    return [f"id {example.id}" if example.group is None else f"group {example.group}" for example in examples]
 
 
 async def evaluate(

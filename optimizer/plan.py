@@ -12,12 +12,15 @@ from optimizer.bounds import Bounds, bounds_of
 from optimizer.budget import Budget
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
 from optimizer.config import StudyConfig
-from optimizer.dataset import Dataset, load_dataset
+from optimizer.dataset import Dataset, group_sizes, load_dataset
 from optimizer.demonstrations import draw_sets
 from optimizer.digest import digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
+from optimizer.explanation import provable_in_words
+from optimizer.leaks import leak_warnings, leaks
 from optimizer.models import MODELS, ModelSpec
+from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
 from optimizer.schema import read
 from optimizer.space import SearchSpace, compose
@@ -108,13 +111,19 @@ class StudyPlan:
 
     @property
     def screen(self) -> int:
-        """Return how many validation examples a candidate is screened on."""
-        return min(self.file.search.screen, len(self.dataset.validation))
+        """Return how many validation examples a candidate is screened on; all of them where there is no test."""
+        n = len(self.dataset.validation)
+        return min(self.file.search.screen, n) if self.dataset.test else n
 
     @cached_property
     def bounds(self) -> Bounds:
         """Return what the budget holds, phase by phase."""
         return bounds_of(self.space, self.dataset, screen=self.screen, budget=self.budget, price=self.price)
+
+    @cached_property
+    def leaks(self) -> tuple[str, ...]:
+        """Return where the search sees what will judge it, in words."""
+        return leak_warnings(leaks(self.dataset, self.space.instructions, self.space.demonstration_sets))
 
     @property
     def identity(self) -> dict[str, str]:
@@ -161,6 +170,23 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     if problems:
         raise InputError(problems)
     return plan
+
+
+def plan_in_words(plan: StudyPlan) -> tuple[str, ...]:
+    """Return what the data of a study can show, and what in them would deceive, before anything is run."""
+    return (*data_in_words(plan.dataset), *(f"Caution: {leak}" for leak in plan.leaks))
+
+
+def data_in_words(dataset: Dataset) -> tuple[str, ...]:
+    """Return the smallest gain that the data can prove, advice where it is too large, and what else is to know."""
+    judged, sizes = dataset.test or dataset.validation, group_sizes(dataset.test or dataset.validation)
+    shown = provable_in_words(
+        smallest_provable_difference(len(judged), clusters=sizes),
+        len(judged),
+        groups=None if sizes is None else len(sizes),
+        test=bool(dataset.test),
+    )
+    return (*shown, *(f"Caution: {warning}" for warning in dataset.warnings))
 
 
 def load_examples(path: Path) -> tuple[Task, Dataset]:

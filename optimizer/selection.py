@@ -1,65 +1,37 @@
 """The decision: choose on validation, confirm, open the test once, freeze.
 
 The test is opened for three prompts at most: the baseline, the winner, and the baseline's wording in the winner's
-format, so that a repaired format is not sold as a better wording.
+format, so that a repaired format is not sold as a better wording. Where there is no test split, the choice itself is
+judged by repeated cross-validation.
 """
 
-import importlib.metadata
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 from optimizer.calls import NO_TRIAL
 from optimizer.candidate import Candidate
-from optimizer.digest import canonical, derived_seed
+from optimizer.choice import MOST_CONFIRMED, final, shortlist
+from optimizer.conclusion import Judged, Selection, conclude
+from optimizer.cross_validation import CrossValidation, cross_validate
+from optimizer.dataset import Example, clusters_of
+from optimizer.digest import derived_seed
 from optimizer.errors import IncompleteError
-from optimizer.evaluation import Evaluation, clusters_of
-from optimizer.frozen import FrozenPrompt
-from optimizer.history import TrialRecord, history_csv, history_entry
-from optimizer.metrics import METRICS
-from optimizer.plan import StudyPlan
+from optimizer.evaluation import Evaluation
+from optimizer.evidence import (
+    Arm,
+    Pairing,
+    arm_figures,
+    comparison_figures,
+    openings_figures,
+    unreadable,
+)
+from optimizer.guessing import Guess, best_guess
+from optimizer.history import TrialRecord
 from optimizer.prompt import PromptTemplate
-from optimizer.significance import PairedComparison, compare_aggregate, compare_paired, decide
-from optimizer.space import NO_DEMONSTRATIONS, needed_capabilities
+from optimizer.space import NO_DEMONSTRATIONS
+from optimizer.standing import Standing
 from optimizer.study import Study
 
-Decision = Literal["improved", "not distinguishable", "worse"]
-
-_TOOLS = ("promptstudy", "optuna", "openai", "scikit-learn", "numpy", "scipy")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """A prompt on the test."""
-
-    candidate: Candidate
-    template: PromptTemplate
-    evaluation: Evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """What a study found.
-
-    Attributes:
-        winner: The best prompt of the search; the baseline itself when nothing beat it on validation.
-        wording: The baseline's wording in the winner's format; the baseline where the formats are the same.
-        difference: Winner minus baseline on test, paired.
-        over_format: Winner minus `wording` on test, paired.
-        decision: Whether the winner is better than the baseline, beyond chance.
-        test_opened: How many times the test was opened in this study.
-        frozen: The winner if it improved, else the baseline.
-    """
-
-    baseline: Arm
-    winner: Arm
-    wording: Arm
-    difference: PairedComparison
-    over_format: PairedComparison
-    decision: Decision
-    test_opened: int
-    frozen: FrozenPrompt
+_LEVEL = 0.95
 
 
 async def optimize(study: Study) -> Selection:
@@ -70,48 +42,56 @@ async def optimize(study: Study) -> Selection:
         InterruptedRunError: After `study.stop`.
         BudgetError: When the budget ended before the test was done.
     """
-    trials = await study.search()
+    await study.search()
+    if not study.plan.dataset.test:
+        study.enter("cross-validation")
+        return await _cross_validated(study)
     study.enter("confirm")
-    confirmed = await _confirm(study, trials)
+    winner = await _confirm(study)
     study.enter("test")
-    return await _test(study, confirmed)
+    return await _test(study, winner)
 
 
-def choose(trials: Sequence[TrialRecord]) -> TrialRecord:
-    """Return the best screened trial that keeps the constraints, or the baseline when none does.
+async def _confirm(study: Study) -> Candidate:
+    """Return the winner among the best that keep the constraints on all of validation, or the baseline.
 
-    Among equal scores the one that reads fewer tokens wins, then the earlier one.
+    As many arms are confirmed as the budget has set calls aside for; further ones, where a constraint turns out to be
+    broken, while the calls beyond the reserve of the test last. Which are tried depends on the screening alone, so
+    an interrupted confirmation is taken up where it stopped.
     """
-    screened = [row for row in trials if row.stage != "confirm" and row.score is not None]
-    feasible = [row for row in screened if row.feasible]
-    if not feasible:
-        return next(row for row in screened if row.stage == "baseline")
-    return min(feasible, key=lambda row: (-(row.score or 0.0), row.prompt_tokens / row.n, row.trial))
-
-
-async def _confirm(study: Study, trials: Sequence[TrialRecord]) -> Candidate:
-    """Return the best candidate that keeps the constraints on all of validation, or the baseline.
-
-    One confirmation is always paid for; further ones, when a constraint turns out to be broken, while the calls
-    beyond the reserve of the test last. The baseline needs no confirmation.
-    """
-    space, left = study.plan.space, tuple(trials)
-    while (best := choose(left)).stage != "baseline":
-        row = await _confirmed(study, best)
-        if row.feasible:
-            return space.candidate(best.point)
-        left = tuple(other for other in left if other.fingerprint != best.fingerprint)
-        if not study.confirmable(len(study.trials)):
+    plan, space = study.plan, study.plan.space
+    screening = Standing(study, [row for row in study.trials if row.stage != "confirm"])
+    effects = screening.effects([example.id for example in plan.dataset.validation[: plan.screen]])
+    arms = [arm for arm, row in screening.rows.items() if row.feasible and arm != screening.baseline]
+    if plan.bounds.confirmed > 1 and arms:
+        await _confirmed(study, screening.rows[screening.baseline])
+    wanted, kept = max(1, plan.bounds.confirmed - 1), list[str]()
+    for made, arm in enumerate(shortlist(effects, arms, len(arms))):
+        done = _confirmation(study, arm) is not None
+        if len(kept) == wanted or not (done or made < wanted or study.confirmable(len(study.trials))):
             break
-    return space.baseline
+        if (await _confirmed(study, screening.rows[arm])).feasible:
+            kept.append(arm)
+    if not kept:
+        return space.baseline
+    standing = Standing(study, study.trials)
+    effects = standing.effects()
+    baseline, *finalists = (standing.contender(arm, effects) for arm in (standing.baseline, *kept))
+    best = final(baseline, finalists, sound=standing.rows[standing.baseline].feasible).arm
+    return space.baseline if best == standing.baseline else space.candidate(standing.rows[best].point)
 
 
-async def _confirmed(study: Study, best: TrialRecord) -> TrialRecord:
+def _confirmation(study: Study, arm: str) -> TrialRecord | None:
+    """Return the row of an arm on all of validation, if it was confirmed."""
+    return next((row for row in study.trials if row.stage == "confirm" and row.fingerprint == arm), None)
+
+
+async def _confirmed(study: Study, screened: TrialRecord) -> TrialRecord:
     """Return the row of a candidate on all of validation, scored now unless it was before."""
-    for row in study.trials:
-        if row.stage == "confirm" and row.fingerprint == best.fingerprint:
-            return row
-    number, candidate = len(study.trials), study.plan.space.candidate(best.point)
+    known = _confirmation(study, screened.fingerprint)
+    if known is not None:
+        return known
+    number, candidate = len(study.trials), _candidate(study, screened)
     evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
     row = study.row(number, "confirm", candidate, evaluation)
     if row.state == "failed":
@@ -120,39 +100,104 @@ async def _confirmed(study: Study, best: TrialRecord) -> TrialRecord:
     return row
 
 
+def _candidate(study: Study, row: TrialRecord) -> Candidate:
+    space = study.plan.space
+    return space.baseline if row.fingerprint == study.trials[0].fingerprint else space.candidate(row.point)
+
+
+async def _cross_validated(study: Study) -> Selection:
+    """Choose on all of validation; judge the choice by repeated cross-validation, its examples held out in turn."""
+    standing = Standing(study, study.trials)
+    arms = [arm for arm, row in standing.rows.items() if row.feasible or arm == standing.baseline]
+    shared = standing.shared(arms)
+    others = [arm for arm in arms if arm != standing.baseline]
+
+    def choose(examples: Sequence[str]) -> str:
+        effects = standing.effects(examples)
+        finalists = shortlist(effects, others, MOST_CONFIRMED)
+        baseline, *rest = (
+            standing.contender(arm, effects, examples) for arm in (standing.baseline, *finalists)
+        )
+        return final(baseline, rest, sound=standing.rows[standing.baseline].feasible).arm
+
+    best = choose([example.id for example in shared])
+    baseline, winner = [await _validated(study, standing.rows[arm]) for arm in (standing.baseline, best)]
+    guess = _guess(study, baseline.evaluation)
+
+    def judged(guessed: Guess | None) -> CrossValidation:
+        return cross_validate(
+            [example.id for example in shared],
+            baseline=standing.baseline,
+            choose=choose,
+            value=lambda arm, examples: standing.value(
+                arm, examples, guess=guessed if arm == standing.baseline else None
+            ),
+            seed=derived_seed(study.plan.seed, "cross-validation"),
+            clusters=clusters_of(shared),
+        )
+
+    found = judged(None)
+    pairing = _pairing(study, study.plan.dataset.validation, _LEVEL)
+    evidence: dict[str, object] = {
+        "protocol": "cross-validation",
+        "cross_validation": {
+            "folds": found.folds,
+            "repeats": found.repeats,
+            "n": len(shared),
+            "baseline": found.baseline,
+            "chosen": found.chosen,
+            "picked": dict(found.picked),
+        },
+    }
+    return conclude(
+        study,
+        (baseline, winner, None),
+        Judged(
+            difference=found.difference,
+            over_guess=None if guess is None else judged(guess).difference,
+            guess=guess,
+            pairing=pairing,
+        ),
+        evidence,
+    )
+
+
+async def _validated(study: Study, row: TrialRecord) -> Arm:
+    """Return an arm with its evaluation on all of validation, every answer of which is stored."""
+    candidate = _candidate(study, row)
+    template = _template(study, candidate)
+    evaluation = await study.score(template, study.plan.dataset.validation, row.trial)
+    return Arm(candidate=candidate, template=template, evaluation=evaluation)
+
+
 async def _test(study: Study, winner: Candidate) -> Selection:
     arms = await _arms(study, winner)
     baseline, best, wording = arms
-    difference = _compare(study, baseline, best)
-    decision = decide(difference)
-    chosen = best if decision == "improved" else baseline
-    opened = _times_opened(study)
-    over_format = _compare(study, wording, best)
-    evidence = {
-        "decision": decision,
-        "metric": study.plan.task.metric,
-        "validation": _validation(study),
+    openings = openings_figures(study.store.whole.records("test"), study.plan.dataset.digest)
+    here = [arm.template.fingerprint for arm in arms]
+    opening = next(n for n, one in enumerate(openings, start=1) if one["prompts"] == here)
+    # Each further look at one test is another chance to be lucky: the k-th shares the level with those before it.
+    pairing = _pairing(study, study.plan.dataset.test, 1 - (1 - _LEVEL) / opening)
+    guess = _guess(study, baseline.evaluation)
+    over_format = pairing.compare(wording.evaluation, best.evaluation)
+    judged = Judged(
+        difference=pairing.compare(baseline.evaluation, best.evaluation),
+        over_guess=None
+        if guess is None
+        else pairing.compare(baseline.evaluation, best.evaluation, guess=guess),
+        guess=guess,
+        pairing=pairing,
+    )
+    evidence: dict[str, object] = {
+        "protocol": "test",
         "test": {
             name: _figures(study, arm)
             for name, arm in zip(("baseline", "winner", "wording"), arms, strict=True)
         },
-        "difference": _comparison(difference),
-        "difference_over_format": _comparison(over_format),
-        "smallest_provable_difference": study.plan.bounds.smallest_provable,
-        "test_opened": opened,
-        "winner_fingerprint": best.template.fingerprint,
-        "baseline_fingerprint": baseline.template.fingerprint,
+        "difference_over_format": comparison_figures(over_format),
+        "test_openings": openings,
     }
-    return Selection(
-        baseline=baseline,
-        winner=best,
-        wording=wording,
-        difference=difference,
-        over_format=over_format,
-        decision=decision,
-        test_opened=opened,
-        frozen=_freeze(study, chosen, evidence),
-    )
+    return conclude(study, arms, judged, evidence, over_format=over_format, opened=len(openings))
 
 
 async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
@@ -199,29 +244,19 @@ def _open_test(study: Study, templates: Sequence[PromptTemplate]) -> None:
         study.store.record("test", len(opened), record)
 
 
-def _times_opened(study: Study) -> int:
-    """Return how many times the studies of this database looked at this test, for different prompts."""
-    records = study.store.whole.records("test")
-    return len({tuple(r["prompts"]) for r in records if r["data"] == study.plan.dataset.digest})
+def _pairing(study: Study, examples: Sequence[Example], level: float) -> Pairing:
+    return Pairing(
+        examples=tuple(examples),
+        judge=study.judge,
+        seed=derived_seed(study.plan.seed, "test"),
+        level=level,
+    )
 
 
-def _compare(study: Study, before: Arm, after: Arm) -> PairedComparison:
-    """Return after minus before, on the examples that both have a score for."""
-    a, b = before.evaluation.scores, after.evaluation.scores
-    shared = [example for example in study.plan.dataset.test if example.id in a and example.id in b]
-    seed = derived_seed(study.plan.seed, "test")
-    clusters = clusters_of(shared)
-    if study.judge.objective.score is not None:
-        left, right = [a[e.id] for e in shared], [b[e.id] for e in shared]
-        return compare_paired(left, right, seed=seed, clusters=clusters)
-    sides = [{r.example.id: r for r in arm.evaluation.scored} for arm in (before, after)]
-    results = [[side[example.id] for example in shared] for side in sides]
-
-    def statistic(indices: Any) -> tuple[float, float]:  # noqa: ANN401  # an array of positions
-        first, second = ([rows[int(k)] for k in indices] for rows in results)
-        return study.judge.value(first), study.judge.value(second)
-
-    return compare_aggregate(statistic, len(shared), seed=seed, clusters=clusters)
+def _guess(study: Study, baseline: Evaluation) -> Guess | None:
+    """Return what stands in for the baseline's unreadable answers; None where it has none."""
+    dataset = study.plan.dataset
+    return best_guess(dataset.train or dataset.validation, study.judge) if unreadable(baseline) else None
 
 
 def _template(study: Study, candidate: Candidate) -> PromptTemplate:
@@ -230,86 +265,6 @@ def _template(study: Study, candidate: Candidate) -> PromptTemplate:
     return template
 
 
-def _validation(study: Study) -> dict[str, object]:
-    baseline = study.trials[0]
-    confirmed = [row for row in study.trials if row.stage == "confirm"]
-    rows = {"baseline": baseline, "winner": confirmed[-1] if confirmed else baseline}
-    return {
-        name: {"score": row.score, "n": row.n, "lower": row.lower, "upper": row.upper, "errors": row.errors}
-        for name, row in rows.items()
-    }
-
-
 def _figures(study: Study, arm: Arm) -> dict[str, object]:
-    """Return what is told of one prompt on test. Durations are left out: they differ from run to run."""
-    evaluation = arm.evaluation
-    interval = evaluation.interval(seed=derived_seed(study.plan.seed, "test", arm.template.fingerprint))
-    measures = [
-        name for name in ("valid", "tokens", *study.plan.task.metrics) if METRICS[name].unit != "seconds"
-    ]
-    return {
-        "score": evaluation.value,
-        "n": len(evaluation.scored),
-        "lower": None if interval is None else interval.lower,
-        "upper": None if interval is None else interval.upper,
-        "invalid": evaluation.count("invalid", "refused", "truncated"),
-        "errors": evaluation.n_errors,
-        "outcomes": evaluation.outcomes,
-        "metrics": {name: evaluation.measure(name) for name in sorted(set(measures))},
-    }
-
-
-def _comparison(comparison: PairedComparison) -> dict[str, object]:
-    return {
-        "value": comparison.difference,
-        "lower": comparison.interval.lower,
-        "upper": comparison.interval.upper,
-        "level": comparison.interval.level,
-        "p_value": comparison.p_value,
-        "n": comparison.n,
-        "wins": comparison.wins,
-        "ties": comparison.ties,
-        "losses": comparison.losses,
-        "method": comparison.method,
-    }
-
-
-def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt:
-    plan = study.plan
-    dataset = plan.dataset
-    splits = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
-    return FrozenPrompt(
-        name=plan.name,
-        template=arm.template,
-        style=arm.candidate.style,
-        format=arm.candidate.format,
-        capabilities=tuple(sorted(needed_capabilities(arm.template))),
-        demonstration_ids=tuple(shot.example_id for shot in arm.candidate.demonstrations.demonstrations),
-        model={"provider": plan.file.model.provider, "name": plan.file.model.name},
-        task={
-            "name": plan.task.name,
-            "version": plan.task.version,
-            "metric": plan.task.metric,
-            "fingerprint": plan.task.digest,
-            "dataset": {"fingerprint": dataset.digest, "splits": splits, "seed": plan.task.dataset.seed},
-        },
-        evidence=evidence,
-        history=tuple(history_entry(row, sorted(plan.space.parameters)) for row in study.trials),
-        tool_versions={
-            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-            **{name: importlib.metadata.version(name) for name in _TOOLS},
-        },
-    )
-
-
-def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
-    """Return the results as texts by file name."""
-    lines = [
-        canonical({"id": i.id, "text": i.text, "origin": i.origin, "parents": list(i.parents)})
-        for i in plan.space.instructions
-    ]
-    return {
-        "prompt.json": selection.frozen.dumps(),
-        "history.csv": history_csv(selection.frozen.history),
-        "instructions.jsonl": "".join(f"{line}\n" for line in lines),
-    }
+    seed = derived_seed(study.plan.seed, "test", arm.template.fingerprint)
+    return arm_figures(arm.evaluation, study.plan.task.metrics, seed=seed)

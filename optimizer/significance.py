@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -203,6 +202,44 @@ def compare_paired(
     )
 
 
+def compare_amounts(
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    seed: int,
+    level: float = 0.95,
+    clusters: Sequence[str] | None = None,
+) -> PairedComparison:
+    """Return how amounts such as tokens or dollars differ, b - a, paired on position; less is a win.
+
+    As `compare_paired` for graded scores, in the unit of the amounts: sign flips and BCa bootstrap.
+
+    Raises:
+        ValueError: No pairs, unequal lengths, an amount that is not finite, or not one cluster per pair.
+    """
+    if len(a) != len(b) or not a:
+        raise ValueError(f"amounts must pair up, but there are {len(a)} and {len(b)}")
+    if not all(map(math.isfinite, (*a, *b))):
+        raise ValueError("amounts must be finite")
+    differences = [round(after - before, DIGITS) for before, after in zip(a, b, strict=True)]
+    units = units_of(differences, clusters)
+    bounds = bca_bounds(units, seed=seed, level=level)
+    p_value, test = sign_flip_test([total for total, _ in units], seed=seed)
+    difference = math.fsum(differences) / len(differences) + 0.0
+    lower, upper = min(round(bounds.lower, DIGITS), difference), max(round(bounds.upper, DIGITS), difference)
+    wins, losses = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
+    return PairedComparison(
+        n=len(differences),
+        difference=difference,
+        interval=Interval(lower=lower + 0.0, upper=upper + 0.0, level=level),
+        p_value=p_value,
+        method=f"{test}, {bounds.method}",
+        wins=wins,
+        ties=len(differences) - wins - losses,
+        losses=losses,
+    )
+
+
 def compare_aggregate(
     statistic: Statistic, n: int, *, seed: int, level: float = 0.95, clusters: Sequence[str] | None = None
 ) -> PairedComparison:
@@ -234,33 +271,6 @@ def compare_aggregate(
         p_value=min(1.0, 2 * (1 + int(fewer)) / (1 + RESAMPLES)),
         method="paired bootstrap" + (f", {len(groups)} clusters" if len(groups) < n else ""),
     )
-
-
-def smallest_provable_difference(
-    n: int, *, disagreement: float, power: float = 0.8, level: float = 0.95
-) -> float:
-    """Return the smallest true difference of 0/1 scores that `n` pairs would show with `power`, at most 1.
-
-    Solves d√n = z(level)·√s + z(power)·√(s - d²) for d, where s is the share of pairs that differ (Connett,
-    Smith and McHugh 1987, Statistics in Medicine 6:59). As d cannot exceed s, a d above `disagreement` is
-    solved with s = d: the answer is not 0, even where two prompts have never disagreed. A normal
-    approximation: the exact McNemar test needs slightly more.
-
-    Raises:
-        ValueError: `n` is below 1, `disagreement` outside [0, 1], or `power` or `level` not in (0, 1).
-    """
-    if n < 1 or not 0 <= disagreement <= 1 or not 0 < power < 1:
-        raise ValueError(
-            "smallest_provable_difference needs n >= 1, disagreement in [0, 1] and power between 0 and 1, "
-            f"but got n={n}, disagreement={disagreement}, power={power}"
-        )
-    z_level, z_power = two_sided_z(level), NormalDist().inv_cdf(power)
-
-    def too_small(d: float) -> bool:
-        share = max(disagreement, d)
-        return d * math.sqrt(n) < z_level * math.sqrt(share) + z_power * math.sqrt(share - d * d)
-
-    return 1.0 if too_small(1.0) else round(_bisect(too_small, 0.0, 1.0), DIGITS)
 
 
 def decide(comparison: PairedComparison, *, level: float = 0.95) -> Decision:

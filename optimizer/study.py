@@ -153,7 +153,7 @@ class Study:
 
         What an interrupted confirmation has paid for already must not decide whether it is made.
         """
-        return self.plan.bounds.holds(self._without(number), self.plan.bounds.reserved, ratio=self._ratio())
+        return self.plan.bounds.holds(self._without(number), self.plan.bounds.one_more, ratio=self._ratio())
 
     def _completable(self) -> bool:
         """Return whether the budget holds one more candidate, whose calls are counted already, beside the reserve."""

@@ -20,7 +20,10 @@ _STRICT: dict[str, object] = {"extra": "forbid"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Splits:
-    """How the examples are divided: shares that add up to 1, counts, or a file for each split."""
+    """How the examples are divided: shares that add up to 1, counts, or a file for each split.
+
+    With a test of 0, gains are judged by repeated cross-validation on validation.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -46,13 +49,13 @@ class Splits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetSpec:
-    """Where the examples are and which columns matter."""
+    """Where the examples are and which columns matter; without `splits` their number decides (`optimizer.splits`)."""
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     inputs: tuple[str, ...]
     target: str
-    splits: Splits
+    splits: Splits | None = None
     path: str | None = None
     group: str | None = None
     seed: int = 0
@@ -201,6 +204,8 @@ def _dataset_problems(dataset: DatasetSpec, source: Located) -> list[Problem]:
 
 def _split_problems(dataset: DatasetSpec, source: Located) -> list[Problem]:
     where, splits = ("dataset", "splits"), dataset.splits
+    if splits is None:
+        return [] if dataset.path is not None else [source.problem(("dataset",), "missing field 'path'")]
     if splits.kind == "mixed":
         return [source.problem(where, "expected three shares, three counts or three paths, found a mixture")]
     if splits.kind == "paths":
@@ -250,7 +255,7 @@ def _output_problems(output: OutputSpec, labels: Mapping[str, str], source: Loca
 
 def _paths(dataset: DatasetSpec, file: Path, source: Located) -> tuple[tuple[Path, ...], list[Problem]]:
     named: list[tuple[tuple[str, ...], str]] = []
-    if dataset.splits.kind == "paths":
+    if dataset.splits is not None and dataset.splits.kind == "paths":
         named += [(("dataset", "splits", name), str(getattr(dataset.splits, name))) for name in SPLITS]
     elif dataset.path is not None:
         named.append((("dataset", "path"), dataset.path))

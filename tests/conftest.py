@@ -6,14 +6,23 @@ import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optimizer.budget import Spent
 from optimizer.completion import Completion, Model, Request
+from optimizer.conclusion import Selection
+from optimizer.history import TrialRecord
+from optimizer.ledger import CacheMode
 from optimizer.models import Connection, ModelSpec, scripted
+from optimizer.models.scripted import Scripted
+from optimizer.plan import StudyPlan
+from optimizer.selection import optimize
+from optimizer.study import open_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +105,46 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(scripted, "SCRIPTED", provider)
 
     return put
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study came to, and what is left of it."""
+
+    plan: StudyPlan
+    selection: Selection
+    trials: tuple[TrialRecord, ...]
+    model: Scripted
+    spent: Spent
+
+    @property
+    def evidence(self) -> Any:
+        return self.selection.frozen.evidence
+
+
+@pytest.fixture
+def finished(play: Callable[..., None], run_virtual: "RunVirtual") -> Callable[..., Outcome]:
+    """Return a function that carries a study out as the product does, with a script as the model, in no time."""
+
+    def finish(
+        plan: StudyPlan,
+        script: Callable[[Request], Completion | str],
+        *,
+        seconds: Callable[[Request], float] = lambda _: 0.0,
+        fresh: bool = False,
+        cache: CacheMode = "shared",
+    ) -> Outcome:
+        model = Scripted(script)
+        play(model, seconds=seconds)
+
+        async def work() -> Outcome:
+            async with open_study(plan, fresh=fresh, cache=cache) as study:
+                selection = await optimize(study)
+                return Outcome(plan, selection, study.trials, model, study.caller.spent)
+
+        return run_virtual(work())
+
+    return finish
 
 
 class _Slow:

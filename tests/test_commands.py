@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sqlite3
 import sys
 import unicodedata
@@ -218,14 +219,16 @@ def test_validate_says_what_is_sound_and_writes_nothing(
 ) -> None:
     told = call("validate", study, tmp_path / "task.yaml", prompt)
     assert told.code == 0
-    assert [line.rpartition("a sound ")[2] for line in told.out.splitlines()] == [
-        "study",
-        "task",
-        "frozen prompt",
-    ]
+    kinds = [line.rpartition("a sound ")[2] for line in told.out.splitlines() if not line.startswith(" ")]
+    assert kinds == ["study", "task", "frozen prompt"]
+    # What the data can show is said of the study and of its task, alike.
+    shown = [line.strip() for line in told.out.splitlines() if line.startswith(" ")]
+    assert shown[: len(shown) // 2] == shown[len(shown) // 2 :]
+    assert re.match(r"The 12 test examples can prove a gain of [\d.]+ points or more", shown[0])
+    assert shown[1].startswith("That is too little: most real gains are smaller")
     assert not (tmp_path / ".optimizer").exists()
     found = json.loads(call("validate", study, "--json").out)
-    assert found == {"valid": {str(study): "study"}}
+    assert found == {"valid": {str(study): "study"}, "in_words": {str(study): shown[: len(shown) // 2]}}
 
 
 def test_validate_writes_the_schemas_that_editors_read(
@@ -624,7 +627,7 @@ def test_a_fresh_run_takes_stored_answers_unless_told_otherwise(
 FIGURES = {
     *("calls", "attempts", "budget", "cached", "trials", "failed_trials", "files", "seconds", "run_seconds"),
     *("tokens", "prompt_tokens", "completion_tokens", "usd", "retried", "damaged", "evidence", "fingerprint"),
-    *("lost_in_flight", "lost_tokens", "lost_usd"),
+    *("gates", "lost_in_flight", "lost_tokens", "lost_usd"),
 }
 
 

@@ -385,6 +385,7 @@ def test_counts_above_the_data_are_refused() -> None:
 def test_a_split_that_is_too_small_says_what_is_needed() -> None:
     splits = Splits(train=0.01, validation=0.44, test=0.55)
     why = "with fewer no exact paired test can reach p < 0.05 (2 × 0.5^6 = 0.031)"
+    why += "; `test: 0` asks for cross-validation instead"
     assert mistakes(make_task(write_jsonl(some_rows(9)), splits=splits)) == [
         "task.yaml: dataset.splits.train: expected at least 1 example in train, found 0",
         "task.yaml: dataset.splits.validation: expected at least 5 examples in validation, found 4",

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +15,14 @@ from optimizer import resampling, significance
 from optimizer.answer import OUTCOMES
 from optimizer.budget import Spent
 from optimizer.completion import Completion, Request
+from optimizer.conclusion import artifacts
 from optimizer.digest import derived_seed
 from optimizer.errors import BudgetError, IncompleteError, OverloadedError, RejectedError
-from optimizer.history import TrialRecord
-from optimizer.ledger import CacheMode
-from optimizer.models.scripted import Scripted
 from optimizer.plan import StudyPlan, load_plan
-from optimizer.selection import Selection, artifacts, choose, optimize
 from optimizer.significance import compare_paired, mcnemar, tango, wilson
-from optimizer.study import open_study
 
 if TYPE_CHECKING:
-    from tests.virtual_clock import RunVirtual
+    from tests.conftest import Outcome
 
 LABELS = ("red", "green", "blue")
 COLUMNS = (
@@ -58,48 +53,8 @@ Script = Callable[[Request], Completion | str]
 Change = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a study came to, and what is left of it."""
-
-    plan: StudyPlan
-    selection: Selection
-    trials: tuple[TrialRecord, ...]
-    model: Scripted
-    spent: Spent
-
-    @property
-    def evidence(self) -> Any:
-        return self.selection.frozen.evidence
-
-
-Finished = Callable[..., Outcome]
-World = Callable[..., Outcome]
-
-
-@pytest.fixture
-def finished(play: Callable[..., None], run_virtual: "RunVirtual") -> Finished:
-    """Return a function that carries a study out as the product does, with a script as the model, in no time."""
-
-    def finish(
-        plan: StudyPlan,
-        script: Script,
-        *,
-        seconds: Callable[[Request], float] = lambda _: 0.0,
-        fresh: bool = False,
-        cache: CacheMode = "shared",
-    ) -> Outcome:
-        model = Scripted(script)
-        play(model, seconds=seconds)
-
-        async def work() -> Outcome:
-            async with open_study(plan, fresh=fresh, cache=cache) as study:
-                selection = await optimize(study)
-                return Outcome(plan, selection, study.trials, model, study.caller.spent)
-
-        return run_virtual(work())
-
-    return finish
+Finished = Callable[..., "Outcome"]
+World = Callable[..., "Outcome"]
 
 
 @pytest.fixture
@@ -116,7 +71,7 @@ def read(write_study: Callable[..., Path]) -> Callable[..., StudyPlan]:
 def world(read: Callable[..., StudyPlan], finished: Finished) -> World:
     """Return a function that carries out a study in a world where a script answers."""
 
-    def run(script: Script, *changes: Change, folder: str = "colours", **how: Any) -> Outcome:
+    def run(script: Script, *changes: Change, folder: str = "colours", **how: Any) -> "Outcome":
         return finished(read(*changes, folder=folder), script, **how)
 
     return run
@@ -165,6 +120,8 @@ def test_where_one_format_makes_everything_right_it_wins_and_is_frozen(world: Wo
     assert selection.winner.evaluation.value == 1.0
     assert selection.difference.difference == pytest.approx(2 / 3)
     # The wording had no part in it, and the comparison over the format says so.
+    assert selection.wording is not None
+    assert selection.over_format is not None
     assert selection.wording.candidate.format == "choice"
     assert selection.over_format.difference == 0
 
@@ -253,7 +210,7 @@ def test_the_winner_is_confirmed_on_all_of_validation(world: World) -> None:
     *screened, confirmed = outcome.trials
     assert {(row.stage, row.n) for row in screened} == {("baseline", 6), ("search", 6)}
     assert (confirmed.stage, confirmed.n, confirmed.calls, confirmed.cached) == ("confirm", 12, 6, 6)
-    assert confirmed.fingerprint == choose(outcome.trials).fingerprint
+    assert confirmed.fingerprint == outcome.selection.winner.template.fingerprint
     assert outcome.evidence["validation"]["winner"]["n"] == 12
     assert outcome.evidence["validation"]["winner"]["score"] == 1.0
 
@@ -263,11 +220,8 @@ def test_nothing_is_asked_of_the_test_before_the_winner_is_confirmed(world: Worl
     test = {int(e.id[1:]) for e in outcome.plan.dataset.test}
     asked = [item(request) in test for request in outcome.model.requests]
     assert asked == sorted(asked)
-    distinct = {
-        outcome.selection.baseline.template,
-        outcome.selection.winner.template,
-        outcome.selection.wording.template,
-    }
+    selection = outcome.selection
+    distinct = {arm.template for arm in (selection.baseline, selection.winner, selection.wording) if arm}
     assert sum(asked) == 30 * len(distinct)
 
 
@@ -329,49 +283,6 @@ def test_a_test_that_cannot_be_finished_freezes_nothing(world: World, read: Call
 def on_test(plan: StudyPlan) -> set[int]:
     """Return the numbers of the examples of the test."""
     return {int(example.id[1:]) for example in plan.dataset.test}
-
-
-def a_row(trial: int, score: float | None, **values: Any) -> TrialRecord:
-    known: dict[str, Any] = {
-        "stage": "search" if trial else "baseline",
-        "state": "failed" if score is None else "complete",
-        "digest": str(trial),
-        "fingerprint": str(trial),
-        "point": {},
-        "n": 10,
-        "lower": None,
-        "upper": None,
-        "valid": 1.0,
-        "errors": 0,
-        "feasible": True,
-        "outage": False,
-        "calls": 10,
-        "cached": 0,
-        "prompt_tokens": 100,
-        "completion_tokens": 10,
-        "cost_usd": None,
-        "parents": (),
-    }
-    return TrialRecord(trial=trial, score=score, **{**known, **values})
-
-
-@pytest.mark.parametrize(
-    ("rows", "chosen"),
-    [
-        ([a_row(0, 0.5), a_row(1, 0.7), a_row(2, 0.6)], 1),
-        ([a_row(0, 0.5), a_row(1, 0.5)], 0),
-        ([a_row(0, 0.5), a_row(1, 0.5, prompt_tokens=90)], 1),
-        ([a_row(0, 0.5), a_row(1, 0.9, feasible=False), a_row(2, 0.6)], 2),
-        ([a_row(0, 0.5, feasible=False), a_row(1, 0.4)], 1),
-        ([a_row(0, 0.5, feasible=False), a_row(1, 0.9, feasible=False)], 0),
-        ([a_row(0, 0.0), a_row(1, None, feasible=False)], 0),
-        ([a_row(0, 0.5), a_row(1, 0.4), a_row(2, 0.9, stage="confirm")], 0),
-    ],
-)
-def test_the_best_feasible_score_is_chosen_then_fewer_tokens_then_the_earlier_trial(
-    rows: list[TrialRecord], chosen: int
-) -> None:
-    assert choose(rows).trial == chosen
 
 
 @pytest.mark.parametrize(

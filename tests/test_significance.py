@@ -20,7 +20,6 @@ from optimizer.significance import (
     decide,
     mcnemar,
     score_interval,
-    smallest_provable_difference,
     tango,
     wilson,
 )
@@ -317,28 +316,6 @@ def test_a_corpus_metric_resamples_whole_clusters() -> None:
     assert result.method == "paired bootstrap, 2 clusters"
 
 
-def test_the_smallest_provable_difference_is_the_one_computed_by_hand() -> None:
-    """Where d² is far below the disagreement, d = (1.960 + 0.842)·sqrt(0.2 / 10 000)."""
-    assert smallest_provable_difference(10_000, disagreement=0.2) == pytest.approx(0.01253, abs=1e-5)
-
-
-def test_the_smallest_provable_difference_gives_back_the_sample_size_of_connett_1987() -> None:
-    n, share = 150, 0.3
-    d = smallest_provable_difference(n, disagreement=share, power=0.9)
-    z_power = stats.norm.ppf(0.9)
-    assert (Z * math.sqrt(share) + z_power * math.sqrt(share - d**2)) ** 2 / d**2 == pytest.approx(
-        n, rel=1e-6
-    )
-
-
-def test_no_disagreement_so_far_does_not_make_any_difference_provable() -> None:
-    assert smallest_provable_difference(100, disagreement=0.0) > 0.06
-
-
-def test_too_few_pairs_prove_nothing() -> None:
-    assert smallest_provable_difference(3, disagreement=0.5) == 1.0
-
-
 def test_the_decision_needs_test_and_interval_to_agree() -> None:
     def comparison(lower: float, upper: float, p_value: float) -> PairedComparison:
         interval = Interval(lower=lower, upper=upper, level=0.95)
@@ -404,13 +381,6 @@ def test_another_seed_gives_other_resamples() -> None:
         (
             lambda: compare_aggregate(lambda _: (0.5, 1.5), 2, seed=0),
             "the statistic must give values in [0, 1], but gave 0.5 and 1.5",
-        ),
-        (
-            lambda: smallest_provable_difference(0, disagreement=0.1),
-            (
-                "smallest_provable_difference needs n >= 1, disagreement in [0, 1] and power between 0 and 1, "
-                "but got n=0, disagreement=0.1, power=0.8"
-            ),
         ),
         (
             lambda: decide(compare_paired([1], [0], seed=0, level=0.9)),

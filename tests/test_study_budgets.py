@@ -11,9 +11,10 @@ import pytest
 
 from optimizer.budget import Spent
 from optimizer.completion import Completion, Request
+from optimizer.conclusion import artifacts
 from optimizer.errors import OverloadedError
 from optimizer.plan import load_plan
-from optimizer.selection import artifacts, optimize
+from optimizer.selection import optimize
 from optimizer.study import open_study
 
 if TYPE_CHECKING:

@@ -1,11 +1,17 @@
 """Evidence as lines of text."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from optimizer.explanation import amount_text, p_text, percent, score_text, signed_points
+
 if TYPE_CHECKING:
+    from optimizer.conclusion import Selection
     from optimizer.plan import StudyPlan
-    from optimizer.selection import Selection
+
+# Columns of a paragraph: what a terminal shows without breaking it again.
+_WIDTH = 100
 
 _ROWS = (
     ("baseline", "baseline"),
@@ -24,9 +30,9 @@ def selection_lines(
         f"{summary['seconds']} s"
     )
     yield from spent_lines(summary)
-    yield from evidence_lines(selection.frozen.evidence)
-    kept = "the winner" if selection.decision == "improved" else "the baseline"
-    yield f"frozen: {kept}; wrote {', '.join(str(file) for file in _listed(summary['files']))}"
+    evidence = selection.frozen.evidence
+    yield from evidence_lines(evidence)
+    yield f"frozen: the {evidence['frozen']}; wrote {', '.join(str(file) for file in _listed(summary['files']))}"
 
 
 def spent_lines(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -57,16 +63,39 @@ def _counted(n: int, noun: str) -> str:
 
 
 def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the scores on test, the gains with their intervals, and the decision."""
-    if "test" not in evidence:
+    """Yield the scores, the gains with their intervals, the decision, and what it means."""
+    if "difference" not in evidence:
         return
-    yield f"{'on test, ' + evidence['metric']:<38}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
+    if evidence["protocol"] == "test":
+        yield from _test_lines(evidence)
+    else:
+        yield from _cross_validation_lines(evidence)
+    if evidence["difference_over_guess"] is not None:
+        yield _gain("gain over it, unreadable answers guessed", evidence["difference_over_guess"])
+    if evidence["saving"] is not None:
+        yield _saving(evidence["saving"])
+    yield f"{'decision':<42}{evidence['decision']}{_times(int(evidence['test_opened']))}"
+    yield ""
+    for sentence in evidence["in_words"]:
+        yield from textwrap.wrap(sentence, width=_WIDTH)
+    yield ""
+
+
+def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{'on test, ' + evidence['metric']:<40}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
     for key, name in _ROWS:
         yield _row(name, evidence["test"][key])
     yield from _outcomes(evidence["test"])
     yield _gain("gain over the baseline", evidence["difference"])
     yield _gain("gain over its wording, winner's format", evidence["difference_over_format"])
-    yield f"{'decision':<40}{evidence['decision']}{_times(int(evidence['test_opened']))}"
+
+
+def _cross_validation_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
+    found = evidence["cross_validation"]
+    yield f"{'cross-validated, ' + evidence['metric']:<40}{'score':>7}{'n':>7}"
+    yield f"{'baseline':<40}{score_text(found['baseline']):>7}{found['n']:>7}"
+    yield f"{'choice, judged on examples held out':<40}{score_text(found['chosen']):>7}{found['n']:>7}"
+    yield _gain("gain of the choice", evidence["difference"])
 
 
 def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
@@ -78,22 +107,30 @@ def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:
-    interval = "" if figures["lower"] is None else f"{figures['lower']:.3f} to {figures['upper']:.3f}"
+    interval = (
+        ""
+        if figures["lower"] is None
+        else f"{score_text(figures['lower'])} to {score_text(figures['upper'])}"
+    )
     return (
-        f"{name:<38}{figures['score']:>7.3f}  {interval:<16}{figures['n']:>5}"
+        f"{name:<40}{score_text(figures['score']):>7}  {interval:<16}{figures['n']:>5}"
         f"{figures['invalid']:>9}{figures['errors']:>8}"
     )
 
 
 def _gain(name: str, difference: Mapping[str, Any]) -> str:
-    value, lower, upper = (100 * difference[key] for key in ("value", "lower", "upper"))
-    p_value = difference["p_value"]
-    chance = "p < 0.0001" if p_value < 0.0001 else f"p = {p_value:.4f}"
-    return f"{name:<40}{value:+.1f} points ({lower:+.1f} to {upper:+.1f}), {chance}"
+    value, lower, upper = (signed_points(difference[key]) for key in ("value", "lower", "upper"))
+    level = "" if difference["level"] == 0.95 else f"{percent(difference['level'])}: "
+    return f"{name:<42}{value} points ({level}{lower} to {upper}), {p_text(difference['p_value'])}"
+
+
+def _saving(saving: Mapping[str, Any]) -> str:
+    sides = " instead of ".join(amount_text(saving, which) for which in ("winner", "baseline"))
+    return f"{'cost of an example':<42}{sides}, {p_text(saving['p_value'])}"
 
 
 def _times(opened: int) -> str:
-    return "" if opened == 1 else f" (the test was opened {opened} times)"
+    return "" if opened <= 1 else f" (the test was opened {opened} times)"
 
 
 def _listed(value: object) -> list[object]:

@@ -1,7 +1,7 @@
 """`run STUDY...`: searches, confirms, tests and freezes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,14 +14,15 @@ from optimizer.commands._calling import (
     spent_figures,
     with_concurrency,
 )
+from optimizer.commands._gates import MinGain, MinScore, gate_figures, study_gates
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from optimizer.conclusion import Selection
     from optimizer.ledger import CacheMode
     from optimizer.plan import StudyPlan
-    from optimizer.selection import Selection
     from optimizer.study import Progress, Study
 
 
@@ -40,6 +41,8 @@ def run(  # the options of a command line
     concurrency: Concurrency = None,
     no_cache: NoCache = False,
     refresh: Refresh = False,
+    min_score: MinScore = None,
+    min_gain: MinGain = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,13 +59,19 @@ def run(  # the options of a command line
     if dry_run:
         _say_all_bounds(plans, as_json=as_json)
         return
-    codes, done = [], {}
+    codes, done = list[int](), dict[str, dict[str, Any]]()
     for plan in plans:
         figures: dict[str, object] = {}
         try:
             done[plan.source.file] = _run_one(
                 plan, figures, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json
             )
+            gates = list(study_gates(min_score, min_gain, done[plan.source.file]["evidence"]))
+            done[plan.source.file]["gates"] = gate_figures(gates)
+            codes += [1 for gate in gates if not gate.passed]
+            for gate in gates:
+                if not gate.passed:
+                    complain(f"gate: {plan.name}: {gate.message}")
         except OptimizerError as error:
             codes.append(report(error))
             # What came from the store is no news of a run that failed.
@@ -114,7 +123,7 @@ def _run_one(
     started = time.monotonic()
     for exclusion in plan.space.exclusions:
         complain(f"left out: {exclusion}")
-    for warning in plan.dataset.warnings:
+    for warning in (*plan.dataset.warnings, *plan.leaks):
         complain(f"warning: {warning}")
     with shown(plan.name, quiet=quiet) as watch:
         selection = asyncio.run(_optimize(plan, figures, fresh=fresh, cache=cache, watch=watch))
@@ -183,9 +192,9 @@ def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
     Raises:
         StorageError: When one cannot be written.
     """
+    from optimizer.conclusion import artifacts
     from optimizer.document import write_atomically
     from optimizer.errors import StorageError
-    from optimizer.selection import artifacts
 
     files = []
     for name, text in artifacts(plan, selection).items():
@@ -209,6 +218,8 @@ def _say_all_bounds(plans: "list[StudyPlan]", *, as_json: bool) -> None:
 def _bounds(plan: "StudyPlan") -> dict[str, object]:
     import dataclasses
 
+    from optimizer.plan import plan_in_words
+
     excluded = [str(exclusion) for exclusion in plan.space.exclusions]
     bounds = plan.bounds
     return {
@@ -216,11 +227,14 @@ def _bounds(plan: "StudyPlan") -> dict[str, object]:
         "candidates": bounds.candidates,
         "least": dataclasses.asdict(bounds.least),
         "left_out": excluded,
+        "in_words": list(plan_in_words(plan)),
         "splits": {name: len(getattr(plan.dataset, name)) for name in ("train", "validation", "test")},
     }
 
 
 def _say_bounds(plan: "StudyPlan") -> None:
+    from optimizer.plan import plan_in_words
+
     bounds, dataset = plan.bounds, plan.dataset
     say(f"{plan.name}: {plan.task.name} with {plan.file.model.provider}:{plan.file.model.name}")
     say(
@@ -234,7 +248,7 @@ def _say_bounds(plan: "StudyPlan") -> None:
     )
     for name, amount in (
         ("baseline", bounds.baseline),
-        ("confirmation", bounds.confirmation),
+        ("confirmation", bounds.confirmation * bounds.confirmed),
         ("test", bounds.test),
         ("a candidate", bounds.candidate),
     ):
@@ -245,8 +259,8 @@ def _say_bounds(plan: "StudyPlan") -> None:
     )
     if bounds.budget.seconds is not None:
         say(f"  time         {bounds.budget.seconds:g} s, over all runs of the study")
-    points = 100 * bounds.smallest_provable
-    say(f"  the test can show a gain of about {points:.0f} points or more, in four cases of five")
+    for sentence in plan_in_words(plan):
+        say(f"  {sentence}")
 
 
 def _amount(calls: int, tokens: float | None, usd: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from optimizer.commands._calling import (
     concurrency_of,
     spent_figures,
 )
+from optimizer.commands._gates import MinScore, gate_figures, score_gate
 from optimizer.commands._tables import outcome_line, spent_lines
+from optimizer.explanation import score_text
 
 if TYPE_CHECKING:
     from optimizer.config import RunSpec
@@ -48,6 +50,7 @@ def score(  # the options of a command line
     concurrency: Concurrency = None,
     no_cache: NoCache = False,
     refresh: Refresh = False,
+    min_score: MinScore = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a frozen prompt on one split of a task, with its own model or another."""
@@ -74,9 +77,18 @@ def score(  # the options of a command line
     )
     work = _evaluate(frozen, task, spec, examples, task_path, run=run, cache=cache)
     evaluation, spent = asyncio.run(work)
-    _show(evaluation, spent, task, split, as_json=as_json)
+    gates = list(score_gate(min_score, evaluation.value))
+    figures = {**_figures(evaluation, task, split), "spent": spent, "gates": gate_figures(gates)}
+    if as_json:
+        say_json(figures)
+    else:
+        _show(evaluation, figures, task.name)
     if evaluation.n_errors:
         raise IncompleteError(f"{evaluation.n_errors} of {len(examples)} examples have no score")
+    for gate in gates:
+        if not gate.passed:
+            complain(f"gate: {gate.message}")
+            raise typer.Exit(1)
 
 
 def _spec(
@@ -166,11 +178,9 @@ def _begun(store: "Store", asked: "dict[str, str]") -> int | None:
     return latest[0]
 
 
-def _show(
-    evaluation: "Evaluation", spent: "dict[str, object]", task: "Task", split: str, *, as_json: bool
-) -> None:
+def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, Any]:
     interval = evaluation.interval(seed=0)
-    figures: dict[str, object] = {
+    return {
         "metric": task.metric,
         "split": split,
         "score": evaluation.value,
@@ -180,17 +190,18 @@ def _show(
         "invalid": evaluation.count("invalid", "refused", "truncated"),
         "errors": evaluation.n_errors,
         "outcomes": evaluation.outcomes,
-        "spent": spent,
         "metrics": {name: evaluation.measure(name) for name in sorted({"tokens", "valid", *task.metrics})},
     }
-    if as_json:
-        say_json(figures)
-        return
-    within = "" if interval is None else f" ({interval.lower:.3f} to {interval.upper:.3f})"
-    value = "no score" if evaluation.value is None else f"{evaluation.value:.3f}{within}"
-    say(f"{task.name}, {split}: {task.metric} {value}")
-    say(f"n={figures['n']}: {outcome_line(evaluation.outcomes)}")
-    for line in spent_lines({**spent, "failed_trials": 0}):
+
+
+def _show(evaluation: "Evaluation", figures: "dict[str, Any]", name: str) -> None:
+    within = ""
+    if figures["lower"] is not None:
+        within = f" ({score_text(figures['lower'])} to {score_text(figures['upper'])})"
+    value = "no score" if figures["score"] is None else score_text(figures["score"]) + within
+    say(f"{name}, {figures['split']}: {figures['metric']} {value}")
+    say(f"n={figures['n']}: {outcome_line(figures['outcomes'])}")
+    for line in spent_lines({**figures["spent"], "failed_trials": 0}):
         say(line)
     for result in evaluation.results:
         if result.error:

@@ -24,7 +24,7 @@ def validate(
     from optimizer.errors import InputError, Problem
 
     problems: list[Problem] = []
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
     for path in paths:
         try:
             found[str(path)] = _checked(path)
@@ -35,27 +35,29 @@ def validate(
     if write_schemas:
         _write_schemas(paths)
     if as_json:
-        say_json({"valid": found})
+        valid = {name: kind for name, (kind, _) in found.items()}
+        say_json({"valid": valid, "in_words": {name: list(said) for name, (_, said) in found.items()}})
         return
-    for name, kind in found.items():
+    for name, (kind, said) in found.items():
         say(f"{name}: a sound {kind}")
+        for sentence in said:
+            say(f"  {sentence}")
 
 
-def _checked(path: Path) -> str:
-    """Return what kind of file it is, once it is found sound."""
+def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return what kind of file it is, once it is found sound, and what its data can show."""
     from optimizer.document import load_yaml
     from optimizer.frozen import FrozenPrompt
-    from optimizer.plan import load_examples, load_plan
+    from optimizer.plan import data_in_words, load_examples, load_plan, plan_in_words
 
     if path.suffix == ".json":
         FrozenPrompt.load(path)
-        return "frozen prompt"
+        return "frozen prompt", ()
     content = load_yaml(path).value
     if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
-        load_plan(path)
-        return "study"
-    load_examples(path)
-    return "task"
+        return "study", plan_in_words(load_plan(path))
+    _, dataset = load_examples(path)
+    return "task", data_in_words(dataset)
 
 
 def _write_schemas(paths: list[Path]) -> None:

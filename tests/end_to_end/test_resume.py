@@ -134,7 +134,7 @@ def test_a_larger_budget_continues_the_search(project: Any, serve: Any) -> None:
     project.write(server.port, calls=230)
     assert project.run("run", str(project.study), "--quiet").returncode == 0
     before = project.results()["history.csv"].decode().splitlines()
-    text = project.study.read_text(encoding="utf-8").replace("calls: 230", "calls: 330")
+    text = project.study.read_text(encoding="utf-8").replace("calls: 230", "calls: 400")
     project.study.write_text(text, encoding="utf-8")
     assert project.run("run", str(project.study), "--quiet").returncode == 0
     after = project.results()["history.csv"].decode().splitlines()

@@ -15,7 +15,6 @@ from optimizer.significance import (
     decide,
     mcnemar,
     score_interval,
-    smallest_provable_difference,
     tango,
     wilson,
 )
@@ -159,17 +158,3 @@ def test_swapping_the_prompts_mirrors_a_corpus_metric(values: list[float], seed:
     assert (here.p_value, here.difference) == (there.p_value, -there.difference)
     assert abs(here.interval.lower + there.interval.upper) < 1e-11
     assert within(here.interval, -1, here.difference)
-
-
-@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0.5, 0.99))
-def test_more_pairs_prove_smaller_differences(n: int, disagreement: float, power: float) -> None:
-    here = smallest_provable_difference(n, disagreement=disagreement, power=power)
-    more = smallest_provable_difference(2 * n, disagreement=disagreement, power=power)
-    assert 0 < more <= here <= 1
-
-
-@given(st.integers(1, 5000), st.floats(0, 1), st.floats(0, 1))
-def test_more_disagreement_hides_larger_differences(n: int, one: float, other: float) -> None:
-    low, high = sorted((one, other))
-    smaller = smallest_provable_difference(n, disagreement=low)
-    assert smaller <= smallest_provable_difference(n, disagreement=high) + 1e-9

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from optimizer.power import smallest_provable_difference
 from optimizer.significance import (
     Decision,
     compare_aggregate,
@@ -18,7 +19,6 @@ from optimizer.significance import (
     decide,
     mcnemar,
     score_interval,
-    smallest_provable_difference,
     tango,
     wilson,
 )
@@ -163,7 +163,8 @@ def test_the_smallest_provable_difference_is_found_about_as_often_as_promised(
     gain = smallest_provable_difference(n, disagreement=disagreement, power=0.8)
     share = max(disagreement, gain)
     found = decisions(np.random.default_rng(n), 600, n, (share + gain) / 2, (share - gain) / 2)
-    assert 0.68 <= found.count("improved") / len(found) <= 0.88
+    # 0.8 to the letter, and three standard errors of 600 runs.
+    assert 0.75 <= found.count("improved") / len(found) <= 0.86
 
 
 def test_half_the_smallest_provable_difference_is_mostly_missed() -> None:

@@ -1,0 +1,170 @@
+"""The conclusion of a study: the verdict with all of its evidence, and the prompt that it freezes."""
+
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+
+from optimizer.dataset import group_sizes
+from optimizer.digest import canonical
+from optimizer.evidence import (
+    Arm,
+    Pairing,
+    comparison_figures,
+    guess_figures,
+    row_figures,
+    saving_figures,
+)
+from optimizer.explanation import in_words
+from optimizer.frozen import FrozenPrompt
+from optimizer.guessing import Guess
+from optimizer.history import history_csv, history_entry
+from optimizer.plan import StudyPlan
+from optimizer.significance import Decision, PairedComparison
+from optimizer.space import needed_capabilities
+from optimizer.standing import Standing
+from optimizer.study import Study
+from optimizer.verdict import Verdict, settle
+
+_TOOLS = ("promptstudy", "optuna", "openai", "scikit-learn", "numpy", "scipy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a study found.
+
+    Attributes:
+        winner: The best prompt of the search; the baseline itself when nothing beat it on validation.
+        wording: The baseline's wording in the winner's format; the baseline where the formats are the same. None
+            without a test split.
+        difference: Winner minus baseline, paired: on test, or of the choice under cross-validation.
+        over_format: Winner minus `wording` on test, paired; None without a test split.
+        decision: Whether the winner is better than the baseline, beyond chance.
+        test_opened: How many times the test was opened in this study's database.
+        frozen: The winner where it improved, or is as good and cheaper; else the baseline.
+    """
+
+    baseline: Arm
+    winner: Arm
+    wording: Arm | None
+    difference: PairedComparison
+    over_format: PairedComparison | None
+    decision: Decision
+    test_opened: int
+    frozen: FrozenPrompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What the examples that judge say of the winner."""
+
+    difference: PairedComparison
+    over_guess: PairedComparison | None
+    guess: Guess | None
+    pairing: Pairing
+
+
+def conclude(
+    study: Study,
+    arms: tuple[Arm, Arm, Arm | None],
+    judged: Judged,
+    evidence: dict[str, object],
+    *,
+    over_format: PairedComparison | None = None,
+    opened: int = 0,
+) -> Selection:
+    """Return the verdict with all of its evidence, and the prompt that it freezes."""
+    baseline, winner, wording = arms
+    # That nothing is lost takes more examples than a study without a test has.
+    margin = study.plan.file.selection.margin if study.plan.dataset.test else 0.0
+    saving = judged.pairing.saving(baseline.evaluation, winner.evaluation)
+    verdict = Verdict(decision="not distinguishable", frozen="baseline", reason="same prompt")
+    if winner.template.fingerprint != baseline.template.fingerprint:
+        verdict = settle(
+            judged.difference,
+            over_guess=judged.over_guess,
+            saving=None if saving is None else saving.comparison,
+            margin=margin,
+            level=judged.pairing.level,
+        )
+    sizes, guess = group_sizes(judged.pairing.examples), judged.over_guess
+    evidence |= {
+        "decision": verdict.decision,
+        "frozen": verdict.frozen,
+        "reason": verdict.reason,
+        "margin": margin,
+        "metric": study.plan.task.metric,
+        "candidates": len({row.fingerprint for row in study.trials}),
+        "validation": _validation(study, winner),
+        "difference": comparison_figures(judged.difference, clusters=sizes),
+        "difference_over_guess": None if guess is None else comparison_figures(guess, clusters=sizes),
+        "guess": guess_figures(judged.guess),
+        "saving": saving_figures(saving),
+        "smallest_provable_difference": study.plan.bounds.smallest_provable,
+        "groups": None if sizes is None else len(sizes),
+        "test_opened": opened,
+        "leaks": list(study.plan.leaks),
+        "winner_fingerprint": winner.template.fingerprint,
+        "baseline_fingerprint": baseline.template.fingerprint,
+    }
+    evidence["in_words"] = in_words(evidence)
+    return Selection(
+        baseline=baseline,
+        winner=winner,
+        wording=wording,
+        difference=judged.difference,
+        over_format=over_format,
+        decision=verdict.decision,
+        test_opened=opened,
+        frozen=_freeze(study, winner if verdict.frozen == "winner" else baseline, evidence),
+    )
+
+
+def _validation(study: Study, winner: Arm) -> dict[str, object]:
+    standing = Standing(study, study.trials)
+    estimates = None if study.judge.objective.aggregate is not None else standing.effects().estimates
+    arms = {"baseline": standing.baseline, "winner": winner.template.fingerprint}
+    return {
+        name: row_figures(standing.rows[arm], None if estimates is None else estimates[arm])
+        for name, arm in arms.items()
+    }
+
+
+def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt:
+    plan = study.plan
+    dataset = plan.dataset
+    splits = {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")}
+    return FrozenPrompt(
+        name=plan.name,
+        template=arm.template,
+        style=arm.candidate.style,
+        format=arm.candidate.format,
+        capabilities=tuple(sorted(needed_capabilities(arm.template))),
+        demonstration_ids=tuple(shot.example_id for shot in arm.candidate.demonstrations.demonstrations),
+        model={"provider": plan.file.model.provider, "name": plan.file.model.name},
+        task={
+            "name": plan.task.name,
+            "version": plan.task.version,
+            "metric": plan.task.metric,
+            "fingerprint": plan.task.digest,
+            "dataset": {"fingerprint": dataset.digest, "splits": splits, "seed": plan.task.dataset.seed},
+        },
+        evidence=evidence,
+        history=tuple(history_entry(row, sorted(plan.space.parameters)) for row in study.trials),
+        tool_versions={
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            **{name: importlib.metadata.version(name) for name in _TOOLS},
+        },
+    )
+
+
+def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
+    """Return the results as texts by file name."""
+    lines = [
+        canonical({"id": i.id, "text": i.text, "origin": i.origin, "parents": list(i.parents)})
+        for i in plan.space.instructions
+    ]
+    return {
+        "prompt.json": selection.frozen.dumps(),
+        "history.csv": history_csv(selection.frozen.history),
+        "instructions.jsonl": "".join(f"{line}\n" for line in lines),
+    }

@@ -1,0 +1,99 @@
+"""How every arm stands on validation: its scores example by example, its estimate, its cost.
+
+Read from what a study has stored, so that it is the same whoever asks and whenever.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from optimizer.answer import Answer
+from optimizer.choice import Contender
+from optimizer.dataset import Example
+from optimizer.effects import ArmEffects, arm_effects
+from optimizer.evaluation import Result
+from optimizer.guessing import Guess, guessed
+from optimizer.history import TrialRecord
+from optimizer.study import Study
+
+
+class Standing:
+    """The arms of a study that have a score, by fingerprint, in the order in which they were tried.
+
+    Attributes:
+        rows: Of each arm, the trial that saw the most examples.
+        baseline: Fingerprint of the baseline.
+    """
+
+    def __init__(self, study: Study, trials: Sequence[TrialRecord]) -> None:
+        self._examples = {example.id: example for example in study.plan.dataset.validation}
+        self._judge = study.judge
+        self.rows: dict[str, TrialRecord] = {}
+        for row in trials:
+            if row.score is not None and (row.fingerprint not in self.rows or row.stage == "confirm"):
+                self.rows[row.fingerprint] = row
+        self.baseline = trials[0].fingerprint
+        self._results = {arm: self._stored(study, arm) for arm in self.rows}
+
+    def _stored(self, study: Study, arm: str) -> dict[str, Result]:
+        return {
+            kept.example: Result(
+                example=self._examples[kept.example],
+                answer=Answer(text=kept.answer, outcome=kept.outcome),  # type: ignore[arg-type]  # written by us
+                score=kept.score,
+                completions=(),
+            )
+            for kept in study.store.scores(arm)
+            if kept.example in self._examples and kept.score is not None
+        }
+
+    def results(self, arm: str, examples: Sequence[str]) -> list[Result]:
+        """Return an arm's results on those of some examples that it has a score for."""
+        known = self._results[arm]
+        return [known[example] for example in examples if example in known]
+
+    def shared(self, arms: Sequence[str]) -> tuple[Example, ...]:
+        """Return the validation examples that all of some arms have a score for, in validation order."""
+        return tuple(e for e in self._examples.values() if all(e.id in self._results[arm] for arm in arms))
+
+    def effects(self, examples: Sequence[str] | None = None) -> ArmEffects:
+        """Return the shrunken effects, from all scores or from those on some examples."""
+        wanted = self._examples if examples is None else dict.fromkeys(examples)
+        scores = {
+            arm: {name: result.score or 0.0 for name, result in known.items() if name in wanted}
+            for arm, known in self._results.items()
+        }
+        points = {arm: {n: str(v) for n, v in row.point.items()} for arm, row in self.rows.items()}
+        names = {name for levels in points.values() for name in levels}
+        levels = {arm: {name: at.get(name, "") for name in names} for arm, at in points.items()}
+        return arm_effects({arm: row for arm, row in scores.items() if row}, factors=levels)
+
+    def contender(self, arm: str, effects: ArmEffects, examples: Sequence[str] | None = None) -> Contender:
+        """Return an arm as it is chosen from, by all its scores or by those on some examples.
+
+        The estimate of a metric of the whole corpus is its value: there is no effect of a single example to shrink.
+        """
+        wanted = list(self._examples) if examples is None else examples
+        results, row = self.results(arm, wanted), self.rows[arm]
+        whole = self._judge.objective.aggregate is not None
+        return Contender(
+            arm=arm,
+            scores={result.example.id: result.score or 0.0 for result in results},
+            estimate=self._judge.value(results) if whole else effects.estimates[arm],
+            cost=_cost(row, self.rows),
+        )
+
+    def value(self, arm: str, examples: Sequence[str], *, guess: Guess | None = None) -> float:
+        """Return the objective of an arm on some examples, all of which it has a score for.
+
+        Args:
+            guess: Takes the place of every answer that could not be read.
+        """
+        results = self.results(arm, examples)
+        return self._judge.value(results if guess is None else [guessed(r, guess) for r in results])
+
+
+def _cost(row: TrialRecord, rows: Mapping[str, TrialRecord]) -> float:
+    """Return what an example costs: dollars where every arm has a price above nothing, else tokens."""
+    costs = [other.cost_usd for other in rows.values()]
+    if all(cost is not None for cost in costs) and any(costs):
+        return (row.cost_usd or 0.0) / row.n
+    return (row.prompt_tokens + row.completion_tokens) / row.n

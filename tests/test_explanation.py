@@ -1,0 +1,179 @@
+"""The evidence in words: what is said, and with which numbers."""
+
+import re
+from typing import Any
+
+import pytest
+
+from optimizer.explanation import (
+    in_words,
+    p_text,
+    percent,
+    points,
+    provable_in_words,
+    score_text,
+    signed_points,
+)
+
+
+def evidence(**changes: Any) -> dict[str, Any]:
+    """Return the evidence of a winner that is better, with some of it changed."""
+    difference = {
+        "value": 0.12,
+        "lower": 0.041,
+        "upper": 0.2,
+        "level": 0.95,
+        "p_value": 0.0031,
+        "n": 200,
+        "wins": 34,
+        "ties": 156,
+        "losses": 10,
+        "smallest_provable": 0.0931,
+    }
+    return {
+        "protocol": "test",
+        "decision": "improved",
+        "frozen": "winner",
+        "reason": "better",
+        "candidates": 14,
+        "margin": 0.02,
+        "difference": {**difference, **changes.pop("difference", {})},
+        "test": {"winner": {"score": 0.72}, "baseline": {"score": 0.6}},
+        "validation": {"winner": {"score": 0.8, "n": 60, "estimate": 0.7411}},
+        "test_opened": 1,
+        "leaks": [],
+        "saving": None,
+        "guess": None,
+        "difference_over_guess": None,
+        **changes,
+    }
+
+
+def said(**changes: Any) -> str:
+    return " ".join(in_words(evidence(**changes)))
+
+
+def test_an_improvement_is_told_with_what_was_tested_and_how_sure_we_are() -> None:
+    assert in_words(evidence()) == [
+        (
+            "The best of 14 prompts was compared with the baseline on 200 test examples that the search had never seen: "
+            "0.720 against 0.600, a difference of +12.0 points."
+        ),
+        "The new prompt was better on 34 examples, worse on 10 and equal on 156.",
+        (
+            "With 95 % confidence the true difference lies between +4.1 and +20.0 points (p = 0.0031: how often chance "
+            "alone would bring a difference as large as this)."
+        ),
+        "We are confident that the new prompt is better; it is frozen.",
+        (
+            "On validation the new prompt scored 0.800 on 60 examples; allowing for the luck of being the best of 14, "
+            "0.741 was expected of it."
+        ),
+    ]
+
+
+def test_what_cannot_be_told_apart_is_not_called_equal_and_what_would_make_us_surer_is_said() -> None:
+    text = said(
+        decision="not distinguishable",
+        frozen="baseline",
+        reason="no evidence",
+        difference={"value": 0.04, "lower": -0.02, "upper": 0.1, "wins": 20, "losses": 12, "ties": 168},
+    )
+    assert "That does not say they are equal; the baseline is kept" in text
+    assert "a true gain of 9.3 points would have been noticed in 80 % of all cases" in text
+    needed = re.search(r"the 4\.0 points that were seen, about ([\d,]+) test examples would show it", text)
+    assert needed is not None
+    assert 700 < int(needed[1].replace(",", "")) < 900  # (1.96 + 0.84)² × 0.16 / 0.04²
+
+
+def test_a_loss_is_told_as_a_loss() -> None:
+    text = said(decision="worse", frozen="baseline", reason="worse", difference={"value": -0.12})
+    assert "a difference of -12.0 points" in text
+    assert "The new prompt is worse than the baseline; the baseline is kept." in text
+
+
+def test_a_gain_that_guessing_would_bring_is_named_so() -> None:
+    text = said(
+        decision="not distinguishable",
+        frozen="baseline",
+        reason="no better than guessing",
+        guess={"answer": "billing", "score": 0.1639},
+        difference_over_guess={"value": 0.012, "lower": -0.03, "upper": 0.05},
+    )
+    assert "replaced by the one answer 'billing', which is right at a rate of 0.164" in text
+    assert "the gain would be +1.2 points (-3.0 to +5.0), which the data cannot tell from none" in text
+
+
+@pytest.mark.parametrize(
+    ("unit", "amounts"),
+    [
+        ("tokens", "81.5 tokens instead of 240.0 tokens"),
+        ("usd", "81.500000 US dollars instead of 240.000000 US"),
+    ],
+)
+def test_a_cheaper_prompt_is_frozen_by_a_stated_margin(unit: str, amounts: str) -> None:
+    saving = {"unit": unit, "winner": 81.5, "baseline": 240.0}
+    text = said(decision="not distinguishable", reason="cheaper", saving=saving)
+    assert "worse by less than the stated margin of 2.0 points" in text
+    assert amounts in text
+
+
+def test_where_nothing_beat_the_baseline_that_is_all() -> None:
+    text = said(
+        decision="not distinguishable",
+        frozen="baseline",
+        reason="same prompt",
+        difference={"value": 0.0, "wins": 0, "losses": 0, "ties": 200},
+    )
+    assert text.startswith("Of 14 prompts none did better on validation than the baseline")
+    assert "confidence" not in text
+
+
+def test_cross_validation_is_told_as_what_it_is() -> None:
+    text = said(protocol="cross-validation", cross_validation={"folds": 5, "repeats": 10})
+    assert "There is no test split. The choice among 14 prompts was repeated 50 times" in text
+    assert "it gained +12.0 points on average" in text
+
+
+def test_further_openings_of_the_test_and_leaks_are_told() -> None:
+    text = said(
+        test_opened=3, difference={"level": 1 - 0.05 / 3}, leaks=["2 test examples are near duplicates"]
+    )
+    assert "The test was opened 3 times." in text
+    assert "was raised to 98.3 %" in text
+    assert "Caution: 2 test examples are near duplicates" in text
+
+
+def test_before_a_run_the_smallest_gain_is_said_and_advice_where_it_is_too_large() -> None:
+    small, advice = provable_in_words(0.1192, 84, groups=None, test=True)
+    assert small == (
+        "The 84 test examples can prove a gain of 11.9 points or more, in 80 % of all cases, if the two prompts score "
+        "differently on 15 % of the examples."
+    )
+    assert "122 test examples can prove 10.0 points, 498 can prove 5.0" in advice
+    assert len(provable_in_words(0.05, 500, groups=None, test=True)) == 1
+
+
+def test_groups_and_missing_tests_are_named_before_a_run() -> None:
+    said, advice, why = provable_in_words(0.3, 42, groups=12, test=False)
+    assert said == (
+        "Cross-validation on 42 examples in 12 groups can prove a gain of 30.0 points or more, in 80 % of all cases, "
+        "if the new prompt is nowhere worse."
+    )
+    assert "122 groups" in advice
+    assert "by repeated cross-validation, which is less certain than a test" in why
+
+
+def test_numbers_are_rounded_in_one_way() -> None:
+    assert (score_text(0.30952), points(0.11923), signed_points(-0.0004), signed_points(0.298)) == (
+        "0.310",
+        "11.9",
+        "+0.0",
+        "+29.8",
+    )
+    assert (p_text(0.00004), p_text(0.24301), percent(0.95), percent(0.975)) == (
+        "p < 0.0001",
+        "p = 0.2430",
+        "95 %",
+        "97.5 %",
+    )
