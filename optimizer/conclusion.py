@@ -87,6 +87,7 @@ def conclude(
             level=judged.pairing.level,
         )
     sizes, guess = group_sizes(judged.pairing.examples), judged.over_guess
+    shipped = winner if verdict.frozen == "winner" else baseline
     evidence |= {
         "decision": verdict.decision,
         "frozen": verdict.frozen,
@@ -103,6 +104,7 @@ def conclude(
         "groups": None if sizes is None else len(sizes),
         "test_opened": opened,
         "leaks": list(study.plan.leaks),
+        "frozen_digest": shipped.candidate.digest,
         "winner_fingerprint": winner.template.fingerprint,
         "baseline_fingerprint": baseline.template.fingerprint,
     }
@@ -115,7 +117,7 @@ def conclude(
         over_format=over_format,
         decision=verdict.decision,
         test_opened=opened,
-        frozen=_freeze(study, winner if verdict.frozen == "winner" else baseline, evidence),
+        frozen=_freeze(study, shipped, evidence),
     )
 
 

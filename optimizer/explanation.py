@@ -14,6 +14,9 @@ ACCEPTABLE = 0.1
 
 _FINER = 0.05  # what the advice names beside it
 
+# A gain below half a point takes more examples than anybody labels, and is worth as little.
+_FEWEST_POINTS = 0.005
+
 
 def points(difference: float) -> str:
     """Return a difference of scores in points, as every table shows it: 0.0312 is 3.1."""
@@ -202,7 +205,7 @@ def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
         f"{percent(POWER)} of all cases."
     )
     gain = difference["value"]
-    if evidence["reason"] == "same prompt" or gain < 0.005:
+    if evidence["reason"] != "no evidence" or gain < _FEWEST_POINTS:
         yield said
         return
     needed = examples_needed(gain, disagreement=max(share, gain))

@@ -77,7 +77,7 @@ def main() -> NoReturn:
     except OptimizerError as error:
         if _Debug.on:
             raise
-        sys.exit(report(error))
+        sys.exit(report_error(error))
     except KeyboardInterrupt:  # before a command had its own way of ending
         sys.exit(130)
     except Exception as error:  # the top of the program: one line for people, the rest in a file
@@ -87,7 +87,7 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def report(error: OptimizerError) -> int:
+def report_error(error: OptimizerError) -> int:
     """Print an error for people and return its exit code."""
     for line in str(error).splitlines():
         complain(f"error: {line}")

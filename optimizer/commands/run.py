@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optimizer.commands import EXIT_ORDER, AsJson, Quiet, command, complain, report, say, say_json
+from optimizer.commands import EXIT_ORDER, AsJson, Quiet, command, complain, report_error, say, say_json
 from optimizer.commands._calling import (
     Concurrency,
     NoCache,
@@ -73,7 +73,7 @@ def run(  # the options of a command line
                 if not gate.passed:
                     complain(f"gate: {plan.name}: {gate.message}")
         except OptimizerError as error:
-            codes.append(report(error))
+            codes.append(report_error(error))
             # What came from the store is no news of a run that failed.
             for line in spent_lines({**figures, "cached": 0}) if figures else ():
                 complain(line)
@@ -195,9 +195,11 @@ def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
     from optimizer.conclusion import artifacts
     from optimizer.document import write_atomically
     from optimizer.errors import StorageError
+    from optimizer.report import page
 
     files = []
-    for name, text in artifacts(plan, selection).items():
+    texts = {**artifacts(plan, selection), "report.html": page(selection.frozen)}
+    for name, text in texts.items():
         try:
             write_atomically(plan.folder / name, text)
         except OSError as error:
