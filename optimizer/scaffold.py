@@ -1,0 +1,378 @@
+"""Scaffolds: a task and a study made of a table, checked before they are written.
+
+The files are made in a folder of their own first, laid out as the project will be, and loaded there as every command
+loads them. Only what was found sound is written, byte for byte, so that nothing half-made is ever left.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from optimizer.columns import Wanted
+from optimizer.config import SCREEN, StudyConfig
+from optimizer.dataset import MIN_CROSS_VALIDATION, Dataset
+from optimizer.digest import pretty
+from optimizer.document import clipped, write_atomically
+from optimizer.errors import InputError, Problem, StorageError
+from optimizer.models import ModelSpec
+from optimizer.plan import StudyPlan, load_examples, load_plan, plan_in_words
+from optimizer.proposal import (
+    FEWEST_CANDIDATES,
+    Choice,
+    Proposal,
+    affordable_splits,
+    calls_needed,
+    propose,
+    without_test,
+)
+from optimizer.schema import schema
+from optimizer.table import read_table
+from optimizer.task import SPLITS, Splits, TaskFile, shown
+
+_SIZES = (0, 2, 4, 8)  # of demonstrations: more take more tokens and seldom help more
+
+# Tokens: what stands around an answer, how many bytes of one make a token, to be safe, the most that an answer may
+# take, and what a model that reasons by itself thinks before it.
+_MARKS, _BYTES_PER_TOKEN, _MOST_TOKENS, _THOUGHTS = 12, 2, 1024, 400
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What is asked for.
+
+    Attributes:
+        name: Of task, study and copied data.
+        data: The table.
+        root: The folder of the project, which need not exist.
+        calls: The budget, or None for what the data need.
+        force: Whether files of the same name are replaced.
+    """
+
+    name: str
+    data: Path
+    root: Path
+    model: ModelSpec
+    columns: Wanted
+    calls: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scaffold:
+    """What was written.
+
+    Attributes:
+        task, study: The files to go on with.
+        files: All files, those two among them.
+        in_words: What the data can show.
+    """
+
+    task: Path
+    study: Path
+    files: tuple[Path, ...]
+    choices: tuple[Choice, ...]
+    in_words: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Places:
+    """Where things lie, seen from the root of the project; the data are in place unless they are copied."""
+
+    task: Path
+    study: Path
+    data: Path
+    copied: bool
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        return (self.task, self.study, *([self.data] if self.copied else []))
+
+
+def scaffold(wishes: Wishes) -> Scaffold:
+    """Write a task and a study for a table, and return what was chosen and what the data can show.
+
+    Raises:
+        InputError: With every mistake in the wishes and the table, or in the study that comes of them; then nothing
+            was written.
+        StorageError: When a file cannot be written; then those that were new are gone again.
+    """
+    places = _places(wishes)
+    problems = [*_wish_problems(wishes), *_taken(wishes, places)]
+    table = read_table(wishes.data, shown(wishes.data))
+    proposal = None
+    try:
+        proposal = propose(table, wishes.columns)
+    except InputError as error:
+        problems += error.problems
+    if problems or proposal is None:
+        raise InputError(problems)
+    with tempfile.TemporaryDirectory(prefix="optimizer-init-") as folder:
+        stage = Path(folder).resolve()
+        try:
+            plan, choices = _staged(stage, places, wishes, proposal)
+            in_words = plan_in_words(plan)
+        except InputError as error:
+            raise InputError([_as_told(each, stage, places, wishes) for each in error.problems]) from error
+        except OSError as error:
+            raise StorageError(f"{stage} cannot be written: {error.strerror}") from error
+        files = _write(stage, places, wishes.root)
+    return Scaffold(
+        task=wishes.root / places.task,
+        study=wishes.root / places.study,
+        files=files,
+        choices=(*proposal.choices, *choices),
+        in_words=in_words,
+    )
+
+
+def _places(wishes: Wishes) -> _Places:
+    data, root = wishes.data.resolve(), wishes.root.resolve()
+    copied = not data.is_relative_to(root)
+    suffixes = data.suffixes[-2:] if data.suffix.lower() == ".gz" else data.suffixes[-1:]
+    return _Places(
+        task=Path("tasks", f"{wishes.name}.yaml"),
+        study=Path("studies", wishes.name, "study.yaml"),
+        data=Path("datasets", wishes.name + "".join(suffixes)) if copied else data.relative_to(root),
+        copied=copied,
+    )
+
+
+def _wish_problems(wishes: Wishes) -> Iterator[Problem]:
+    if not _NAME.fullmatch(wishes.name):
+        message = f"expected a name of up to 64 letters without accents, digits, - and _, found '{clipped(wishes.name)}'"
+        yield Problem(file="", field="NAME", message=message)
+    fewest = MIN_CROSS_VALIDATION * (1 + FEWEST_CANDIDATES)
+    if wishes.calls is not None and wishes.calls < fewest:
+        message = (
+            f"expected at least {fewest}: the baseline and {FEWEST_CANDIDATES} candidates on "
+            f"{MIN_CROSS_VALIDATION} examples, found {wishes.calls}"
+        )
+        yield Problem(file="", field="--calls", message=message)
+
+
+def _taken(wishes: Wishes, places: _Places) -> Iterator[Problem]:
+    """Yield each file that would be overwritten, or that would be written elsewhere because of a link."""
+    if wishes.root.exists() and not wishes.root.is_dir():
+        yield Problem(file=shown(wishes.root), message="expected a folder, found a file")
+        return
+    root = wishes.root.resolve()
+    for path in places.written if _NAME.fullmatch(wishes.name) else ():
+        file = shown(wishes.root / path)
+        if (root / path).resolve() != root / path:
+            yield Problem(file=file, message="expected a file of this project, found a link on the way to it")
+        elif (root / path).exists() and not wishes.force:
+            yield Problem(file=file, message="is there already; --force overwrites it, another NAME keeps it")
+
+
+def _as_told(problem: Problem, stage: Path, places: _Places, wishes: Wishes) -> Problem:
+    """Return a mistake with the path of its file as the user knows it or would have come to know it."""
+    path = Path.cwd() / problem.file
+    if not problem.file or not path.is_relative_to(stage):
+        return problem
+    place = path.relative_to(stage)
+    if place == places.data:
+        return dataclasses.replace(problem, file=shown(wishes.data))
+    return dataclasses.replace(problem, file=f"{shown(wishes.root / place)} (not written)", line=None)
+
+
+def _staged(
+    stage: Path, places: _Places, wishes: Wishes, proposal: Proposal
+) -> tuple[StudyPlan, tuple[Choice, ...]]:
+    """Write everything into a folder, load it from there, and return the plan and the choices of sizes.
+
+    Raises:
+        InputError: With every mistake found; files are named as they lie in the folder.
+    """
+    schemas = {"task": schema(TaskFile), "study": schema(StudyConfig)}
+    texts = {
+        stage / ".optimizer" / "schemas" / f"{name}.json": pretty(form) for name, form in schemas.items()
+    }
+    for path in (stage / places.task, stage / places.study, stage / places.data, *texts):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for path, text in texts.items():
+        write_atomically(path, text)
+    shutil.copyfile(wishes.data, stage / places.data)
+    dataset, splits = _divided(stage, places, wishes, proposal)
+    calls = wishes.calls or calls_needed(len(dataset.validation), len(dataset.test), screen=_screen(dataset))
+    write_atomically(stage / places.study, _study_text(wishes, proposal, dataset, calls))
+    plan = load_plan(stage / places.study)
+    why = "as asked" if wishes.calls else "what a search on these data needs; --calls sets another"
+    where = "copied, because it lies outside the project" if places.copied else "used where it lies"
+    model = clipped(f"{wishes.model.provider}:{wishes.model.name}")
+    candidates = f"{why}; room for {plan.bounds.candidates} candidates"
+    return plan, (
+        splits,
+        Choice(field="data", value=clipped(places.data.as_posix()), why=where),
+        Choice(field="model", value=model, why="--model names another"),
+        Choice(field="budget", value=f"{calls} calls", why=candidates),
+    )
+
+
+def _divided(stage: Path, places: _Places, wishes: Wishes, proposal: Proposal) -> tuple[Dataset, Choice]:
+    """Write the task and return its data, with a test split where there can be one.
+
+    Raises:
+        InputError: With every mistake found.
+    """
+    first = affordable_splits(proposal.n, wishes.calls)
+    attempts = [first] if first.test == 0 else [first, without_test(proposal.n, wishes.calls)]
+    for splits in attempts:
+        write_atomically(stage / places.task, _task_text(wishes, places, proposal, splits))
+        try:
+            _, dataset = load_examples(stage / places.task)
+        except InputError as error:
+            too_small = all((problem.field or "").startswith("dataset.splits") for problem in error.problems)
+            if not too_small:
+                raise
+            if splits is attempts[-1]:
+                why = "rows that belong together are never divided, and here too many do for splits of this size"
+                raise InputError([*error.problems, Problem(file=shown(wishes.data), message=why)]) from error
+        else:
+            return dataset, _splits_choice(proposal.n, splits, dataset, grouped=splits is not first)
+    raise AssertionError("the last attempt returned or raised")
+
+
+def _splits_choice(n: int, splits: Splits, dataset: Dataset, *, grouped: bool) -> Choice:
+    sizes = [len(getattr(dataset, name)) for name in SPLITS]
+    value = ", ".join(f"{name} {size}" for name, size in zip(SPLITS, sizes, strict=True))
+    whole = affordable_splits(n, None)
+    reduced, left = splits != whole and not grouped, n - sum(sizes)
+    if splits.test:
+        why = "less than the data hold, for want of budget" if reduced else "what serves data of this size"
+    else:
+        cause = f"{n} examples are too few for a test split"
+        if grouped:
+            cause = "the groups of rows that belong together are too large for a test split"
+        elif whole.test:
+            cause = "the budget cannot pay for a test split"
+        why = f"{cause}, so the choice is judged by repeated cross-validation on validation"
+    if reduced:
+        validation = int(whole.validation)
+        enough = calls_needed(validation, int(whole.test), screen=min(SCREEN, validation))
+        why += f"; --calls {enough} pays for validation {validation}, test {whole.test}"
+    if left:
+        why += f"; {left} examples are in no split"
+    return Choice(field="splits", value=value, why=why)
+
+
+def _task_text(wishes: Wishes, places: _Places, proposal: Proposal, splits: Splits) -> str:
+    data = Path(os.path.relpath(places.data, places.task.parent)).as_posix()
+    group = (
+        f"\n  group: {_quoted(proposal.group)}    # rows with one value stay in one split"
+        if proposal.group
+        else ""
+    )
+    labels = "".join(f"\n    - {_quoted(label)}" for label in proposal.labels)
+    listed = (
+        f'\n  # Written as `"label": what it means`, without the dash, they tell the search more.\n  labels:{labels}'
+        if labels
+        else ""
+    )
+    return f"""\
+# yaml-language-server: $schema=../.optimizer/schemas/task.json
+schema: 1
+name: {_quoted(wishes.name)}
+dataset:
+  path: {_quoted(data)}
+  inputs: [{", ".join(map(_quoted, proposal.inputs))}]    # the columns that the model reads
+  target: {_quoted(proposal.target)}    # the column of right answers{group}
+  # Counts. Shares that add up to 1 do as well; with a test of 0, repeated cross-validation judges the choice.
+  splits: {{train: {splits.train}, validation: {splits.validation}, test: {splits.test}}}
+  seed: 0    # decides which examples are in which split
+output:
+  type: {proposal.output}    # label, number or text{listed}
+# What is maximised, and what is reported beside it; `optimizer plugins metrics` lists them.
+metric: {proposal.metric}
+metrics: [{", ".join(proposal.metrics)}]
+# The baseline: the wording that every gain is measured against. Put what you use today.
+instruction: {_quoted(proposal.instruction)}
+"""
+
+
+def _study_text(wishes: Wishes, proposal: Proposal, dataset: Dataset, calls: int) -> str:
+    embedded, label = wishes.model.provider == "embedded", proposal.output == "label"
+    styles = "direct, first_person" if embedded and label else "direct, chain_of_thought"
+    formats = "plain, inline, json, choice, choice_inline" if embedded and label else "plain, inline, json"
+    sizes = ", ".join(str(size) for size in _SIZES if size <= len(dataset.train))
+    return f"""\
+# yaml-language-server: $schema=../../.optimizer/schemas/study.json
+schema: 1
+task: {_quoted(f"../../tasks/{wishes.name}.yaml")}
+model: {_model_text(wishes.model, proposal)}
+search:
+  instructions:
+    given: [{_quoted(proposal.alternative)}]    # wordings to try beside the task's; add your own
+    compose: true    # and each with a role, the labels or an answer rule
+  demos: {{sizes: [{sizes}], sets: 12, selectors: [random{", balanced" if label else ""}]}}    # drawn from train
+  # The first of each is the baseline's; `optimizer plugins styles` and `optimizer plugins formats` list them.
+  styles: [{styles}]
+  formats: [{formats}]
+  screen: {_screen(dataset)}    # validation examples that a candidate is tried on first
+  sampler: {{name: tpe, seed: 0}}
+budget: {{calls: {calls}}}    # a hard limit; tokens, usd and seconds can be limited as well
+"""
+
+
+def _screen(dataset: Dataset) -> int:
+    return min(SCREEN, len(dataset.validation))
+
+
+def _model_text(model: ModelSpec, proposal: Proposal) -> str:
+    parts = [f"provider: {_quoted(model.provider)}", f"name: {_quoted(model.name)}"]
+    parts += [] if model.base_url is None else [f"base_url: {_quoted(model.base_url)}"]
+    parts += [] if model.api_key_env is None else [f"api_key_env: {_quoted(model.api_key_env)}"]
+    key = len(proposal.target.encode("utf-8", "surrogatepass"))  # an answer in JSON names the target
+    tokens = min(_MOST_TOKENS, _MARKS + (key + proposal.longest_answer) // _BYTES_PER_TOKEN)
+    if "://api.openai.com" in (model.base_url or ""):
+        # Its reasoning models take no temperature, and count their thoughts.
+        return f"{{{', '.join(parts)}, parameters: {{max_completion_tokens: {tokens + _THOUGHTS}}}}}"
+    return f"{{{', '.join(parts)}, parameters: {{temperature: 0, max_tokens: {tokens}}}}}"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as YAML in quotes, so that `no`, `012` and a date stay text, on one line that only shows."""
+    written = json.dumps(text, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
+
+
+def _write(stage: Path, places: _Places, root: Path) -> tuple[Path, ...]:
+    """Put the files of a folder into the project, each whole or not at all, and return them.
+
+    Raises:
+        StorageError: When one cannot be written.
+    """
+    schemas = sorted(path.relative_to(stage) for path in (stage / ".optimizer" / "schemas").iterdir())
+    new: list[Path] = []
+    for path in (*schemas, *reversed(places.written)):
+        target = root / path
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new += [] if target.exists() else [target]
+            if path == places.data:
+                _copy(stage / path, target)
+            else:
+                write_atomically(target, (stage / path).read_bytes().decode("utf-8"))
+        except OSError as error:
+            for file in new:
+                file.unlink(missing_ok=True)
+            raise StorageError(f"{shown(target)} cannot be written: {error.strerror}") from error
+    return tuple(root / path for path in (*places.written, *schemas))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy bytes, so that a crash at any moment leaves the old file or the new one, whole."""
+    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
