@@ -24,6 +24,11 @@ Refresh = Annotated[
     typer.Option("--refresh", help="Take no answer that was paid for elsewhere, and replace them for all."),
 ]
 
+BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="Endpoint of openai_compatible.")]
+ApiKeyEnv = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key.")
+]
+
 
 def cache_mode(*, no_cache: bool, refresh: bool) -> "CacheMode":
     """Return which stored answers are taken.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optimizer.commands import AsJson, command, say, say_json
+from optimizer.commands._calling import ApiKeyEnv, BaseUrl
 
 if TYPE_CHECKING:
     from optimizer.scaffold import Scaffold
@@ -31,12 +32,8 @@ def init(  # the options of a command line
         str | None, typer.Option(metavar="COLUMN", help="Rows with one value of it stay in one split.")
     ] = None,
     model: Annotated[str, typer.Option(metavar="PROVIDER:NAME", help="The model.")] = "embedded:smollm2-135m",
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Endpoint of openai_compatible.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key.")
-    ] = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
     calls: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="The budget; what the data need without it.")
     ] = None,

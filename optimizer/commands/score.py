@@ -8,6 +8,8 @@ import typer
 
 from optimizer.commands import AsJson, command, complain, say, say_json
 from optimizer.commands._calling import (
+    ApiKeyEnv,
+    BaseUrl,
     Concurrency,
     NoCache,
     Refresh,
@@ -40,12 +42,8 @@ def score(  # the options of a command line
     model: Annotated[
         str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Endpoint of openai_compatible.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key.")
-    ] = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")] = "test",
     concurrency: Concurrency = None,
     no_cache: NoCache = False,
