@@ -47,8 +47,7 @@ def smallest_provable_difference(
     d above `disagreement` is solved with s = d: the answer is not 0, even where two prompts never disagreed.
 
     With `clusters`, the numbers of examples in each group, the examples of a group are taken to stand or fall
-    together, the most cautious choice: they then count as n² / Σ size² independent ones (Kish 1965), and the
-    quantiles are those of Student's t.
+    together, the most cautious choice: they then count as n² / Σ size² independent ones (Kish 1965).
 
     Raises:
         ValueError: `n` is below 1, `disagreement` outside [0, 1], `power` or `level` not in (0, 1), or the sizes of
@@ -63,10 +62,8 @@ def smallest_provable_difference(
         raise ValueError(f"level must be between 0 and 1, but got level={level}")
     if clusters is not None and (sum(clusters) != n or min(clusters) < 1):
         raise ValueError(f"the sizes of clusters must add up to n={n}, but add up to {sum(clusters)}")
-    if clusters is None or len(clusters) == n:
-        found = _exact_power(n, disagreement, level)
-    else:
-        found = _clustered_power(clusters, disagreement, level)
+    independent = n if clusters is None else n * n // sum(size * size for size in clusters)
+    found = _exact_power(independent, disagreement, level)
     if found(1.0) < power:
         return 1.0
     low, high = 0.0, 1.0
@@ -151,23 +148,3 @@ def _binomial(k: "NDArray[np.int_]", n: int, share: float) -> "NDArray[np.float6
 
     ways = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
     return np.asarray(np.exp(ways + xlogy(k, share) + xlog1py(n - k, -share)))
-
-
-def _clustered_power(clusters: Sequence[int], disagreement: float, level: float) -> Callable[[float], float]:
-    """Return the approximate power of the sign flips of whole clusters, to find b better, as a function of d."""
-    from scipy.special import stdtr, stdtrit
-
-    n, m = sum(clusters), len(clusters)
-    effective = n * n / sum(size * size for size in clusters)
-
-    def power(d: float) -> float:
-        if m == 1:
-            return 0.0
-        deviation = math.sqrt(max(0.0, max(disagreement, d) - d * d) / effective)
-        critical = float(stdtrit(m - 1, (1 + level) / 2))
-        if deviation == 0:
-            # Every cluster is won: sign flips find it from the 2^(1-m) on that lies below the level.
-            return float(2.0 ** (1 - m) < 1 - level)
-        return float(stdtr(m - 1, d / deviation - critical))
-
-    return power
