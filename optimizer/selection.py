@@ -95,7 +95,7 @@ async def _confirmed(study: Study, screened: TrialRecord) -> TrialRecord:
     evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
     row = study.row(number, "confirm", candidate, evaluation)
     if row.state == "failed":
-        raise IncompleteError(f"the winner could not be confirmed: {evaluation.failure}")
+        raise IncompleteError(f"a prompt could not be confirmed: {evaluation.failure}")
     study.keep([row])
     return row
 

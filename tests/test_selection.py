@@ -498,7 +498,7 @@ def test_a_winner_that_the_endpoint_fails_is_confirmed_by_the_next_run(world: Wo
             raise OverloadedError("no idea what to say", reason="500")
         return choice_is_right(request)
 
-    with pytest.raises(IncompleteError, match="the winner could not be confirmed: 6 of 12 examples failed"):
+    with pytest.raises(IncompleteError, match="a prompt could not be confirmed: 6 of 12 examples failed"):
         world(fails_in_confirmation, *changes)
     outcome = world(choice_is_right, *changes)
     undisturbed = world(choice_is_right, *changes, folder="undisturbed/colours")
