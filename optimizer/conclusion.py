@@ -35,9 +35,9 @@ class Selection:
     Attributes:
         winner: The best prompt of the search; the baseline itself when nothing beat it on validation.
         wording: The baseline's wording in the winner's format; the baseline where the formats are the same. None
-            without a test split.
+            where it was not scored, which happens without a test split alone.
         difference: Winner minus baseline, paired: on test, or of the choice under cross-validation.
-        over_format: Winner minus `wording` on test, paired; None without a test split.
+        over_format: Winner minus `wording`, judged alike; None where that was not scored.
         decision: Whether the winner is better than the baseline, beyond chance.
         test_opened: How many times the test was opened in this study's database.
         frozen: The winner where it improved, or is as good and cheaper; else the baseline.
@@ -104,6 +104,7 @@ def conclude(
         "groups": None if sizes is None else len(sizes),
         "test_opened": opened,
         "leaks": list(study.plan.leaks),
+        "wording_fingerprint": None if wording is None else wording.template.fingerprint,
         "frozen_digest": shipped.candidate.digest,
         "winner_fingerprint": winner.template.fingerprint,
         "baseline_fingerprint": baseline.template.fingerprint,

@@ -112,7 +112,7 @@ def comparison_figures(
     """Return a paired comparison as it is shown.
 
     `smallest_provable` is the gain that would have been shown in four cases of five with as much disagreement as was
-    found, of 0/1 scores; None for a metric of the whole corpus.
+    found, of 0/1 scores; None for a metric of the whole corpus, and where no gain would have been.
 
     Args:
         clusters: Sizes of the groups, where examples are grouped.
@@ -122,9 +122,10 @@ def comparison_figures(
     if decided[0] is not None and decided[1] is not None:
         share = (decided[0] + decided[1]) / comparison.n
         sizes = clusters if clusters and sum(clusters) == comparison.n else None
-        provable = smallest_provable_difference(
+        smallest = smallest_provable_difference(
             comparison.n, disagreement=share, level=comparison.interval.level, clusters=sizes
         )
+        provable = smallest if smallest < 1 else None
     return {
         "value": comparison.difference,
         "lower": comparison.interval.lower,

@@ -54,13 +54,19 @@ def provable_in_words(smallest: float, judged: int, *, groups: int | None, test:
         test: Whether they are a test split; else they are the validation examples of a cross-validation.
     """
     what = f"The {judged} test examples" if test else f"Cross-validation on {judged} examples"
-    if groups is not None and groups < judged:
+    grouped = groups is not None and groups < judged
+    if grouped:
         what += f" in {groups} groups"
+    if smallest >= 1:
+        fewest = examples_needed(ACCEPTABLE)
+        return (f"{what} can prove no gain, however large. {fewest} can prove {points(ACCEPTABLE)} points.",)
     assumed = (
         f"if the two prompts score differently on {percent(USUAL_DISAGREEMENT)} of the examples"
         if smallest <= USUAL_DISAGREEMENT
         else "if the new prompt is nowhere worse"
     )
+    if grouped:
+        assumed += ", even if the examples of a group stand or fall together"
     said = f"{what} can prove a gain of {points(smallest)} points or more, in {percent(POWER)} of all cases, {assumed}."
     return (said, *_advice(smallest, judged, groups=groups, test=test))
 
@@ -78,8 +84,8 @@ def _advice(smallest: float, judged: int, *, groups: int | None, test: bool) -> 
     )
     if not test:
         yield (
-            "There is no test split, because the data is too small for one or `test: 0` says so: the choice is judged "
-            "on validation, by repeated cross-validation, which is less certain than a test."
+            "There is no test split: the choice is judged on validation, by repeated cross-validation, which is less "
+            "certain than a test."
         )
 
 
@@ -145,7 +151,14 @@ def _how_sure(evidence: Mapping[str, Any]) -> Iterator[str]:
     elif reason == "cheaper":
         yield _cheaper(evidence)
     else:
+        if reason == "no evidence" and not difference["lower"] <= 0 <= difference["upper"]:
+            yield (
+                "That alone would speak for a difference, but the test, which is exact where the interval is not, "
+                "does not; both are asked for."
+            )
         yield _VERDICTS[reason]
+        if reason == "better" and evidence["protocol"] != "test":
+            yield "Cross-validation is less certain than a test: confirm it on new examples as they come in."
 
 
 def _no_better_than_guessing(evidence: Mapping[str, Any]) -> str:
@@ -154,7 +167,8 @@ def _no_better_than_guessing(evidence: Mapping[str, Any]) -> str:
         f"That difference comes from answers of the baseline that could not be read. Had they all been replaced by the "
         f"one answer {guess['answer']!r}, which is right at a rate of {score_text(guess['score'])}, the gain would be "
         f"{signed_points(over['value'])} points ({signed_points(over['lower'])} to {signed_points(over['upper'])}), "
-        f"which the data cannot tell from none. The baseline is kept."
+        f"which the data cannot tell from none. The baseline is kept: let it write more tokens or change its format, so "
+        f"that it can be read, and compare again."
     )
 
 
@@ -197,7 +211,10 @@ def _search(evidence: Mapping[str, Any]) -> Iterator[str]:
 def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Yield what would make us surer, where the data could not decide."""
     difference = evidence["difference"]
-    if evidence["decision"] != "not distinguishable" or difference["smallest_provable"] is None:
+    if evidence["decision"] != "not distinguishable" or difference["wins"] is None:
+        return
+    if difference["smallest_provable"] is None:
+        yield "So few examples can prove no gain with this confidence, however large it is."
         return
     share = (difference["wins"] + difference["losses"]) / difference["n"]
     said = (

@@ -56,6 +56,7 @@ _SHARED = 6
 
 _GRAM = 5
 _NAMED = 3  # pairs in a sentence: enough to look at, and the sentence stays one
+_EXCERPT = 30  # characters of a text: enough to find it again, and a sentence stays one
 _KINDS: tuple[Kind, ...] = ("near duplicate", "in a wording", "in a demonstration")
 _HELD_OUT: tuple[HeldOut, ...] = ("test", "validation")
 _WORD = re.compile(r"\w+(?:'\w+)*")
@@ -129,17 +130,21 @@ def leaks(
     return tuple(sorted(found, key=_place))
 
 
-def leak_warnings(found: Sequence[Leak]) -> tuple[str, ...]:
-    """Return the leaks in words: a sentence for each split and kind, with counts and the first few ids."""
+def leak_warnings(found: Sequence[Leak], texts: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the leaks in words: a sentence for each split and kind, with counts and the first few ids.
+
+    Args:
+        texts: What stands under an id, to be shown by its first words; an id made of a hash says nothing by itself.
+    """
     alike = [[leak for leak in found if (leak.split, leak.kind) == (s, k)] for s in _HELD_OUT for k in _KINDS]
-    return tuple(_sentence(some) for some in alike if some)
+    return tuple(_sentence(some, texts or {}) for some in alike if some)
 
 
 def _place(leak: Leak) -> tuple[int, str, int, str]:
     return _HELD_OUT.index(leak.split), leak.example, _KINDS.index(leak.kind), leak.other
 
 
-def _sentence(found: Sequence[Leak]) -> str:
+def _sentence(found: Sequence[Leak], texts: Mapping[str, str]) -> str:
     kind, split, n = found[0].kind, found[0].split, len({leak.example for leak in found})
     relatives = "training examples" if split == "validation" else "examples that the search sees"
     said, remedy = {
@@ -157,10 +162,20 @@ def _sentence(found: Sequence[Leak]) -> str:
         ),
     }[kind]
     between = " ~ " if kind == "near duplicate" else " in "
-    pairs = [f"{clipped(leak.example)}{between}{clipped(leak.other)}" for leak in found[:_NAMED]]
+    pairs = [
+        between.join(_shown(one, texts) for one in (leak.example, leak.other)) for leak in found[:_NAMED]
+    ]
     named = ", ".join([*pairs, *(["..."] if len(found) > _NAMED else [])])
     examples = f"{n} {split} example{'s' * (n != 1)}"
     return f"{examples} {said} ({named}): a gain on {split} may be memory, not skill; {remedy}"
+
+
+def _shown(name: str, texts: Mapping[str, str]) -> str:
+    """Return an id with the first words of what stands under it."""
+    text = " ".join(texts.get(name, "").split())
+    if not text:
+        return clipped(name)
+    return f"{clipped(name)} “{clipped(text[:_EXCERPT])}{'…' * (len(text) > _EXCERPT)}”"
 
 
 def _fold(text: str) -> str:

@@ -123,7 +123,13 @@ class StudyPlan:
     @cached_property
     def leaks(self) -> tuple[str, ...]:
         """Return where the search sees what will judge it, in words."""
-        return leak_warnings(leaks(self.dataset, self.space.instructions, self.space.demonstration_sets))
+        dataset, instructions = self.dataset, self.space.instructions
+        texts = {each.id: each.text for each in instructions} | {
+            example.id: " ".join(example.values.values())
+            for split in (dataset.train, dataset.validation, dataset.test)
+            for example in split
+        }
+        return leak_warnings(leaks(dataset, instructions, self.space.demonstration_sets), texts)
 
     @property
     def identity(self) -> dict[str, str]:

@@ -129,7 +129,7 @@ def propose(table: Table, wanted: Wanted) -> Proposal:
         ("metric", metric, why_metric),
         (
             "instruction",
-            clipped(instruction),
+            "".join(c if c.isprintable() else "?" for c in instruction),
             "made of the columns' names; put what you use today in its place",
         ),
     )

@@ -316,14 +316,22 @@ search:
   # The first of each is the baseline's; `optimizer plugins styles` and `optimizer plugins formats` list them.
   styles: [{styles}]
   formats: [{formats}]
-  screen: {_screen(dataset)}    # validation examples that a candidate is tried on first
+  screen: {_screen(dataset)}    # {_screened(dataset)}
   sampler: {{name: tpe, seed: 0}}
 budget: {{calls: {calls}}}    # a hard limit; tokens, usd and seconds can be limited as well
 """
 
 
 def _screen(dataset: Dataset) -> int:
-    return min(SCREEN, len(dataset.validation))
+    """Return how many validation examples a candidate is screened on; all of them where there is no test."""
+    n = len(dataset.validation)
+    return min(SCREEN, n) if dataset.test else n
+
+
+def _screened(dataset: Dataset) -> str:
+    if dataset.test:
+        return "validation examples that a candidate is tried on first"
+    return "all of validation, whatever is written here: without a test each candidate is scored on all of it"
 
 
 def _model_text(model: ModelSpec, proposal: Proposal) -> str:

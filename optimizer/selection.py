@@ -5,6 +5,8 @@ format, so that a repaired format is not sold as a better wording. Where there i
 judged by repeated cross-validation.
 """
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 
 from optimizer.calls import NO_TRIAL
@@ -109,57 +111,63 @@ async def _cross_validated(study: Study) -> Selection:
     """Choose on all of validation; judge the choice by repeated cross-validation, its examples held out in turn."""
     standing = Standing(study, study.trials)
     arms = [arm for arm, row in standing.rows.items() if row.feasible or arm == standing.baseline]
-    shared = standing.shared(arms)
-    others = [arm for arm in arms if arm != standing.baseline]
+    names = tuple(example.id for example in standing.shared(arms))
+    choose = functools.cache(functools.partial(_choice, standing, arms))
+    baseline, winner = [
+        await _validated(study, standing.rows[arm]) for arm in (standing.baseline, choose(names))
+    ]
+    # What was not tried cannot be told apart: a study without a test has no calls set aside for it.
+    wording = _wording(study, winner.candidate)
+    arm = _template(study, wording).fingerprint
+    worded = await _validated(study, standing.rows[arm]) if arm in standing.rows else None
 
-    def choose(examples: Sequence[str]) -> str:
-        effects = standing.effects(examples)
-        finalists = shortlist(effects, others, MOST_CONFIRMED)
-        baseline, *rest = (
-            standing.contender(arm, effects, examples) for arm in (standing.baseline, *finalists)
-        )
-        return final(baseline, rest, sound=standing.rows[standing.baseline].feasible).arm
-
-    best = choose([example.id for example in shared])
-    baseline, winner = [await _validated(study, standing.rows[arm]) for arm in (standing.baseline, best)]
-    guess = _guess(study, baseline.evaluation)
-
-    def judged(guessed: Guess | None) -> CrossValidation:
+    def judged(before: str, guessed: Guess | None = None) -> CrossValidation:
         return cross_validate(
-            [example.id for example in shared],
-            baseline=standing.baseline,
-            choose=choose,
+            names,
+            baseline=before,
+            choose=lambda examples: choose(tuple(examples)),
             value=lambda arm, examples: standing.value(
-                arm, examples, guess=guessed if arm == standing.baseline else None
+                arm, examples, guess=guessed if arm == before else None
             ),
             seed=derived_seed(study.plan.seed, "cross-validation"),
-            clusters=clusters_of(shared),
+            clusters=clusters_of(standing.shared(arms)),
         )
 
-    found = judged(None)
-    pairing = _pairing(study, study.plan.dataset.validation, _LEVEL)
+    found, guess = judged(standing.baseline), _guess(study, baseline.evaluation)
+    over_format = None if worded is None else judged(arm).difference
     evidence: dict[str, object] = {
         "protocol": "cross-validation",
         "cross_validation": {
             "folds": found.folds,
             "repeats": found.repeats,
-            "n": len(shared),
+            "n": len(names),
             "baseline": found.baseline,
             "chosen": found.chosen,
             "picked": dict(found.picked),
+            "outcomes": {
+                name: one.evaluation.outcomes for name, one in (("baseline", baseline), ("winner", winner))
+            },
         },
+        "difference_over_format": None if over_format is None else comparison_figures(over_format),
     }
-    return conclude(
-        study,
-        (baseline, winner, None),
-        Judged(
-            difference=found.difference,
-            over_guess=None if guess is None else judged(guess).difference,
-            guess=guess,
-            pairing=pairing,
-        ),
-        evidence,
+    judgement = Judged(
+        difference=found.difference,
+        over_guess=None if guess is None else judged(standing.baseline, guess).difference,
+        guess=guess,
+        pairing=_pairing(study, study.plan.dataset.validation, _LEVEL),
     )
+    return conclude(study, (baseline, winner, worded), judgement, evidence, over_format=over_format)
+
+
+def _choice(standing: Standing, arms: Sequence[str], examples: tuple[str, ...]) -> str:
+    """Return the arm that some examples choose, by the rule of confirmation."""
+    effects = standing.effects(examples)
+    others = [arm for arm in arms if arm != standing.baseline]
+    baseline, *finalists = (
+        standing.contender(arm, effects, examples)
+        for arm in (standing.baseline, *shortlist(effects, others, MOST_CONFIRMED))
+    )
+    return final(baseline, finalists, sound=standing.rows[standing.baseline].feasible).arm
 
 
 async def _validated(study: Study, row: TrialRecord) -> Arm:
@@ -202,24 +210,7 @@ async def _test(study: Study, winner: Candidate) -> Selection:
 
 async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
     """Score baseline, winner and wording on test; prompts that render alike are scored once."""
-    space = study.plan.space
-    wording = Candidate(
-        instruction=space.baseline.instruction,
-        demonstrations=NO_DEMONSTRATIONS,
-        style=space.baseline.style,
-        format=winner.format,
-        parameters=space.baseline.parameters,
-    )
-    if space.render(wording) is None:
-        # The baseline's style cannot be laid out in the winner's format: its own style then goes with it.
-        wording = Candidate(
-            instruction=wording.instruction,
-            demonstrations=NO_DEMONSTRATIONS,
-            style=winner.style,
-            format=winner.format,
-            parameters=wording.parameters,
-        )
-    candidates = (space.baseline, winner, wording)
+    candidates = (study.plan.space.baseline, winner, _wording(study, winner))
     templates = [_template(study, candidate) for candidate in candidates]
     _open_test(study, templates)
     evaluations: dict[str, Evaluation] = {}
@@ -234,6 +225,18 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
         for candidate, template in zip(candidates, templates, strict=True)
     )
     return first, second, third
+
+
+def _wording(study: Study, winner: Candidate) -> Candidate:
+    """Return the baseline's wording in the winner's format.
+
+    Where the baseline's style cannot be laid out in it, the winner's own style goes with it.
+    """
+    space = study.plan.space
+    wording = dataclasses.replace(space.baseline, demonstrations=NO_DEMONSTRATIONS, format=winner.format)
+    if space.render(wording) is None:
+        return dataclasses.replace(wording, style=winner.style)
+    return wording
 
 
 def _open_test(study: Study, templates: Sequence[PromptTemplate]) -> None:

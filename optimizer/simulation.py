@@ -31,12 +31,16 @@ class Simulation:
         chosen: Id of the prompt.
         calls: Cells that were revealed, never more than asked for.
         validation: Shrunken estimate of the chosen prompt over all examples, in [0, 1].
+        baseline: The same of the baseline.
+        tried: Prompts of which a cell was revealed.
         history: After each step, the cells revealed so far and the prompt that would have been chosen.
     """
 
     chosen: str
     calls: int
     validation: float
+    baseline: float
+    tried: int
     history: tuple[tuple[int, str], ...]
 
 
@@ -97,10 +101,13 @@ class _Replay:
                 self._study.tell(trial, sum(row.values()) / len(row))
             number += size
         chosen = self._confirm(n_confirmed)
+        estimates = self._effects().estimates
         return Simulation(
             chosen=chosen,
             calls=self._spent,
-            validation=self._effects().estimates[chosen],
+            validation=estimates[chosen],
+            baseline=estimates[self._table.baseline],
+            tried=len(self._known),
             history=tuple(self._history),
         )
 

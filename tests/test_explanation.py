@@ -158,10 +158,31 @@ def test_groups_and_missing_tests_are_named_before_a_run() -> None:
     said, advice, why = provable_in_words(0.3, 42, groups=12, test=False)
     assert said == (
         "Cross-validation on 42 examples in 12 groups can prove a gain of 30.0 points or more, in 80 % of all cases, "
-        "if the new prompt is nowhere worse."
+        "if the new prompt is nowhere worse, even if the examples of a group stand or fall together."
     )
     assert "122 groups" in advice
     assert "by repeated cross-validation, which is less certain than a test" in why
+
+
+def test_examples_that_can_prove_nothing_are_called_so() -> None:
+    (said,) = provable_in_words(1.0, 5, groups=None, test=True)
+    assert said == "The 5 test examples can prove no gain, however large. 122 can prove 10.0 points."
+    text = said_of_six()
+    assert "So few examples can prove no gain with this confidence, however large it is." in text
+    assert "100.0" not in text
+
+
+def said_of_six() -> str:
+    return said(
+        decision="not distinguishable",
+        frozen="baseline",
+        reason="no evidence",
+        difference={"n": 6, "wins": 6, "losses": 0, "ties": 0, "smallest_provable": None, "lower": 0.1},
+    )
+
+
+def test_an_interval_that_speaks_for_a_gain_where_the_test_does_not_is_explained() -> None:
+    assert "That alone would speak for a difference, but the test, which is exact" in said_of_six()
 
 
 def test_numbers_are_rounded_in_one_way() -> None:

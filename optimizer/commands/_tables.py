@@ -63,20 +63,20 @@ def _counted(n: int, noun: str) -> str:
 
 
 def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the scores, the gains with their intervals, the decision, and what it means."""
+    """Yield the scores, the gains with their intervals, the decision, and what it means; less of older prompts."""
     if "difference" not in evidence:
         return
-    if evidence["protocol"] == "test":
+    if evidence.get("protocol", "test") == "test":
         yield from _test_lines(evidence)
     else:
         yield from _cross_validation_lines(evidence)
-    if evidence["difference_over_guess"] is not None:
+    if evidence.get("difference_over_guess") is not None:
         yield _gain("gain over it, unreadable answers guessed", evidence["difference_over_guess"])
-    if evidence["saving"] is not None:
+    if evidence.get("saving") is not None:
         yield _saving(evidence["saving"])
     yield f"{'decision':<42}{evidence['decision']}{_times(int(evidence['test_opened']))}"
     yield ""
-    for sentence in evidence["in_words"]:
+    for sentence in evidence.get("in_words", ()):
         yield from textwrap.wrap(sentence, width=_WIDTH)
     yield ""
 
@@ -87,7 +87,7 @@ def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield _row(name, evidence["test"][key])
     yield from _outcomes(evidence["test"])
     yield _gain("gain over the baseline", evidence["difference"])
-    yield _gain("gain over its wording, winner's format", evidence["difference_over_format"])
+    yield from _over_format(evidence)
 
 
 def _cross_validation_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -95,7 +95,21 @@ def _cross_validation_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'cross-validated, ' + evidence['metric']:<40}{'score':>7}{'n':>7}"
     yield f"{'baseline':<40}{score_text(found['baseline']):>7}{found['n']:>7}"
     yield f"{'choice, judged on examples held out':<40}{score_text(found['chosen']):>7}{found['n']:>7}"
+    yield from (
+        f"{name}: {outcome_line(outcomes)}"
+        for name, outcomes in found.get("outcomes", {}).items()
+        if any(n for outcome, n in outcomes.items() if outcome != "ok")
+    )
     yield _gain("gain of the choice", evidence["difference"])
+    yield from _over_format(evidence)
+
+
+def _over_format(evidence: Mapping[str, Any]) -> Iterator[str]:
+    name = "gain over its wording, winner's format"
+    if evidence.get("wording_fingerprint") == evidence["winner_fingerprint"]:
+        yield f"{name:<42}none: it is the same prompt"
+    elif evidence.get("difference_over_format") is not None:
+        yield _gain(name, evidence["difference_over_format"])
 
 
 def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:

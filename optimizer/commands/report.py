@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from optimizer.commands import AsJson, command, say, say_json
+from optimizer.commands._results import prompt_path
 
 
 @command
@@ -31,7 +32,7 @@ def report(
     from optimizer.frozen import FrozenPrompt
     from optimizer.report import page
 
-    source = _prompt(path)
+    source = prompt_path(path)
     frozen = FrozenPrompt.load(source)
     target = source.with_name("report.html") if output is None else output
     if target.is_dir():
@@ -46,23 +47,3 @@ def report(
         say_json({"report": str(target), "fingerprint": frozen.fingerprint})
     else:
         say(str(target))
-
-
-def _prompt(path: Path) -> Path:
-    """Return where the frozen prompt lies that a path means.
-
-    Raises:
-        InputError: When there is nothing at the path, or no result yet.
-    """
-    from optimizer.errors import InputError, Problem
-
-    if not path.exists():
-        raise InputError([Problem(file=str(path), message="there is no such file or folder")])
-    if path.is_file() and path.suffix not in (".yaml", ".yml"):
-        return path
-    found = path / "prompt.json" if path.is_dir() else path.with_name("prompt.json")
-    if not found.is_file():
-        study = path / "study.yaml" if path.is_dir() else path
-        message = f"no result yet: there is no {found}; `optimizer run {study}` makes it"
-        raise InputError([Problem(file=str(path), message=message)])
-    return found

@@ -35,6 +35,7 @@ def simulate(
     the choice.
     """
     from optimizer.config import SAMPLER
+    from optimizer.explanation import score_text, signed_points
     from optimizer.recorded import read_recorded
     from optimizer.simulation import simulate as replay
 
@@ -53,10 +54,15 @@ def simulate(
             }
         )
         return
-    tested = "" if test is None else f", on test {test:.3f}"
-    say(f"{table.name}: {len(recorded.scores)} prompts, {found.calls} of {calls} calls")
+    tested = "" if test is None else f", on test {score_text(test)}"
+    gain = signed_points(found.validation - found.baseline)
+    say(
+        f"{table.name}: {found.tried} of {len(recorded.scores)} prompts tried, {found.calls} of {calls} calls"
+    )
     say(f"chosen      {found.chosen}")
-    say(f"expected    {found.validation:.3f} on all examples{tested}")
+    say(
+        f"expected    {score_text(found.validation)} on all examples, {gain} points over the baseline{tested}"
+    )
     changes = [
         (n, arm) for k, (n, arm) in enumerate(found.history) if k == 0 or found.history[k - 1][1] != arm
     ]

@@ -35,7 +35,8 @@ _MEASURED = "A dot is the score that was measured. The line is its 95\u00a0% int
 _HELD_OUT_MEAN = "A dot is the mean score on examples that had no part in the choice."
 _GAINED = (
     "A point is 0.01 of the score. The new prompt minus the one named, on the same examples: the true difference lies "
-    "on the line{sure}. Where the line does not reach “no difference”, chance alone does not explain it."
+    "on the line{sure}. It is taken for real where the line does not reach “no difference” and chance alone would seldom "
+    "bring as much; the table below tells how often."
 )
 
 # Text of a tick within this share of an end is set from there inwards, so that it does not leave the chart.
@@ -97,7 +98,7 @@ def charts(evidence: Mapping[str, Any]) -> tuple[Chart, ...]:
     found = (
         _chart(
             "scores",
-            "Scores, from 0 for all wrong to 1 for all right",
+            "Scores, of which 1 would be all right",
             _HELD_OUT_MEAN if held_out(evidence) else _MEASURED,
             list(_score_rows(evidence)),
         ),

@@ -137,10 +137,12 @@ def _openings(evidence: Mapping[str, Any]) -> Iterator[Opening]:
     known = known_prompts(evidence)
     for opening in map(mapping, items(evidence.get("test_openings"))):
         prompts = [text(prompt) for prompt in items(opening.get("prompts"))]
-        names = {prompt: known.get(prompt, "") for prompt in prompts}
         # A test is opened for the baseline, the winner, and the wording of the one in the format of the other.
-        if len(prompts) == 3 and [names[prompt] for prompt in prompts[:2]] == ["baseline", "winner"]:
-            names[prompts[2]] = names[prompts[2]] or dict(ARMS)["wording"]
+        places = ("baseline", "winner", dict(ARMS)["wording"])
+        names = dict[str, str]()
+        for k, prompt in enumerate(prompts):
+            place = places[k] if len(prompts) == len(places) else known.get(prompt, "")
+            names.setdefault(prompt, place)
         yield tuple((short(prompt), name) for prompt, name in names.items())
 
 
