@@ -8,10 +8,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from optimizer.effects import ArmEffects
-
 # Two scores closer than this are one score: far below a single example's weight, far above rounding errors.
 _TIE = 1e-9
+
+# Share of the cost that a cheaper prompt must save before it may take the place of a better one: within a standard
+# error a prompt may well be worse, and for less than this nobody would take the chance.
+_SAVING = 0.05
 
 # Candidates that are confirmed at most: the fourth by estimate seldom wins, and costs as much as the first.
 MOST_CONFIRMED = 3
@@ -36,13 +38,14 @@ class Contender:
     cost: float | None = None
 
 
-def shortlist(effects: ArmEffects, arms: Sequence[str], most: int) -> tuple[str, ...]:
-    """Return up to `most` arms by their shrunken estimate, best first; among equals the order given."""
-    return tuple(sorted(arms, key=lambda arm: -effects.estimates[arm])[: max(0, most)])
+def shortlist(contenders: Sequence[Contender], most: int) -> tuple[str, ...]:
+    """Return up to `most` arms by their estimate, best first; among equals the order given."""
+    ranked = sorted(contenders, key=lambda each: -each.estimate)
+    return tuple(each.arm for each in ranked[: max(0, most)])
 
 
 def final(baseline: Contender, finalists: Sequence[Contender], *, sound: bool = True) -> Contender:
-    """Return the winner: the cheapest within one standard error of the best.
+    """Return the winner: the cheapest within one standard error of the best, if it saves enough to matter.
 
     The best has the highest estimate; among equals the baseline, then the order given. The baseline itself wins only
     as the best: where another one is better by estimate, it is the test that says whether the difference is real.
@@ -68,7 +71,7 @@ def final(baseline: Contender, finalists: Sequence[Contender], *, sound: bool = 
 
 
 def _cheaper(one: Contender, other: Contender) -> bool:
-    return one.cost is not None and other.cost is not None and one.cost < other.cost
+    return one.cost is not None and other.cost is not None and one.cost <= (1 - _SAVING) * other.cost
 
 
 def within_one_error(best: Contender, other: Contender) -> bool:

@@ -17,7 +17,7 @@ from optimizer.evidence import (
 from optimizer.explanation import in_words
 from optimizer.frozen import FrozenPrompt
 from optimizer.guessing import Guess
-from optimizer.history import history_csv, history_entry
+from optimizer.history import TrialRecord, history_csv, history_entry
 from optimizer.plan import StudyPlan
 from optimizer.significance import Decision, PairedComparison
 from optimizer.space import needed_capabilities
@@ -87,6 +87,10 @@ def conclude(
             level=judged.pairing.level,
         )
     sizes, guess = group_sizes(judged.pairing.examples), judged.over_guess
+    tried = dict[str, list[TrialRecord]]()
+    for row in study.trials:
+        if row.score is not None and row.fingerprint != study.trials[0].fingerprint:
+            tried.setdefault(row.fingerprint, []).append(row)
     shipped = winner if verdict.frozen == "winner" else baseline
     evidence |= {
         "decision": verdict.decision,
@@ -94,10 +98,11 @@ def conclude(
         "reason": verdict.reason,
         "margin": margin,
         "metric": study.plan.task.metric,
-        "candidates": len({row.fingerprint for row in study.trials}),
+        "candidates": len(tried),
+        "infeasible": sum(not any(row.feasible for row in rows) for rows in tried.values()),
         "validation": _validation(study, winner),
-        "difference": comparison_figures(judged.difference, clusters=sizes),
-        "difference_over_guess": None if guess is None else comparison_figures(guess, clusters=sizes),
+        "difference": comparison_figures(judged.difference),
+        "difference_over_guess": None if guess is None else comparison_figures(guess),
         "guess": guess_figures(judged.guess),
         "saving": saving_figures(saving),
         "smallest_provable_difference": study.plan.bounds.smallest_provable,

@@ -7,9 +7,11 @@ one arm: the arm that ships was chosen on all examples, and does at least about 
 | | |
 |---|---|
 | K, R | folds, and how often the examples are dealt into folds anew |
-| g | gain over the baseline on one fold, of the arm chosen on the others; there are K·R of them |
+| θ | objective of the held-out answers of one repeat, all K folds together, less the baseline's |
+| g | gain on one fold, as a pseudo-value: K·θ - (K - 1)·θ without the fold (Tukey 1958); there are K·R of them |
 
-The K·R gains are not independent: their variance s² is taken times 1/(KR) + 1/(K - 1) instead of 1/(KR) (Nadeau and
+Of a mean of scores the pseudo-values are the means of the folds; of a metric of the whole corpus, such as macro-F1,
+they spare it folds that lack a label. The K·R gains are not independent: their variance s² is taken times 1/(KR) + 1/(K - 1) instead of 1/(KR) (Nadeau and
 Bengio 2003, Machine Learning 52:239; Bouckaert and Frank 2004, PAKDD). That leaves out that the arms of different
 folds were chosen on common examples, so the t quantile has 2K - 1 degrees of freedom and not KR - 1: on simulated
 studies of 30 to 55 examples and 2 to 30 arms the interval then covers 0.94 to 0.98, where KR - 1 gives 0.90.
@@ -18,7 +20,8 @@ and one loss more would give it (Agresti and Min 2005, Statistics in Medicine 24
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from statistics import fmean, variance
@@ -30,9 +33,10 @@ FOLDS = 5  # fewer choose on too little, more judge on too few (Kohavi 1995, IJC
 _LEVEL = 0.95
 REPEATS = 10  # ten times five is what the corrected test was studied with (Bouckaert and Frank 2004)
 
-# (arms, examples to choose on) -> the arm chosen; (arm, examples) -> the objective there, in [0, 1].
+# Examples to choose on -> the arm chosen; arms with some examples each -> the objective of all those answers together.
 Choose = Callable[[Sequence[str]], str]
-Value = Callable[[str, Sequence[str]], float]
+Parts = Sequence[tuple[str, Sequence[str]]]
+Value = Callable[[Parts], float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +58,7 @@ class CrossValidation:
     picked: Mapping[str, int]
 
 
-def cross_validate(
+def cross_validate(  # noqa: PLR0913  # four that define it, three that are options
     examples: Sequence[str],
     *,
     baseline: str,
@@ -62,6 +66,7 @@ def cross_validate(
     value: Value,
     seed: int,
     clusters: Sequence[str] | None = None,
+    scored: Callable[[str], Collection[str]] | None = None,
 ) -> CrossValidation:
     """Return the gain of a choice by repeated cross-validation.
 
@@ -69,8 +74,10 @@ def cross_validate(
     repeats; for an objective of the whole corpus they are those of single examples all the same.
 
     Args:
+        examples: Those that the baseline has a score for.
         choose: Chooses an arm from what is known of some examples.
-        value: The objective of an arm on some examples, in [0, 1].
+        value: The objective of some arms' answers, each to examples of its own, in [0, 1].
+        scored: The examples that an arm has a score for, where these are not all: a fold is judged on no others.
 
     Raises:
         ValueError: Fewer than two clusters, or not one cluster per example.
@@ -79,31 +86,54 @@ def cross_validate(
     folds = min(FOLDS, len(groups))
     if folds < 2:
         raise ValueError("cross-validation needs at least two examples or clusters that can be parted")
-    rng, before, after = Random(seed), list[float](), list[float]()
-    picked: dict[str, int] = {}
-    sums, binary = dict.fromkeys(examples, 0.0), True
+    rng, repeats = Random(seed), list[_Repeat]()
     for _ in range(REPEATS):
         dealt = rng.sample(groups, len(groups))
-        for k in range(folds):
-            held = [example for group in dealt[k::folds] for example in group]
-            seen = set(held)
-            arm = choose([example for example in examples if example not in seen])
-            picked[arm] = picked.get(arm, 0) + 1
-            before.append(value(baseline, held))
-            after.append(value(arm, held))
-            for example in held:
-                pair = value(arm, [example]), value(baseline, [example])
-                sums[example] += pair[0] - pair[1]
-                binary = binary and set(pair) <= {0.0, 1.0}
-    gains = [b - a for a, b in zip(before, after, strict=True)]
+        parts = [[example for group in dealt[k::folds] for example in group] for k in range(folds)]
+        arms = [choose([example for example in examples if example not in held]) for held in map(set, parts)]
+        known = [
+            [e for e in part if scored is None or e in scored(arm)]
+            for part, arm in zip(parts, arms, strict=True)
+        ]
+        repeats.append(_Repeat(list(zip(arms, known, strict=True)), baseline, value))
+    picked = Counter(arm for repeat in repeats for arm, _ in repeat.parts)
     return CrossValidation(
         folds=folds,
         repeats=REPEATS,
-        baseline=round(fmean(before), DIGITS),
-        chosen=round(fmean(after), DIGITS),
-        difference=_corrected(gains, folds, list(sums.values()), binary=binary),
+        baseline=round(fmean(repeat.before for repeat in repeats), DIGITS),
+        chosen=round(fmean(repeat.after for repeat in repeats), DIGITS),
+        difference=_corrected(repeats, examples),
         picked=dict(sorted(picked.items())),
     )
+
+
+class _Repeat:
+    """One dealing of the examples into folds, each with the arm that was chosen without it."""
+
+    def __init__(self, parts: Parts, baseline: str, value: Value) -> None:
+        self.parts = parts
+        self._baseline = baseline
+        self._value = value
+        self.before, self.after = self._values(parts)
+
+    def gains(self) -> list[float]:
+        """Return the pseudo-value of each fold."""
+        k, gain = len(self.parts), self.after - self.before
+        without = [self._values([*self.parts[:n], *self.parts[n + 1 :]]) for n in range(k)]
+        return [k * gain - (k - 1) * (after - before) for before, after in without]
+
+    def pairs(self) -> list[tuple[str, float, float]]:
+        """Return each example with the objective of the baseline's and of the chosen arm's answer to it."""
+        return [
+            (example, self._value([(self._baseline, [example])]), self._value([(arm, [example])]))
+            for arm, examples in self.parts
+            for example in examples
+        ]
+
+    def _values(self, parts: Parts) -> tuple[float, float]:
+        if not any(examples for _, examples in parts):
+            return 0.0, 0.0
+        return self._value([(self._baseline, examples) for _, examples in parts]), self._value(parts)
 
 
 def _groups(examples: Sequence[str], clusters: Sequence[str] | None) -> list[list[str]]:
@@ -115,19 +145,25 @@ def _groups(examples: Sequence[str], clusters: Sequence[str] | None) -> list[lis
     return list(groups.values())
 
 
-def _corrected(
-    gains: Sequence[float], folds: int, sums: Sequence[float], *, binary: bool
-) -> PairedComparison:
+def _corrected(repeats: Sequence[_Repeat], examples: Sequence[str]) -> PairedComparison:
     """Return the corrected resampled t test and its interval."""
     from scipy.special import stdtr, stdtrit
 
-    mean, freedom = round(fmean(gains), DIGITS) + 0.0, 2 * folds - 1
+    gains = [gain for repeat in repeats for gain in repeat.gains()]
+    folds = len(repeats[0].parts)
+    sums, binary = dict.fromkeys(examples, 0.0), True
+    for example, before, after in (pair for repeat in repeats for pair in repeat.pairs()):
+        sums[example] += after - before
+        binary = binary and {before, after} <= {0.0, 1.0}
+    mean = round(fmean(repeat.after - repeat.before for repeat in repeats), DIGITS) + 0.0
     least = 2 / (len(sums) * (len(sums) + 2)) if binary else 0.0
     error = math.sqrt(max(least, variance(gains) * (1 / len(gains) + 1 / (folds - 1))))
+    freedom = 2 * folds - 1
     spread = float(stdtrit(freedom, (1 + _LEVEL) / 2)) * error
     # Equal gains on every fold: none is no evidence, any other is as much as there can be.
     certain = 1.0 if mean == 0 else 0.0
     p_value = 2 * float(stdtr(freedom, -abs(mean) / error)) if error else certain
+    totals = [round(total, DIGITS) for total in sums.values()]
     return PairedComparison(
         n=len(sums),
         difference=mean,
@@ -137,8 +173,8 @@ def _corrected(
             level=_LEVEL,
         ),
         p_value=p_value,
-        method=f"corrected t test, {len(gains) // folds} × {folds}-fold cross-validation",
-        wins=sum(total > 0 for total in sums),
-        ties=sum(total == 0 for total in sums),
-        losses=sum(total < 0 for total in sums),
+        method=f"corrected t test, {len(repeats)} × {folds}-fold cross-validation",
+        wins=sum(total > 0 for total in totals),
+        ties=sum(total == 0 for total in totals),
+        losses=sum(total < 0 for total in totals),
     )

@@ -62,6 +62,11 @@ class Dataset:
     warnings: tuple[str, ...]
 
     @property
+    def test_digest(self) -> str:
+        """Return the digest of the test examples alone: the same test, whatever else is made of the rest."""
+        return digest(sorted([e.id, e.values, e.target] for e in self.test))
+
+    @property
     def digest(self) -> str:
         """Return the digest of ids, inputs and targets, and of who is in which split."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -350,6 +355,10 @@ def _in_rounds(examples: list[Example], task: Task) -> tuple[Example, ...]:
 def _too_small(splits: Mapping[SplitName, tuple[Example, ...]], task: Task, n: int) -> Iterator[Problem]:
     asked = task.dataset.splits or usual_splits(n)
     least = {"train": int(asked.train != 0), "validation": MIN_VALIDATION, "test": MIN_TEST}
+    groups = len(set(clusters_of(splits["validation"]) or splits["validation"]))
+    if asked.test == 0 and len(splits["validation"]) >= MIN_CROSS_VALIDATION > groups * 2:
+        message = f"expected at least 5 groups in validation, which cross-validation parts, found {groups}"
+        yield task.source.problem(("dataset", "splits", "validation"), message)
     if asked.test == 0:  # no test, and cross-validation in its place
         least |= {"validation": MIN_CROSS_VALIDATION, "test": 0}
     for name in SPLITS:

@@ -5,6 +5,7 @@ Figures are computed here once; whatever prints them takes them from here.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from optimizer.candidate import Candidate
@@ -13,9 +14,11 @@ from optimizer.evaluation import Evaluation, Judge, Result
 from optimizer.guessing import Guess, guessed
 from optimizer.history import TrialRecord
 from optimizer.metrics import METRICS
-from optimizer.power import smallest_provable_difference
+from optimizer.power import POWER, smallest_provable_difference
 from optimizer.prompt import PromptTemplate
+from optimizer.resampling import two_sided_z
 from optimizer.significance import (
+    EXACT_TEST,
     PairedComparison,
     compare_aggregate,
     compare_amounts,
@@ -106,26 +109,14 @@ class Pairing:
         )
 
 
-def comparison_figures(
-    comparison: PairedComparison, *, clusters: Sequence[int] | None = None
-) -> dict[str, object]:
+def comparison_figures(comparison: PairedComparison) -> dict[str, object]:
     """Return a paired comparison as it is shown.
 
     `smallest_provable` is the gain that would have been shown in four cases of five with as much disagreement as was
-    found, of 0/1 scores; None for a metric of the whole corpus, and where no gain would have been.
-
-    Args:
-        clusters: Sizes of the groups, where examples are grouped.
+    found: by the exact power of the exact test where that was used, else by the width of the interval. None where
+    no gain would have been, and where the interval has no width.
     """
-    decided = (comparison.wins, comparison.losses)
-    provable = None
-    if decided[0] is not None and decided[1] is not None:
-        share = (decided[0] + decided[1]) / comparison.n
-        sizes = clusters if clusters and sum(clusters) == comparison.n else None
-        smallest = smallest_provable_difference(
-            comparison.n, disagreement=share, level=comparison.interval.level, clusters=sizes
-        )
-        provable = smallest if smallest < 1 else None
+    smallest = _smallest(comparison)
     return {
         "value": comparison.difference,
         "lower": comparison.interval.lower,
@@ -137,8 +128,18 @@ def comparison_figures(
         "ties": comparison.ties,
         "losses": comparison.losses,
         "method": comparison.method,
-        "smallest_provable": provable,
+        "smallest_provable": smallest if smallest and smallest < 1 else None,
     }
+
+
+def _smallest(comparison: PairedComparison) -> float:
+    level, interval = comparison.interval.level, comparison.interval
+    if comparison.method.startswith(EXACT_TEST):
+        share = ((comparison.wins or 0) + (comparison.losses or 0)) / comparison.n
+        return smallest_provable_difference(comparison.n, disagreement=share, level=level)
+    z = two_sided_z(level)
+    # Half a width is z standard errors; a gain of z and the quantile of the power more is shown that often.
+    return (interval.upper - interval.lower) / 2 * (1 + NormalDist().inv_cdf(POWER) / z)
 
 
 def saving_figures(saving: Saving | None) -> dict[str, object] | None:
@@ -214,14 +215,14 @@ def _usd(result: Result) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def openings_figures(records: Sequence[Mapping[str, Any]], data: str) -> list[dict[str, object]]:
-    """Return each opening of a test, in order: the fingerprints of the prompts it was opened for.
+def openings_figures(records: Sequence[Mapping[str, Any]], data: str) -> list[dict[str, Any]]:
+    """Return each opening of a test, in order: the fingerprints of baseline, winner and wording.
 
     The same prompts again, to finish or repeat a test, are no further opening.
 
     Args:
         records: What the studies of a database recorded of their tests.
-        data: Digest of the data whose test is meant.
+        data: Digest of the test that is meant.
     """
     distinct = dict.fromkeys(tuple(record["prompts"]) for record in records if record["data"] == data)
     return [{"opening": n, "prompts": list(prompts)} for n, prompts in enumerate(distinct, start=1)]

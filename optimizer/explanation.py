@@ -3,6 +3,7 @@
 For people who are no statisticians. Made of the figures that the frozen prompt carries, rounded as every table shows them.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -104,7 +105,9 @@ def _what(evidence: Mapping[str, Any]) -> Iterator[str]:
     difference, tried = evidence["difference"], evidence["candidates"]
     prompts = f"{tried} prompt{'s' * (tried != 1)}"
     if evidence["reason"] == "same prompt":
-        yield f"Of {prompts} none did better on validation than the baseline, so the baseline is kept."
+        broke = evidence.get("infeasible", 0)
+        sound = f" ({broke} broke the constraints of the study and could not win)" if broke else ""
+        yield f"Of {prompts} none did better on validation than the baseline{sound}, so the baseline is kept."
         return
     if evidence["protocol"] == "test":
         test = evidence["test"]
@@ -121,8 +124,9 @@ def _what(evidence: Mapping[str, Any]) -> Iterator[str]:
             f"cross-validation): it gained {signed_points(difference['value'])} points on average."
         )
     if difference["wins"] is not None:
+        better = "The new prompt was" if evidence["protocol"] == "test" else "What was chosen was"
         yield (
-            f"The new prompt was better on {difference['wins']} examples, worse on {difference['losses']} and equal "
+            f"{better} better on {difference['wins']} examples, worse on {difference['losses']} and equal "
             f"on {difference['ties']}."
         )
 
@@ -167,7 +171,7 @@ def _no_better_than_guessing(evidence: Mapping[str, Any]) -> str:
         f"That difference comes from answers of the baseline that could not be read. Had they all been replaced by the "
         f"one answer {guess['answer']!r}, which is right at a rate of {score_text(guess['score'])}, the gain would be "
         f"{signed_points(over['value'])} points ({signed_points(over['lower'])} to {signed_points(over['upper'])}), "
-        f"which the data cannot tell from none. The baseline is kept: let it write more tokens or change its format, so "
+        f"{'a loss' if over['upper'] < 0 else 'which the data cannot tell from none'}. The baseline is kept: let it write more tokens or change its format, so "
         f"that it can be read, and compare again."
     )
 
@@ -211,12 +215,11 @@ def _search(evidence: Mapping[str, Any]) -> Iterator[str]:
 def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Yield what would make us surer, where the data could not decide."""
     difference = evidence["difference"]
-    if evidence["decision"] != "not distinguishable" or difference["wins"] is None:
+    if evidence["decision"] != "not distinguishable":
         return
     if difference["smallest_provable"] is None:
         yield "So few examples can prove no gain with this confidence, however large it is."
         return
-    share = (difference["wins"] + difference["losses"]) / difference["n"]
     said = (
         f"With these examples a true gain of {points(difference['smallest_provable'])} points would have been noticed in "
         f"{percent(POWER)} of all cases."
@@ -225,5 +228,9 @@ def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
     if evidence["reason"] != "no evidence" or gain < _FEWEST_POINTS:
         yield said
         return
-    needed = examples_needed(gain, disagreement=max(share, gain))
-    yield f"{said} If the true gain is the {points(gain)} points that were seen, about {needed:,} test examples would show it."
+    # The error shrinks with the root of the number of examples.
+    needed = math.ceil(difference["n"] * (difference["smallest_provable"] / gain) ** 2)
+    yield (
+        f"{said} If the true gain is the {points(gain)} points that were seen, about {needed:,} examples like these would "
+        f"show it."
+    )

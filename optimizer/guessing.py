@@ -41,8 +41,9 @@ def best_guess(examples: Sequence[Example], judge: Judge) -> Guess | None:
         return None
     counts = Counter(example.target for example in examples)
     tried = sorted(counts, key=lambda target: (-counts[target], target))[:_TRIED]
-    guesses = [Guess(text=target, score=_left_one_out(target, counts, judge)) for target in tried]
-    return max(guesses, key=lambda guess: guess.score)
+    scores = {target: _left_one_out(target, counts, judge) for target in tried}
+    guesses = [Guess(text=text, score=score) for text, score in scores.items() if score is not None]
+    return max(guesses, key=lambda guess: guess.score, default=None)
 
 
 def guessed(result: Result, guess: Guess) -> Result:
@@ -53,8 +54,15 @@ def guessed(result: Result, guess: Guess) -> Result:
     return dataclasses.replace(result, answer=answer, score=guess.score)
 
 
-def _left_one_out(text: str, counts: Counter[str], judge: Judge) -> float:
-    """Return the mean score of a constant answer, one example with that very target left out."""
-    answer = Answer(text=text, outcome="ok")
-    total = sum((n - (target == text)) * judge.per_example(answer, target) for target, n in counts.items())
+def _left_one_out(text: str, counts: Counter[str], judge: Judge) -> float | None:
+    """Return the mean score of a constant answer, one example with that very target left out.
+
+    None where the metric fails on one of them: what cannot be scored is no guess.
+    """
+    answer, total = Answer(text=text, outcome="ok"), 0.0
+    for target, n in counts.items():
+        try:
+            total += (n - (target == text)) * judge.per_example(answer, target)
+        except Exception:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
+            return None
     return total / (counts.total() - 1)

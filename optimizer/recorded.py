@@ -4,6 +4,7 @@ Columns `prompt_id`, `example_id` and `score`; if there are any, `prompt_text` a
 a categorical factor of the prompt. A cell that is missing was never asked for and cannot be.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from optimizer.task import shown
 
 _NEEDED = ("prompt_id", "example_id", "score")
 _NO_FACTORS = (*_NEEDED, "prompt_text", "test_score")
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
 _MOST_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 
 
@@ -40,7 +42,7 @@ def read_recorded(path: Path, *, ignore: Iterable[str] = ()) -> RecordedScores:
     """Return the scores in a .csv or .jsonl file, compressed or not.
 
     Args:
-        ignore: Columns that are no factors.
+        ignore: Columns that are no factors; `test_score` among them is not read.
 
     Raises:
         InputError: With every mistake in the file.
@@ -51,7 +53,7 @@ def read_recorded(path: Path, *, ignore: Iterable[str] = ()) -> RecordedScores:
     if problems:
         raise InputError(_first(problems))
     names = [name for name in table.columns if name not in (*_NO_FACTORS, *ignored)]
-    reader = _Reader(table.file, names)
+    reader = _Reader(table.file, names, with_test="test_score" not in ignored)
     for record in table.records:
         reader.take(record)
     if reader.problems:
@@ -90,13 +92,14 @@ def _first(problems: list[Problem]) -> list[Problem]:
 class _Reader:
     """Takes record by record, and notes what is wrong with each."""
 
-    def __init__(self, file: str, factors: list[str]) -> None:
+    def __init__(self, file: str, factors: list[str], *, with_test: bool) -> None:
         self.scores: dict[str, dict[str, float]] = {}
         self.factors: dict[str, dict[str, str]] = {}
         self.test_scores: dict[str, float] = {}
         self.problems: list[Problem] = []
         self._file = file
         self._names = factors
+        self._with_test = with_test
         self._lines: dict[tuple[str, str], int] = {}
 
     def take(self, record: Record) -> None:
@@ -123,7 +126,7 @@ class _Reader:
 
     def _take_test_score(self, record: Record, prompt: str) -> None:
         value = record.values.get("test_score")
-        if value is None or value == "":
+        if not self._with_test or value is None or value == "":
             return
         score = self._number(record, "test_score")
         if score is not None and self.test_scores.setdefault(prompt, score) != score:
@@ -148,10 +151,7 @@ class _Reader:
         text = self._text(record, column)
         if text is None:
             return None
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1.0
+        number = float(text) if _NUMBER.fullmatch(text.strip()) else -1.0
         if not 0 <= number <= 1:
             self._note(record, column, f"expected a score in [0, 1], found {text[:60] or 'none'}")
             return None

@@ -30,7 +30,7 @@ from optimizer.guessing import Guess, best_guess
 from optimizer.history import TrialRecord
 from optimizer.prompt import PromptTemplate
 from optimizer.space import NO_DEMONSTRATIONS
-from optimizer.standing import Standing
+from optimizer.standing import Standing, about_answers
 from optimizer.study import Study
 
 _LEVEL = 0.95
@@ -63,12 +63,14 @@ async def _confirm(study: Study) -> Candidate:
     """
     plan, space = study.plan, study.plan.space
     screening = Standing(study, [row for row in study.trials if row.stage != "confirm"])
-    effects = screening.effects([example.id for example in plan.dataset.validation[: plan.screen]])
+    screened = [example.id for example in plan.dataset.validation[: plan.screen]]
+    effects = screening.effects(screened)
     arms = [arm for arm, row in screening.rows.items() if row.feasible and arm != screening.baseline]
     if plan.bounds.confirmed > 1 and arms:
         await _confirmed(study, screening.rows[screening.baseline])
     wanted, kept = max(1, plan.bounds.confirmed - 1), list[str]()
-    for made, arm in enumerate(shortlist(effects, arms, len(arms))):
+    ranked = shortlist([screening.contender(arm, effects, screened) for arm in arms], len(arms))
+    for made, arm in enumerate(ranked):
         done = _confirmation(study, arm) is not None
         if len(kept) == wanted or not (done or made < wanted or study.confirmable(len(study.trials))):
             break
@@ -110,9 +112,9 @@ def _candidate(study: Study, row: TrialRecord) -> Candidate:
 async def _cross_validated(study: Study) -> Selection:
     """Choose on all of validation; judge the choice by repeated cross-validation, its examples held out in turn."""
     standing = Standing(study, study.trials)
-    arms = [arm for arm, row in standing.rows.items() if row.feasible or arm == standing.baseline]
-    names = tuple(example.id for example in standing.shared(arms))
-    choose = functools.cache(functools.partial(_choice, standing, arms))
+    examples = standing.scored(standing.baseline)
+    names = tuple(example.id for example in examples)
+    choose = functools.cache(functools.partial(_choice, study, standing))
     baseline, winner = [
         await _validated(study, standing.rows[arm]) for arm in (standing.baseline, choose(names))
     ]
@@ -121,16 +123,15 @@ async def _cross_validated(study: Study) -> Selection:
     arm = _template(study, wording).fingerprint
     worded = await _validated(study, standing.rows[arm]) if arm in standing.rows else None
 
-    def judged(before: str, guessed: Guess | None = None) -> CrossValidation:
+    def judged(before: str, guess: Guess | None = None) -> CrossValidation:
         return cross_validate(
-            names,
+            [name for name in names if name in standing.known(before)],
             baseline=before,
-            choose=lambda examples: choose(tuple(examples)),
-            value=lambda arm, examples: standing.value(
-                arm, examples, guess=guessed if arm == before else None
-            ),
+            choose=lambda seen: choose(tuple(seen)),
+            value=functools.partial(standing.value, guess=guess),
             seed=derived_seed(study.plan.seed, "cross-validation"),
-            clusters=clusters_of(standing.shared(arms)),
+            clusters=clusters_of([e for e in examples if e.id in standing.known(before)]),
+            scored=standing.known,
         )
 
     found, guess = judged(standing.baseline), _guess(study, baseline.evaluation)
@@ -140,7 +141,7 @@ async def _cross_validated(study: Study) -> Selection:
         "cross_validation": {
             "folds": found.folds,
             "repeats": found.repeats,
-            "n": len(names),
+            "n": found.difference.n,
             "baseline": found.baseline,
             "chosen": found.chosen,
             "picked": dict(found.picked),
@@ -159,15 +160,20 @@ async def _cross_validated(study: Study) -> Selection:
     return conclude(study, (baseline, winner, worded), judgement, evidence, over_format=over_format)
 
 
-def _choice(standing: Standing, arms: Sequence[str], examples: tuple[str, ...]) -> str:
-    """Return the arm that some examples choose, by the rule of confirmation."""
-    effects = standing.effects(examples)
-    others = [arm for arm in arms if arm != standing.baseline]
-    baseline, *finalists = (
-        standing.contender(arm, effects, examples)
-        for arm in (standing.baseline, *shortlist(effects, others, MOST_CONFIRMED))
-    )
-    return final(baseline, finalists, sound=standing.rows[standing.baseline].feasible).arm
+def _choice(study: Study, standing: Standing, examples: tuple[str, ...]) -> str:
+    """Return the arm that some examples choose, by the rule of confirmation and by what they say of the constraints."""
+    bounds, effects = study.plan.file.constraints, standing.effects(examples)
+    others = [arm for arm in effects.estimates if arm != standing.baseline]
+    # What an arm costs is known of all examples alike; what it answers is judged by those it is chosen on.
+    if not all(map(about_answers, bounds)):
+        others = [arm for arm in others if standing.rows[arm].feasible]
+    others = [arm for arm in standing.rows if arm in others and standing.keeps(arm, examples, bounds)]
+    finalists = shortlist([standing.contender(arm, effects, examples) for arm in others], MOST_CONFIRMED)
+    return final(
+        standing.contender(standing.baseline, effects, examples),
+        [standing.contender(arm, effects, examples) for arm in finalists],
+        sound=standing.keeps(standing.baseline, examples, bounds),
+    ).arm
 
 
 async def _validated(study: Study, row: TrialRecord) -> Arm:
@@ -181,11 +187,10 @@ async def _validated(study: Study, row: TrialRecord) -> Arm:
 async def _test(study: Study, winner: Candidate) -> Selection:
     arms = await _arms(study, winner)
     baseline, best, wording = arms
-    openings = openings_figures(study.store.whole.records("test"), study.plan.dataset.digest)
-    here = [arm.template.fingerprint for arm in arms]
-    opening = next(n for n, one in enumerate(openings, start=1) if one["prompts"] == here)
-    # Each further look at one test is another chance to be lucky: the k-th shares the level with those before it.
-    pairing = _pairing(study, study.plan.dataset.test, 1 - (1 - _LEVEL) / opening)
+    openings = openings_figures(study.store.whole.records("test"), study.plan.dataset.test_digest)
+    # Each further look at one test is another chance to be lucky. One that compares a prompt with itself is none.
+    looks = sum(one["prompts"][0] != one["prompts"][1] for one in openings)
+    pairing = _pairing(study, study.plan.dataset.test, 1 - (1 - _LEVEL) / max(1, looks))
     guess = _guess(study, baseline.evaluation)
     over_format = pairing.compare(wording.evaluation, best.evaluation)
     judged = Judged(
@@ -242,7 +247,10 @@ def _wording(study: Study, winner: Candidate) -> Candidate:
 def _open_test(study: Study, templates: Sequence[PromptTemplate]) -> None:
     """Record that the test is opened for these prompts; to finish an interrupted test is not to open it again."""
     opened = study.store.records("test")
-    record = {"prompts": [template.fingerprint for template in templates], "data": study.plan.dataset.digest}
+    record = {
+        "prompts": [template.fingerprint for template in templates],
+        "data": study.plan.dataset.test_digest,
+    }
     if record not in opened.values():
         study.store.record("test", len(opened), record)
 

@@ -39,6 +39,7 @@ from optimizer.resampling import (
     units_of,
 )
 
+EXACT_TEST = "exact McNemar test"
 HALVINGS = 60  # bisection of [-1, 1] down to the spacing of floats
 
 Decision = Literal["improved", "not distinguishable", "worse"]
@@ -187,7 +188,7 @@ def compare_paired(
         interval = _interval(bounds.lower, bounds.upper, estimate=mean_of(units), level=level)
         shape = bounds.method
     if binary and len(units) == n:
-        p_value, test = mcnemar(wins, losses), "exact McNemar test"
+        p_value, test = mcnemar(wins, losses), EXACT_TEST
     else:
         p_value, test = sign_flip_test([total for total, _ in units], seed=seed)
     return PairedComparison(

@@ -143,16 +143,16 @@ class _Replay:
             return effects.best(list(self._known))
         # Where all were tried, what the search left over confirms more of them.
         n = max(n, min(1 + MOST_CONFIRMED, (self._calls - self._spent) // len(self._order)))
-        finalists = shortlist(effects, candidates, max(1, n - 1))
+        finalists = shortlist([self._contender(arm, effects) for arm in candidates], max(1, n - 1))
         self._screen([*finalists, *([self._table.baseline] if n > 1 else [])], len(self._order))
         effects = self._effects()
-        baseline, *others = (
-            Contender(arm=arm, scores=self._known[arm], estimate=effects.estimates[arm])
-            for arm in (self._table.baseline, *finalists)
-        )
+        baseline, *others = (self._contender(arm, effects) for arm in (self._table.baseline, *finalists))
         found = final(baseline, others).arm
         self._history[-1] = (self._spent, found)
         return found
+
+    def _contender(self, arm: str, effects: ArmEffects) -> Contender:
+        return Contender(arm=arm, scores=self._known[arm], estimate=effects.estimates[arm])
 
     def _effects(self) -> ArmEffects:
         return arm_effects(self._known, factors=self._factors)

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from optimizer.answer import Answer
 from optimizer.choice import Contender
+from optimizer.config import Bound
 from optimizer.dataset import Example
 from optimizer.effects import ArmEffects, arm_effects
-from optimizer.evaluation import Result
+from optimizer.evaluation import Evaluation, Result
 from optimizer.guessing import Guess, guessed
 from optimizer.history import TrialRecord
+from optimizer.metrics import METRICS
 from optimizer.study import Study
 
 
@@ -50,9 +52,26 @@ class Standing:
         known = self._results[arm]
         return [known[example] for example in examples if example in known]
 
-    def shared(self, arms: Sequence[str]) -> tuple[Example, ...]:
-        """Return the validation examples that all of some arms have a score for, in validation order."""
-        return tuple(e for e in self._examples.values() if all(e.id in self._results[arm] for arm in arms))
+    def scored(self, arm: str) -> tuple[Example, ...]:
+        """Return the validation examples that an arm has a score for, in validation order."""
+        known = self._results[arm]
+        return tuple(example for example in self._examples.values() if example.id in known)
+
+    def known(self, arm: str) -> Mapping[str, Result]:
+        """Return an arm's results by the ids of the examples that it has a score for."""
+        return self._results[arm]
+
+    def keeps(self, arm: str, examples: Sequence[str], bounds: Mapping[str, Bound]) -> bool:
+        """Return whether an arm keeps those constraints that are about answers, on some examples."""
+        results = self.results(arm, examples)
+        if not results:
+            return False
+        evaluation = Evaluation(fingerprint=arm, results=tuple(results), judge=self._judge)
+        return all(
+            (found := evaluation.measure(name)) is None or bounds[name].holds(found)
+            for name in bounds
+            if about_answers(name)
+        )
 
     def effects(self, examples: Sequence[str] | None = None) -> ArmEffects:
         """Return the shrunken effects, from all scores or from those on some examples."""
@@ -78,22 +97,32 @@ class Standing:
             arm=arm,
             scores={result.example.id: result.score or 0.0 for result in results},
             estimate=self._judge.value(results) if whole else effects.estimates[arm],
-            cost=_cost(row, self.rows),
+            # Within one standard error is said of scores by example, which a metric of the whole corpus has not.
+            cost=None if whole else _cost(row, self.rows),
         )
 
-    def value(self, arm: str, examples: Sequence[str], *, guess: Guess | None = None) -> float:
-        """Return the objective of an arm on some examples, all of which it has a score for.
+    def value(self, parts: Sequence[tuple[str, Sequence[str]]], guess: Guess | None = None) -> float:
+        """Return the objective of the answers that each arm gave to its examples, all of them together.
 
         Args:
-            guess: Takes the place of every answer that could not be read.
+            guess: Takes the place of every answer of the baseline that could not be read.
         """
-        results = self.results(arm, examples)
-        return self._judge.value(results if guess is None else [guessed(r, guess) for r in results])
+        results = [
+            result if guess is None or arm != self.baseline else guessed(result, guess)
+            for arm, examples in parts
+            for result in self.results(arm, examples)
+        ]
+        return self._judge.value(results)
+
+
+def about_answers(name: str) -> bool:
+    """Return whether a constraint is about what was answered, and not about what it cost."""
+    return METRICS[name].measure is None or name == "valid"
 
 
 def _cost(row: TrialRecord, rows: Mapping[str, TrialRecord]) -> float:
     """Return what an example costs: dollars where every arm has a price above nothing, else tokens."""
-    costs = [other.cost_usd for other in rows.values()]
+    costs, answered = [other.cost_usd for other in rows.values()], max(1, row.n - row.errors)
     if all(cost is not None for cost in costs) and any(costs):
-        return (row.cost_usd or 0.0) / row.n
-    return (row.prompt_tokens + row.completion_tokens) / row.n
+        return (row.cost_usd or 0.0) / answered
+    return (row.prompt_tokens + row.completion_tokens) / answered

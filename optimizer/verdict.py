@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from optimizer.resampling import two_sided_z
 from optimizer.significance import Decision, PairedComparison, decide
 
 Frozen = Literal["winner", "baseline"]
@@ -36,7 +37,9 @@ def settle(
 
     Not worse by more than `margin` is shown where the whole interval of the difference lies above -margin, and
     cheaper where the whole interval of the difference in cost lies below 0 (non-inferiority; Piaggio et al. 2012,
-    JAMA 308:2594). Both are asked for, so neither needs a correction.
+    JAMA 308:2594). Both are asked for, so neither needs a correction. Where unreadable answers were guessed, the same
+    is asked of that comparison. Prompts that answer alike on few examples are not shown to be equal: the interval is
+    taken to reach down to -z²/(n + z²) at least, where Tango's does if no pair of n differs.
 
     Args:
         difference: Winner minus baseline in score.
@@ -52,7 +55,13 @@ def settle(
         if over_guess is None or decide(over_guess, level=level) == "improved":
             return Verdict(decision=decision, frozen="winner", reason="better")
         return Verdict(decision="not distinguishable", frozen="baseline", reason="no better than guessing")
-    as_good = margin > 0 and difference.interval.lower > -margin
-    if as_good and saving is not None and saving.interval.upper < 0:
+    as_good = all(_lowest(each) > -margin for each in (difference, over_guess) if each is not None)
+    if margin > 0 and as_good and saving is not None and saving.interval.upper < 0:
         return Verdict(decision=decision, frozen="winner", reason="cheaper")
     return Verdict(decision=decision, frozen="baseline", reason="no evidence")
+
+
+def _lowest(comparison: PairedComparison) -> float:
+    """Return what the difference may be at worst."""
+    z_squared = two_sided_z(comparison.interval.level) ** 2
+    return min(comparison.interval.lower, -z_squared / (comparison.n + z_squared))

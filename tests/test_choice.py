@@ -3,7 +3,6 @@
 import pytest
 
 from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final, shortlist, within_one_error
-from optimizer.effects import ArmEffects
 
 
 def arm(name: str, scores: str, cost: float | None = None, estimate: float | None = None) -> Contender:
@@ -71,10 +70,19 @@ def test_arms_that_share_no_two_examples_are_not_equal() -> None:
 
 
 def test_the_shortlist_is_by_estimate_and_then_by_order() -> None:
-    effects = ArmEffects(estimates={"a": 0.2, "b": 0.9, "c": 0.9, "d": 0.5}, deviations={})
-    assert shortlist(effects, ["a", "c", "b", "d"], 3) == ("c", "b", "d")
-    assert shortlist(effects, ["a"], 3) == ("a",)
-    assert shortlist(effects, ["a", "b"], 0) == ()
+    arms = [
+        arm(name, "01", estimate=estimate)
+        for name, estimate in (("a", 0.2), ("c", 0.9), ("b", 0.9), ("d", 0.5))
+    ]
+    assert shortlist(arms, 3) == ("c", "b", "d")
+    assert shortlist(arms[:1], 3) == ("a",)
+    assert shortlist(arms, 0) == ()
+
+
+def test_a_saving_of_a_hair_takes_no_better_prompt_s_place() -> None:
+    best, near = arm("best", "0011111111", cost=100), arm("near", "0101111110", cost=99)
+    assert within_one_error(best, near)
+    assert final(BASELINE, [best, near]).arm == "best"
 
 
 @pytest.mark.parametrize(

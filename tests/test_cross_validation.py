@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from optimizer.cross_validation import REPEATS, CrossValidation, cross_validate
+from optimizer.cross_validation import REPEATS, CrossValidation, Parts, cross_validate
 
 Table = dict[str, list[float]]
 
@@ -17,11 +17,12 @@ def validated(table: Table, *, clusters: list[str] | None = None, seed: int = 0)
     names = [f"e{j:02d}" for j in range(n)]
     place = {name: j for j, name in enumerate(names)}
 
-    def value(arm: str, examples: Sequence[str]) -> float:
-        return sum(table[arm][place[example]] for example in examples) / len(examples)
+    def value(parts: Parts) -> float:
+        scores = [table[arm][place[example]] for arm, examples in parts for example in examples]
+        return sum(scores) / len(scores)
 
     def choose(examples: Sequence[str]) -> str:
-        return max(table, key=lambda arm: value(arm, examples))
+        return max(table, key=lambda arm: value([(arm, examples)]))
 
     return cross_validate(names, baseline=baseline, choose=choose, value=value, seed=seed, clusters=clusters)
 
@@ -44,17 +45,18 @@ def test_one_that_is_always_right_gains_all_there_is() -> None:
 def test_the_error_is_that_of_nadeau_and_bengio_2003() -> None:
     # Always the same arm: the gains of the folds are the means of its wins. Their variance is taken by hand.
     table = {"baseline": [0.0] * 20, "other": [1.0] * 12 + [0.0] * 8}
-    gains: list[float] = []
+    folds: list[Sequence[str]] = []
 
-    def value(arm: str, examples: Sequence[str]) -> float:
-        score = sum(table[arm][int(example)] for example in examples) / len(examples)
-        if arm == "other" and len(examples) > 1:
-            gains.append(score)
-        return score
+    def value(parts: Parts) -> float:
+        scores = [table[arm][int(example)] for arm, examples in parts for example in examples]
+        if len(parts) == 5 and parts[0][0] == "other":
+            folds.extend(examples for _, examples in parts)
+        return sum(scores) / len(scores)
 
     found = cross_validate(
         [str(k) for k in range(20)], baseline="baseline", choose=lambda _: "other", value=value, seed=3
     )
+    gains = [sum(table["other"][int(example)] for example in fold) / len(fold) for fold in folds]
     assert len(gains) == 50
     error = math.sqrt(np.var(gains, ddof=1) * (1 / 50 + 1 / 4))
     assert found.difference.interval.upper == pytest.approx(
@@ -71,9 +73,9 @@ def test_no_example_judges_an_arm_that_it_helped_to_choose_and_each_judges_once_
         seen.append(set(examples))
         return "other"
 
-    def value(arm: str, examples: Sequence[str]) -> float:
-        if arm == "other" and len(examples) > 1:
-            judged.append(list(examples))
+    def value(parts: Parts) -> float:
+        if len(parts) == 5 and parts[0][0] == "other":
+            judged.extend(list(examples) for _, examples in parts)
         return 0.5
 
     names = [str(k) for k in range(23)]
@@ -105,6 +107,45 @@ def test_the_same_seed_deals_the_same_folds() -> None:
     rng = np.random.default_rng(0)
     table = {f"a{i}": rng.integers(0, 2, 30).astype(float).tolist() for i in range(5)}
     assert validated(table) == validated(table) != validated(table, seed=1)
+
+
+def test_a_metric_of_the_whole_is_taken_of_all_held_out_answers_together() -> None:
+    # Three rare examples: most folds hold none of them, and yet a perfect prompt is worth 1 and not less.
+    rare = {f"e{k}" for k in range(3)}
+
+    def both(parts: Parts) -> float:
+        """Return the mean of the share right of the rare and of the common examples; "other" is always right."""
+        shares = []
+        for kind in (True, False):
+            right = [
+                arm == "other" or not kind for arm, examples in parts for e in examples if (e in rare) == kind
+            ]
+            shares.append(sum(right) / len(right) if right else 0.0)
+        return sum(shares) / 2
+
+    names = [f"e{k}" for k in range(30)]
+    found = cross_validate(names, baseline="always common", choose=lambda _: "other", value=both, seed=0)
+    assert (found.baseline, found.chosen, found.difference.difference) == (0.5, 1.0, 0.5)
+    assert found.difference.interval.lower > 0
+
+
+def test_a_fold_is_judged_on_no_example_that_the_arm_has_no_score_for() -> None:
+    names, seen = [f"e{k}" for k in range(20)], set[str]()
+
+    def value(parts: Parts) -> float:
+        seen.update(e for arm, examples in parts if arm == "other" for e in examples)
+        return 1.0
+
+    found = cross_validate(
+        names,
+        baseline="baseline",
+        choose=lambda _: "other",
+        value=value,
+        seed=0,
+        scored=lambda arm: names[:14] if arm == "other" else names,
+    )
+    assert seen == set(names[:14])
+    assert found.difference.difference == 0.0
 
 
 def test_two_examples_in_one_cluster_cannot_be_parted() -> None:

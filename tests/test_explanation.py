@@ -77,11 +77,13 @@ def test_what_cannot_be_told_apart_is_not_called_equal_and_what_would_make_us_su
         decision="not distinguishable",
         frozen="baseline",
         reason="no evidence",
-        difference={"value": 0.04, "lower": -0.02, "upper": 0.1, "wins": 20, "losses": 12, "ties": 168},
+        difference={"value": 0.04, "smallest_provable": 0.0818, "wins": 20, "losses": 12, "ties": 168},
     )
     assert "That does not say they are equal; the baseline is kept" in text
-    assert "a true gain of 9.3 points would have been noticed in 80 % of all cases" in text
-    needed = re.search(r"the 4\.0 points that were seen, about ([\d,]+) test examples would show it", text)
+    assert "a true gain of 8.2 points would have been noticed in 80 % of all cases" in text
+    needed = re.search(
+        r"the 4\.0 points that were seen, about ([\d,]+) examples like these would show it", text
+    )
     assert needed is not None
     assert 700 < int(needed[1].replace(",", "")) < 900  # (1.96 + 0.84)² × 0.16 / 0.04²
 

@@ -8,7 +8,7 @@ from optimizer.verdict import settle
 
 def found(value: float, lower: float, upper: float, p_value: float) -> PairedComparison:
     interval = Interval(lower=lower, upper=upper, level=0.95)
-    return PairedComparison(n=100, difference=value, interval=interval, p_value=p_value, method="")
+    return PairedComparison(n=1000, difference=value, interval=interval, p_value=p_value, method="")
 
 
 BETTER, WORSE = found(0.2, 0.1, 0.3, 0.001), found(-0.2, -0.3, -0.1, 0.001)
@@ -43,6 +43,20 @@ def test_what_is_said_and_frozen_follows_from_the_evidence(
 
 def test_without_a_margin_nothing_is_frozen_for_being_cheaper() -> None:
     assert settle(CLOSE, over_guess=None, saving=CHEAPER, margin=0.0).frozen == "baseline"
+
+
+def test_what_guessing_would_lose_is_not_as_good() -> None:
+    nearly = found(0.0, -0.01, 0.01, 1.0)
+    assert settle(nearly, over_guess=WORSE, saving=CHEAPER, margin=0.02).frozen == "baseline"
+    assert settle(nearly, over_guess=CLOSE, saving=CHEAPER, margin=0.02).frozen == "winner"
+
+
+def test_prompts_that_answer_alike_on_few_examples_are_not_shown_to_be_equal() -> None:
+    alike = PairedComparison(
+        n=20, difference=0.0, interval=Interval(lower=0.0, upper=0.0, level=0.95), p_value=1.0, method=""
+    )
+    assert settle(alike, over_guess=None, saving=CHEAPER, margin=0.02).frozen == "baseline"
+    assert settle(alike, over_guess=None, saving=CHEAPER, margin=0.17).frozen == "winner"
 
 
 def test_a_loss_of_just_the_margin_is_not_excluded() -> None:

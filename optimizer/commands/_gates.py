@@ -1,5 +1,6 @@
 """Gates for continuous integration: least figures, compared with the numbers as they are printed."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -37,6 +38,23 @@ class Gate:
     found: float | None
     passed: bool
     message: str
+
+
+def check_gates(**least: float | None) -> None:
+    """Refuse a least figure that nothing can be compared with.
+
+    Raises:
+        InputError: When one is not finite.
+    """
+    from optimizer.errors import InputError, Problem
+
+    problems = [
+        Problem(file="", field=f"--{name.replace('_', '-')}", message=f"expected a number, found {value}")
+        for name, value in least.items()
+        if value is not None and not math.isfinite(value)
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def score_gate(least: float | None, score: float | None) -> Iterator[Gate]:

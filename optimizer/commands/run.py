@@ -14,7 +14,7 @@ from optimizer.commands._calling import (
     spent_figures,
     with_concurrency,
 )
-from optimizer.commands._gates import MinGain, MinScore, gate_figures, study_gates
+from optimizer.commands._gates import MinGain, MinScore, check_gates, gate_figures, study_gates
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def run(  # the options of a command line
     """
     from optimizer.errors import InterruptedRunError, OptimizerError
 
+    check_gates(min_score=min_score, min_gain=min_gain)
     mode = cache_mode(no_cache=no_cache, refresh=refresh)
     plans = [with_concurrency(plan, concurrency) for plan in _plans(studies, seed, output)]
     if dry_run:

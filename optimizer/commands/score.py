@@ -17,7 +17,7 @@ from optimizer.commands._calling import (
     concurrency_of,
     spent_figures,
 )
-from optimizer.commands._gates import MinScore, gate_figures, score_gate
+from optimizer.commands._gates import MinScore, check_gates, gate_figures, score_gate
 from optimizer.commands._tables import outcome_line, spent_lines
 from optimizer.explanation import score_text
 
@@ -60,6 +60,7 @@ def score(  # the options of a command line
     from optimizer.plan import load_examples
     from optimizer.task import SPLITS
 
+    check_gates(min_score=min_score)
     frozen = FrozenPrompt.load(path)
     task, dataset = load_examples(task_path)
     if split not in SPLITS:

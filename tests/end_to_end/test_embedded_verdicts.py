@@ -66,7 +66,7 @@ def test_one_prompt_under_several_names_is_not_distinguishable_from_itself(proje
     )
     path.write_text(path.read_text().replace("[direct, first_person]", "[direct]"))
     evidence = evidence_of(project, path)
-    assert evidence["candidates"] == 3
+    assert evidence["candidates"] == 2
     assert evidence["decision"] == "not distinguishable"
     assert evidence["frozen"] == "baseline"
     assert evidence["difference"]["value"] == 0
