@@ -47,7 +47,10 @@ def smallest_provable_difference(
     d above `disagreement` is solved with s = d: the answer is not 0, even where two prompts never disagreed.
 
     With `clusters`, the numbers of examples in each group, the examples of a group are taken to stand or fall
-    together, the most cautious choice: they then count as n² / Σ size² independent ones (Kish 1965).
+    together, the most cautious choice. Groups of one size are then so many examples. Of groups of several sizes the
+    larger of two answers is taken: that of so many groups, and that of a t test of n² / Σ size² independent examples
+    (Kish 1965). Simulated, it holds the power for sizes that differ up to twentyfold; where sizes double and double
+    again, so that one group has a third of the examples, 0.64 is left of 0.8.
 
     Raises:
         ValueError: `n` is below 1, `disagreement` outside [0, 1], `power` or `level` not in (0, 1), or the sizes of
@@ -62,8 +65,10 @@ def smallest_provable_difference(
         raise ValueError(f"level must be between 0 and 1, but got level={level}")
     if clusters is not None and (sum(clusters) != n or min(clusters) < 1):
         raise ValueError(f"the sizes of clusters must add up to n={n}, but add up to {sum(clusters)}")
-    independent = n if clusters is None else n * n // sum(size * size for size in clusters)
-    found = _exact_power(independent, disagreement, level)
+    found = _exact_power(n if clusters is None else len(clusters), disagreement, level)
+    if clusters is not None and len(set(clusters)) > 1:
+        effective = n * n / sum(size * size for size in clusters)
+        found = _lesser(found, _t_power(effective, disagreement, level))
     if found(1.0) < power:
         return 1.0
     low, high = 0.0, 1.0
@@ -148,3 +153,21 @@ def _binomial(k: "NDArray[np.int_]", n: int, share: float) -> "NDArray[np.float6
 
     ways = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
     return np.asarray(np.exp(ways + xlogy(k, share) + xlog1py(n - k, -share)))
+
+
+def _lesser(one: Callable[[float], float], other: Callable[[float], float]) -> Callable[[float], float]:
+    return lambda d: min(one(d), other(d))
+
+
+def _t_power(effective: float, disagreement: float, level: float) -> Callable[[float], float]:
+    """Return the power of a t test of so many independent differences, to find b better, as a function of d."""
+    from scipy.special import stdtr, stdtrit
+
+    freedom = max(1.0, effective - 1)
+    critical = float(stdtrit(freedom, (1 + level) / 2))
+
+    def power(d: float) -> float:
+        deviation = math.sqrt(max(0.0, max(disagreement, d) - d * d) / effective)
+        return float(stdtr(freedom, d / deviation - critical)) if deviation else 1.0
+
+    return power

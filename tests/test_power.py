@@ -60,6 +60,8 @@ def test_examples_in_groups_count_as_their_groups() -> None:
     assert pairs == smallest_provable_difference(50)
     assert smallest_provable_difference(100, clusters=[1] * 100) == alone
     assert smallest_provable_difference(100, clusters=[100]) == 1.0
+    uneven = smallest_provable_difference(100, clusters=[1] * 30 + [7] * 10)
+    assert smallest_provable_difference(40) < uneven < smallest_provable_difference(19)
 
 
 def test_the_examples_needed_show_the_difference_and_few_less_do_not() -> None:
