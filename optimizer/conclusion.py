@@ -9,6 +9,7 @@ from optimizer.digest import canonical
 from optimizer.evidence import (
     Arm,
     Pairing,
+    Saving,
     comparison_figures,
     guess_figures,
     row_figures,
@@ -17,7 +18,7 @@ from optimizer.evidence import (
 from optimizer.explanation import in_words
 from optimizer.frozen import FrozenPrompt
 from optimizer.guessing import Guess
-from optimizer.history import TrialRecord, history_csv, history_entry
+from optimizer.history import history_csv, history_entry
 from optimizer.plan import StudyPlan
 from optimizer.significance import Decision, PairedComparison
 from optimizer.space import needed_capabilities
@@ -74,23 +75,9 @@ def conclude(
 ) -> Selection:
     """Return the verdict with all of its evidence, and the prompt that it freezes."""
     baseline, winner, wording = arms
-    # That nothing is lost takes more examples than a study without a test has.
-    margin = study.plan.file.selection.margin if study.plan.dataset.test else 0.0
     saving = judged.pairing.saving(baseline.evaluation, winner.evaluation)
-    verdict = Verdict(decision="not distinguishable", frozen="baseline", reason="same prompt")
-    if winner.template.fingerprint != baseline.template.fingerprint:
-        verdict = settle(
-            judged.difference,
-            over_guess=judged.over_guess,
-            saving=None if saving is None else saving.comparison,
-            margin=margin,
-            level=judged.pairing.level,
-        )
+    verdict, margin = _verdict(study, arms, judged, saving)
     sizes, guess = group_sizes(judged.pairing.examples), judged.over_guess
-    tried = dict[str, list[TrialRecord]]()
-    for row in study.trials:
-        if row.score is not None and row.fingerprint != study.trials[0].fingerprint:
-            tried.setdefault(row.fingerprint, []).append(row)
     shipped = winner if verdict.frozen == "winner" else baseline
     evidence |= {
         "decision": verdict.decision,
@@ -98,8 +85,7 @@ def conclude(
         "reason": verdict.reason,
         "margin": margin,
         "metric": study.plan.task.metric,
-        "candidates": len(tried),
-        "infeasible": sum(not any(row.feasible for row in rows) for rows in tried.values()),
+        **_tried(study),
         "validation": _validation(study, winner),
         "difference": comparison_figures(judged.difference),
         "difference_over_guess": None if guess is None else comparison_figures(guess),
@@ -125,6 +111,34 @@ def conclude(
         test_opened=opened,
         frozen=_freeze(study, shipped, evidence),
     )
+
+
+def _verdict(
+    study: Study, arms: tuple[Arm, Arm, Arm | None], judged: Judged, saving: Saving | None
+) -> tuple[Verdict, float]:
+    """Return the verdict, and the margin that a loss had to stay within."""
+    baseline, winner, _ = arms
+    # That nothing is lost takes more examples than a study without a test has.
+    margin = study.plan.file.selection.margin if study.plan.dataset.test else 0.0
+    if winner.template.fingerprint == baseline.template.fingerprint:
+        return Verdict(decision="not distinguishable", frozen="baseline", reason="same prompt"), margin
+    verdict = settle(
+        judged.difference,
+        over_guess=judged.over_guess,
+        saving=None if saving is None else saving.comparison,
+        margin=margin,
+        level=judged.pairing.level,
+    )
+    return verdict, margin
+
+
+def _tried(study: Study) -> dict[str, int]:
+    """Return how many prompts other than the baseline were scored, and how many of them broke the constraints."""
+    tried = dict[str, bool]()
+    for row in study.trials:
+        if row.score is not None and row.fingerprint != study.trials[0].fingerprint:
+            tried[row.fingerprint] = tried.get(row.fingerprint, False) or row.feasible
+    return {"candidates": len(tried), "infeasible": sum(not sound for sound in tried.values())}
 
 
 def _validation(study: Study, winner: Arm) -> dict[str, object]:

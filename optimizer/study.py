@@ -159,9 +159,7 @@ class Study:
         """Return whether the budget holds one more candidate, whose calls are counted already, beside the reserve."""
         confirmed = (row.trial for row in self.trials if row.stage == "confirm")
         missing = dataclasses.replace(self.plan.bounds.candidate, calls=0)
-        # Of a finished study what comes after may all have to be done again, for another winner.
-        finished = bool(self.store.records("test"))
-        spent = self.caller.spent if finished else self._without(NO_TRIAL, *confirmed)
+        spent = self._without(NO_TRIAL, *confirmed)
         return self.plan.bounds.holds(spent, self.plan.bounds.reserved + missing, ratio=self._ratio())
 
     def _without(self, *payers: int) -> Spent:

@@ -77,14 +77,14 @@ def test_labels_that_mean_nothing_give_no_gain_even_over_answers_that_cannot_be_
     path = write(
         project.folder,
         shuffled=True,
-        splits="{train: 300, validation: 18, test: 72}",
+        splits="{train: 300, validation: 18, test: 48}",
         given='"Which team should answer this customer?"',
         formats="[plain, choice]",
         parameters="{}",
-        calls=330,
+        calls=240,
     )
     evidence = evidence_of(project, path)
-    assert evidence["test"]["baseline"]["invalid"] > 50
+    assert evidence["test"]["baseline"]["invalid"] > 30
     assert evidence["decision"] == "not distinguishable"
     assert evidence["frozen"] == "baseline"
     # The baseline in a layout whose answers can be read: nothing to guess, and nothing gained either.
