@@ -759,3 +759,40 @@ def test_results_that_cannot_be_written_end_the_run_with_3_and_the_same_command_
     taken.rmdir()
     assert call("run", study, "--quiet").code == 0
     assert taken.is_file()
+
+
+# What the evidence of earlier prompts does not hold.
+NEWER = (
+    "protocol",
+    "frozen",
+    "reason",
+    "in_words",
+    "saving",
+    "guess",
+    "difference_over_guess",
+    "test_openings",
+    "leaks",
+)
+
+
+def test_a_prompt_of_an_earlier_version_is_shown_as_far_as_it_goes(
+    prompt: Path, call: Callable[..., Told]
+) -> None:
+    frozen = FrozenPrompt.load(prompt)
+    older = {key: value for key, value in frozen.evidence.items() if key not in NEWER}
+    prompt.write_text(replace(frozen, evidence=older).dumps(), encoding="utf-8")
+    told = call("show", prompt)
+    assert told.code == 0
+    assert re.search(r"^decision +(improved|not distinguishable)", told.out, re.MULTILINE)
+    assert call("show", prompt.parent).out == told.out  # the folder, and the study, lead to it as well
+    assert call("show", prompt.with_name("study.yaml")).out == told.out
+
+
+@pytest.mark.parametrize("least", ["nan", "inf"])
+def test_a_gate_that_nothing_passes_is_refused_before_the_run(
+    study: Path, call: Callable[..., Told], least: str
+) -> None:
+    told = call("run", study, "--quiet", "--json", "--min-gain", least)
+    assert (told.code, told.out) == (2, "")
+    assert f"--min-gain: expected a number, found {least}" in told.err
+    assert not study.with_name("study.db").exists()

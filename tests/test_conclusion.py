@@ -240,3 +240,18 @@ def test_what_was_stated_before_the_run_stands_in_the_evidence(world: World) -> 
     told = evidence["difference"]
     share = (told["wins"] + told["losses"]) / told["n"]
     assert told["smallest_provable"] == smallest_provable_difference(60, disagreement=share)
+
+
+def test_a_constraint_is_judged_by_the_examples_that_a_choice_is_made_on(world: World) -> None:
+    def unreadable(request: Request) -> str:
+        text = request.messages[0].content
+        if "Which" in text and item(request) % 3 == 0:
+            return "It is hard to say."
+        return right_in(lambda text: 0.95 if "Which" in text else 0.3)(request)
+
+    free = world(unreadable, SMALL)
+    assert "Which" in free.selection.winner.candidate.instruction.text
+    bound = ("budget: {calls: 400}", "constraints: {valid: {min: 0.95}}\nbudget: {calls: 400}")
+    held = world(unreadable, SMALL, bound, folder="held")
+    assert "Which" not in held.selection.winner.candidate.instruction.text
+    assert held.evidence["infeasible"] > 0

@@ -1,6 +1,7 @@
 """Reading, checking and dividing examples; every mistake is told by file, line and column."""
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -427,3 +428,38 @@ def test_a_file_of_too_few_examples_is_told_at_its_split() -> None:
 def test_the_digest_does_not_depend_on_the_name_of_the_file() -> None:
     here, there = write_jsonl(some_rows()), write_jsonl(some_rows()[::-1], "other.jsonl")
     assert load_dataset(make_task(here)).digest == load_dataset(make_task(there)).digest
+
+
+def test_without_splits_the_size_of_the_data_decides() -> None:
+    small = load_dataset(replace_splits(make_task(write_jsonl(some_rows(40)))))
+    assert (len(small.train), len(small.validation), len(small.test)) == (12, 28, 0)
+    large = load_dataset(replace_splits(make_task(write_jsonl(some_rows(100)))))
+    assert (len(large.train), len(large.validation), len(large.test)) == (25, 35, 40)
+
+
+def replace_splits(task: Task) -> Task:
+    """Return a task that states no splits."""
+    return dataclasses.replace(task, dataset=dataclasses.replace(task.dataset, splits=None))
+
+
+def test_no_test_needs_groups_enough_to_part() -> None:
+    rows = [row | {"thread": f"t{n % 2}"} for n, row in enumerate(some_rows(24))]
+    splits = Splits(train=0, validation=24, test=0)
+    assert mistakes(make_task(write_jsonl(rows), splits=splits, group="thread")) == [
+        (
+            "task.yaml: dataset.splits.validation: expected at least 5 groups in validation, which cross-validation parts, "
+            "found 2"
+        )
+    ]
+    many = [row | {"thread": f"t{n % 6}"} for n, row in enumerate(some_rows(24))]
+    assert len(load_dataset(make_task(write_jsonl(many), splits=splits, group="thread")).validation) == 24
+
+
+def test_the_same_test_is_the_same_whatever_becomes_of_the_rest() -> None:
+    rows = some_rows(60)
+    one, other = (
+        load_dataset(make_task(write_jsonl(rows), splits=Splits(train=train, validation=36 - train, test=24)))
+        for train in (12, 16)
+    )
+    assert one.test_digest == other.test_digest
+    assert one.digest != other.digest

@@ -1,5 +1,7 @@
 """What guessing brings, counted by hand."""
 
+import dataclasses
+
 from optimizer.answer import Answer
 from optimizer.dataset import Example
 from optimizer.evaluation import Judge, Result
@@ -46,3 +48,15 @@ def test_only_an_answer_that_could_not_be_read_is_replaced() -> None:
             completions=(),
         )
         assert guessed(result, guess).score == score
+
+
+def test_a_target_that_the_metric_fails_on_is_no_guess() -> None:
+    def fails(answer: Answer, target: str) -> float:
+        if (answer.text, target) == ("b", "a"):
+            raise ZeroDivisionError
+        return float(answer.text == target)
+
+    judge = dataclasses.replace(ACCURACY, per_example=fails)
+    found = best_guess(examples("aabbbb"), judge)
+    assert found is not None
+    assert found.text == "a"

@@ -107,3 +107,12 @@ def test_a_great_many_mistakes_are_counted(table: Path) -> None:
     table.write_text("prompt_id,example_id,score\n" + "".join(f"p,e{k},2\n" for k in range(80)))
     with pytest.raises(InputError, match="and 30 more mistakes"):
         read_recorded(table)
+
+
+def test_only_plain_decimals_are_scores_and_an_ignored_test_score_is_not_read(table: Path) -> None:
+    table.write_text("prompt_id,example_id,score\np,e,0_1\n")
+    with pytest.raises(InputError, match="expected a score in \\[0, 1\\], found 0_1"):
+        read_recorded(table)
+    table.write_text("prompt_id,example_id,score,test_score\np,e,1e-1,junk\n")
+    found = read_recorded(table, ignore=["test_score"])
+    assert (found.scores, found.test_scores) == ({"p": {"e": 0.1}}, {})
