@@ -24,6 +24,7 @@ from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
 from optimizer.schema import read
 from optimizer.space import SearchSpace, compose
+from optimizer.splits import FEWEST_FOR_TEST
 from optimizer.task import Task, load_task
 
 T = TypeVar("T")
@@ -192,7 +193,16 @@ def data_in_words(dataset: Dataset) -> tuple[str, ...]:
         groups=None if sizes is None else len(sizes),
         test=bool(dataset.test),
     )
-    return (*shown, *(f"Caution: {warning}" for warning in dataset.warnings))
+    n = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
+    small = (
+        f"There are {n} examples in all. Below {FEWEST_FOR_TEST} a test split leaves too little on either side: without "
+        "`splits`, or with `test: 0`, the choice is judged by cross-validation on more of them."
+    )
+    return (
+        *shown,
+        *([small] if dataset.test and n < FEWEST_FOR_TEST else []),
+        *(f"Caution: {warning}" for warning in dataset.warnings),
+    )
 
 
 def load_examples(path: Path) -> tuple[Task, Dataset]:

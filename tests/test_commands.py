@@ -226,6 +226,7 @@ def test_validate_says_what_is_sound_and_writes_nothing(
     assert shown[: len(shown) // 2] == shown[len(shown) // 2 :]
     assert re.match(r"The 12 test examples can prove a gain of [\d.]+ points or more", shown[0])
     assert shown[1].startswith("That is too little: most real gains are smaller")
+    assert "Below 60 a test split leaves too little on either side" in shown[2]
     assert not (tmp_path / ".optimizer").exists()
     found = json.loads(call("validate", study, "--json").out)
     assert found == {"valid": {str(study): "study"}, "in_words": {str(study): shown[: len(shown) // 2]}}
