@@ -160,6 +160,13 @@ def _how_sure(evidence: Mapping[str, Any]) -> Iterator[str]:
                 "That alone would speak for a difference, but the test, which is exact where the interval is not, "
                 "does not; both are asked for."
             )
+        over = evidence["difference_over_guess"]
+        if reason == "better" and over is not None:
+            yield (
+                f"Answers of the baseline that could not be read count as wrong. Had the best constant answer stood in "
+                f"their place, the gain would still be {signed_points(over['value'])} points "
+                f"({signed_points(over['lower'])} to {signed_points(over['upper'])})."
+            )
         yield _VERDICTS[reason]
         if reason == "better" and evidence["protocol"] != "test":
             yield "Cross-validation is less certain than a test: confirm it on new examples as they come in."

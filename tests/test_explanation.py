@@ -94,6 +94,11 @@ def test_a_loss_is_told_as_a_loss() -> None:
     assert "The new prompt is worse than the baseline; the baseline is kept." in text
 
 
+def test_a_gain_over_unreadable_answers_says_what_is_left_beside_guessing() -> None:
+    text = said(difference_over_guess={"value": 0.136, "lower": 0.04, "upper": 0.243})
+    assert "the gain would still be +13.6 points (+4.0 to +24.3). We are confident" in text
+
+
 def test_a_gain_that_guessing_would_bring_is_named_so() -> None:
     text = said(
         decision="not distinguishable",
