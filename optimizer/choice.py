@@ -15,7 +15,7 @@ _TIE = 1e-9
 # error a prompt may well be worse, and for less than this nobody would take the chance.
 _SAVING = 0.05
 
-# Candidates that are confirmed at most: the fourth by estimate seldom wins, and costs as much as the first.
+# Candidates that are confirmed at most: each further one costs as much as the first, and has a lower estimate.
 MOST_CONFIRMED = 3
 # Share of a budget that confirmation may take: the quarter that is left when the search has three.
 _SHARE = 0.25

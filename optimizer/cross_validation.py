@@ -11,10 +11,12 @@ one arm: the arm that ships was chosen on all examples, and does at least about 
 | g | gain on one fold, as a pseudo-value: K·θ - (K - 1)·θ without the fold (Tukey 1958); there are K·R of them |
 
 Of a mean of scores the pseudo-values are the means of the folds; of a metric of the whole corpus, such as macro-F1,
-they spare it folds that lack a label. The K·R gains are not independent: their variance s² is taken times 1/(KR) + 1/(K - 1) instead of 1/(KR) (Nadeau and
+they spare it folds that lack a label.
+
+The K·R gains are not independent: their variance s² is taken times 1/(KR) + 1/(K - 1) instead of 1/(KR) (Nadeau and
 Bengio 2003, Machine Learning 52:239; Bouckaert and Frank 2004, PAKDD). That leaves out that the arms of different
 folds were chosen on common examples, so the t quantile has 2K - 1 degrees of freedom and not KR - 1: on simulated
-studies of 30 to 55 examples and 2 to 30 arms the interval then covers 0.94 to 0.98, where KR - 1 gives 0.90.
+studies of 30 to 55 examples and 5 to 30 arms the interval then covers 0.95 to 0.98, where KR - 1 gave 0.90 to 0.98.
 Where all examples agree s is 0, and would make few examples certain: of 0/1 scores the error is at least what one win
 and one loss more would give it (Agresti and Min 2005, Statistics in Medicine 24:729).
 """
@@ -30,8 +32,8 @@ from optimizer.resampling import DIGITS
 from optimizer.significance import Interval, PairedComparison
 
 FOLDS = 5  # fewer choose on too little, more judge on too few (Kohavi 1995, IJCAI)
-_LEVEL = 0.95
 REPEATS = 10  # ten times five is what the corrected test was studied with (Bouckaert and Frank 2004)
+_LEVEL = 0.95  # there is no test whose further openings would ask for more
 
 # Examples to choose on -> the arm chosen; arms with some examples each -> the objective of all those answers together.
 Choose = Callable[[Sequence[str]], str]

@@ -13,6 +13,7 @@ from optimizer.power import POWER, USUAL_DISAGREEMENT, examples_needed
 # anything: between prompts that both work, gains are mostly below this.
 ACCEPTABLE = 0.1
 
+USUAL_LEVEL = 0.95  # what is asked of the first comparison on a test
 _FINER = 0.05  # what the advice names beside it
 
 # A gain below half a point takes more examples than anybody labels, and is worth as little.
@@ -200,11 +201,14 @@ def amount_text(saving: Mapping[str, Any], which: str) -> str:
 
 def _caveats(evidence: Mapping[str, Any]) -> Iterator[str]:
     opened = evidence["test_opened"]
-    if opened > 1:
+    level = evidence["difference"]["level"]
+    if opened > 1 and level > USUAL_LEVEL:
         yield (
             f"The test was opened {opened} times. Each look is another chance to be lucky, so the confidence asked of "
-            f"the latest was raised to {percent(evidence['difference']['level'])}."
+            f"the latest was raised to {percent(level)}."
         )
+    elif opened > 1:
+        yield f"The test was opened {opened} times, of which no other compared one prompt with another."
     yield from (f"Caution: {leak}" for leak in evidence["leaks"])
 
 
@@ -225,6 +229,9 @@ def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
     if evidence["decision"] != "not distinguishable":
         return
     if difference["smallest_provable"] is None:
+        # Where nothing differs an interval without width says nothing of how much could have been noticed.
+        if difference["lower"] == difference["upper"]:
+            return
         yield "So few examples can prove no gain with this confidence, however large it is."
         return
     said = (

@@ -177,7 +177,7 @@ def _choice(study: Study, standing: Standing, examples: tuple[str, ...]) -> str:
 
 
 async def _validated(study: Study, row: TrialRecord) -> Arm:
-    """Return an arm with its evaluation on all of validation, every answer of which is stored."""
+    """Return an arm with its evaluation on all of validation; only what had an error is asked for again."""
     candidate = _candidate(study, row)
     template = _template(study, candidate)
     evaluation = await study.score(template, study.plan.dataset.validation, row.trial)

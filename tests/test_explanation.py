@@ -151,6 +151,18 @@ def test_further_openings_of_the_test_and_leaks_are_told() -> None:
     assert "Caution: 2 test examples are near duplicates" in text
 
 
+def test_an_opening_that_compared_nothing_raises_no_confidence_and_is_not_said_to() -> None:
+    text = said(test_opened=2)
+    assert "The test was opened 2 times, of which no other compared one prompt with another." in text
+    assert "was raised" not in text
+
+
+def test_a_baseline_compared_with_itself_is_not_said_to_lack_examples() -> None:
+    nothing = {"value": 0.0, "lower": 0.0, "upper": 0.0, "wins": None, "smallest_provable": None}
+    text = said(decision="not distinguishable", frozen="baseline", reason="same prompt", difference=nothing)
+    assert "So few examples" not in text
+
+
 def test_before_a_run_the_smallest_gain_is_said_and_advice_where_it_is_too_large() -> None:
     small, advice = provable_in_words(0.1192, 84, groups=None, test=True)
     assert small == (
