@@ -66,6 +66,17 @@ class AnswerFormat:
             return Answer(text=None, outcome="truncated")
         return Answer(text=text, outcome="invalid" if text is None else "ok")
 
+    def reasoning(self, completion: str) -> str:
+        """Return what a completion says before its answer: the text before the marker, or the fields before it.
+
+        Empty where nothing stands before it, or where the answer is not introduced.
+        """
+        if not self.field:
+            return _rpartition_folded(completion, self.marker)[0].strip() if self.marker else ""
+        said = _json_object(completion)
+        before = list(said)[: list(said).index(self.field)] if self.field in said else []
+        return "\n".join(text.strip() for name in before if isinstance(text := said[name], str))
+
     def to_dict(self) -> dict[str, object]:
         """Return the format as plain data."""
         return {"kind": self.kind, "labels": list(self.labels), "field": self.field, "marker": self.marker}

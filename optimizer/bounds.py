@@ -1,18 +1,21 @@
 """What the phases of a study take at most, in calls, tokens and money, known before the first call."""
 
 import bisect
+import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from optimizer.budget import Amount, Budget, Spent
-from optimizer.candidate import Candidate
+from optimizer.candidate import Candidate, DemonstrationSet
 from optimizer.choice import confirmations
 from optimizer.completion import Message, Request
 from optimizer.dataset import Dataset, Example, group_sizes
+from optimizer.length import shot_bytes, utf8_length
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace
 
 # Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
@@ -45,6 +48,7 @@ class Bounds:
             cross-validation where there is no test split.
         judged: Examples that the gain is judged on.
         confirmed: How many arms are confirmed: one, else the baseline and two or three more.
+        scouting: Finding out, before the search, what some demonstrations are chosen by.
     """
 
     budget: Budget
@@ -57,6 +61,7 @@ class Bounds:
     smallest_provable: float
     judged: int = 0
     confirmed: int = 1
+    scouting: Amount = field(default_factory=Amount)
 
     @property
     def reserved(self) -> Amount:
@@ -70,13 +75,14 @@ class Bounds:
 
     @property
     def least(self) -> Amount:
-        """Return the smallest budget that holds baseline, one candidate, confirmation and test."""
-        return self.baseline + self.candidate + self.one_more
+        """Return the smallest budget that holds scouting, baseline, one candidate, confirmation and test."""
+        return self.scouting + self.baseline + self.candidate + self.one_more
 
     @property
     def candidates(self) -> int:
         """Return how many candidates the search can screen, by what is usual before anything is measured."""
-        return self.affordable(Spent(calls=self.baseline.calls), ratio=USUAL_RATIO, most=self.space)
+        before = self.scouting.calls + self.baseline.calls
+        return self.affordable(Spent(calls=before), ratio=USUAL_RATIO, most=self.space)
 
     def affordable(self, spent: Spent, *, ratio: float, most: int) -> int:
         """Return how many candidates, up to `most`, the rest of the budget holds beside confirmation and test."""
@@ -110,6 +116,7 @@ class Bounds:
         """Yield each part of the budget that cannot hold the least study, with what would."""
         least, budget = self.least, self.budget
         parts = {
+            **({"scouting": self.scouting} if self.scouting.calls else {}),
             "baseline": self.baseline,
             "one candidate": self.candidate,
             "confirmation": self.confirmation,
@@ -127,19 +134,27 @@ class Bounds:
 
 
 def bounds_of(
-    space: SearchSpace, dataset: Dataset, *, screen: int, budget: Budget, price: Price | None
+    space: SearchSpace,
+    dataset: Dataset,
+    *,
+    screen: int,
+    budget: Budget,
+    price: Price | None,
+    scouting: Scouting | None = None,
 ) -> Bounds:
     """Return the bounds of a study.
 
     Args:
         screen: How many validation examples a candidate is screened on.
+        scouting: What is found out before the search, after which the space has more demonstration sets.
         price: US dollars from tokens read and written, or None where no price is known; money is 0 then.
     """
     price = (
         None if price is None else functools.lru_cache(maxsize=None)(price)
     )  # a published one takes a while
     screened, validation, test = dataset.validation[:screen], dataset.validation, dataset.test
-    dearest = list(_dearest(space))
+    to_come = () if scouting is None else scouting.longest
+    dearest = list(_dearest(space, to_come))
     baseline = space.render(space.baseline)
     templates = [template for template in (baseline, *dearest) if template is not None]
 
@@ -155,22 +170,26 @@ def bounds_of(
         )
 
     first = templates[:1] if baseline is not None else []
-    longest = max((*validation, *test), key=lambda example: sum(map(_length, example.values.values())))
+    longest = max((*validation, *test), key=lambda example: sum(map(utf8_length, example.values.values())))
     confirmation = most(validation if test else (), dearest)
     # Baseline, winner, and the baseline's wording in the winner's format.
     final = most(test, first) + most(test, dearest) * 2
     judged = test or validation
+    call = most([longest], templates)
     return Bounds(
         budget=budget,
         baseline=most(screened, first),
         candidate=most(screened, dearest),
         confirmation=confirmation,
         test=final,
-        call=most([longest], templates),
-        space=space.size,
+        call=call,
+        space=space.size_with(
+            len(space.demonstration_sets) + (scouting.n_sets if scouting and to_come else 0)
+        ),
         smallest_provable=smallest_provable_difference(len(judged), clusters=group_sizes(judged)),
         judged=len(judged),
         confirmed=_confirmed(budget, confirmation, final) if test else 0,
+        scouting=_scouting_amount(scouting, call),
     )
 
 
@@ -191,27 +210,43 @@ def _confirmed(budget: Budget, confirmation: Amount, final: Amount) -> int:
     return min(counts)
 
 
-def _dearest(space: SearchSpace) -> Iterator[PromptTemplate]:
-    """Yield, for each pair of style and format, the candidate that reads the most."""
-    wording = max(space.instructions, key=lambda instruction: _length(instruction.text))
+def _scouting_amount(scouting: Scouting | None, call: Amount) -> Amount:
+    """Return what scouting takes at most: any of its calls is no longer than the longest of the study."""
+    most = call * (0 if scouting is None else scouting.most_calls)
+    # How much a budget must hold at least is told by the other phases; these calls may be far shorter.
+    return dataclasses.replace(most, least_tokens=0.0, least_usd=0.0)
+
+
+def _dearest(space: SearchSpace, to_come: Sequence[DemonstrationSet]) -> Iterator[PromptTemplate]:
+    """Yield, for each pair of style and format, the candidate that reads the most.
+
+    Args:
+        to_come: Sets as long as those that the space will have later.
+    """
+    wording = max(space.instructions, key=lambda instruction: utf8_length(instruction.text))
     parameters = {
         name: max(values) if all(isinstance(value, int | float) for value in values) else values[0]
         for name, values in space.parameters.items()
     }
-    for point in space.opening:
+    for style, layout in space.pairs:
         candidates = (
             Candidate(
                 instruction=wording,
                 demonstrations=shown,
-                style=str(point["style"]),
-                format=str(point["format"]),
+                style=style,
+                format=layout,
                 parameters=tuple(sorted(parameters.items())),
             )
-            for shown in space.demonstration_sets
+            for shown in (*space.demonstration_sets, *to_come)
         )
         templates = [template for each in candidates if (template := space.render(each)) is not None]
         if templates:
-            yield max(templates, key=lambda template: sum(_blank(call)[0] for call in template.calls))
+            yield max(templates, key=_literal)
+
+
+def _literal(template: PromptTemplate) -> int:
+    """Return how much a prompt reads beside inputs and answers."""
+    return sum(_blank(call)[0] + shot_bytes(call, template) for call in template.calls)
 
 
 def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price | None) -> Amount:
@@ -220,12 +255,13 @@ def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price 
     answers: list[int] = []  # the longest answer of each call, in tokens
     for call in template.calls:
         literal, written = _blank(call)
+        retrieved = shot_bytes(call, template)
         answers.append(written)
         holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
         shown = [int(h.name.partition(":")[2]) for h in holes if h.name.startswith("completion:")]
         for example in examples:
             sure = literal + sum(_input(hole, example) for hole in holes)
-            read = sure + sum(_TOKEN_BYTES * answers[k] for k in shown)
+            read = sure + retrieved + sum(_TOKEN_BYTES * answers[k] for k in shown)
             least = sure // _MOST_BYTES
             total += Amount(
                 calls=1,
@@ -248,8 +284,4 @@ def _blank(call: CallTemplate) -> tuple[int, int]:
 
 def _input(hole: Hole, example: Example) -> int:
     """Return how many bytes an example puts into a hole."""
-    return _length(hole.fill(example.values, ())) if hole.name.startswith("input:") else 0
-
-
-def _length(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return utf8_length(hole.fill(example.values, ())) if hole.name.startswith("input:") else 0

@@ -32,6 +32,7 @@ def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
     problems = [
         *_plugin_problems(file, source),
         *_number_problems(file, source),
+        *_scout_problems(file, source),
         *_model_problems(file, source),
         *_price_problems(file, source),
         *_answer_bound_problems(file, source),
@@ -128,6 +129,7 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
         for where, value, least in (
             (("search", "screen"), search.screen, 1),
             (("search", "demos", "sets"), search.demos.sets, 0),
+            (("search", "demos", "scout"), search.demos.scout, 0),
             (("search", "demos", "sizes"), min(search.demos.sizes, default=0), 0),
             (("budget", "calls"), file.budget.calls, 1),
             (("budget", "attempts"), 1 if file.budget.attempts is None else file.budget.attempts, 1),
@@ -144,6 +146,16 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
         message = f"expected a difference of at least 0 and below 1, found {file.selection.margin}"
         problems.append(source.problem(("selection", "margin"), message))
     return problems + _amount_problems(file, source) + _list_problems(file, source)
+
+
+def _scout_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    """Return a mistake when a selector goes by what scouting finds out, and it may find out nothing."""
+    demos = file.search.demos
+    blind = [name for name in demos.selectors if name in SELECTORS and SELECTORS[name].needs is not None]
+    if not blind or demos.scout != 0 or not any(size > 0 for size in demos.sizes):
+        return []
+    message = f"expected at least 1, because {blind[0]} goes by what these calls find out, found 0"
+    return [source.problem(("search", "demos", "scout"), message)]
 
 
 def _amount_problems(file: StudyConfig, source: Located) -> list[Problem]:

@@ -135,11 +135,13 @@ class Capabilities:
         can: Names from `CAPABILITIES`.
         control_tokens: Texts that the model would take for its own markup wherever they occur.
         slots: How many requests it serves at once with good use of the machine.
+        context: Tokens that a request and its answer may have together, or None where that is not known.
     """
 
     can: frozenset[Capability] = frozenset()
     control_tokens: tuple[str, ...] = ()
     slots: int = 8
+    context: int | None = None
 
 
 class Model(Protocol):

@@ -9,6 +9,8 @@ from optimizer.models import ModelSpec
 SCREEN = 20
 BATCH = 8
 SAMPLER = "tpe"
+# Two rounds over fifty training examples, which is what a usual train has, or eight winners out of 25.
+SCOUT = 100
 
 _STRICT: dict[str, object] = {"extra": "forbid"}
 
@@ -26,13 +28,18 @@ class InstructionsSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemosSpec:
-    """How many demonstration sets of which sizes are drawn, and how."""
+    """How many demonstration sets of which sizes are drawn, and how.
+
+    Attributes:
+        scout: Calls, at most, that find out on train what some selectors choose by; without such a selector, none.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     sizes: tuple[int, ...] = (0,)
     sets: int = 12
     selectors: tuple[str, ...] = ("random",)
+    scout: int = SCOUT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

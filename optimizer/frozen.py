@@ -18,7 +18,10 @@ from optimizer.errors import InputError, Problem
 from optimizer.prompt import PromptTemplate
 
 # Raised in the first place when an old reader would misread the file, in the second when it merely ignores news.
-SCHEMA = (1, 0)
+SCHEMA = (1, 1)
+
+# The newest schema of a prompt without retrieved examples, which came with 1.1: a file says what reading it takes.
+_WITHOUT_RETRIEVAL = (1, 0)
 
 _MAPPINGS = ("model", "task", "evidence", "tool_versions")
 _TEXTS = ("name", "style", "format")
@@ -28,6 +31,7 @@ _ITEMS: dict[str, tuple[type, str]] = {
     "history": (dict, "mappings"),
 }
 _LISTS = tuple(_ITEMS)
+_TEMPLATE = ("calls", "answer", "retrieval")
 _KEYS = {"schema", "calls", "answer", "inputs", "fingerprint", "checksum", *_MAPPINGS, *_TEXTS, *_LISTS}
 
 
@@ -102,8 +106,9 @@ class FrozenPrompt:
 
     def to_dict(self) -> dict[str, object]:
         """Return the document that `prompt.json` holds."""
+        major, minor = _WITHOUT_RETRIEVAL if self.template.retrieval is None else SCHEMA
         document: dict[str, object] = {
-            "schema": f"{SCHEMA[0]}.{SCHEMA[1]}",
+            "schema": f"{major}.{minor}",
             **self.template.to_dict(),
             "inputs": list(self.inputs),
             "fingerprint": self.fingerprint,
@@ -147,7 +152,7 @@ class FrozenPrompt:
     @classmethod
     def _from_dict(cls, document: dict[str, object]) -> "FrozenPrompt":
         _check_keys(document)
-        template = PromptTemplate.from_dict({"calls": document["calls"], "answer": document["answer"]})
+        template = PromptTemplate.from_dict({name: document[name] for name in _TEMPLATE if name in document})
         if template.fingerprint != document["fingerprint"]:
             raise ValueError(
                 "fingerprint: does not fit the calls and the answer format; the file was changed"

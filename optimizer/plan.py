@@ -10,19 +10,22 @@ from typing import TypeVar
 
 from optimizer.bounds import Bounds, bounds_of
 from optimizer.budget import Budget
+from optimizer.candidate import DemonstrationSet
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
 from optimizer.config import StudyConfig
 from optimizer.dataset import Dataset, group_sizes, load_dataset
-from optimizer.demonstrations import draw_sets
-from optimizer.digest import digest
+from optimizer.demonstrations import SELECTORS, Evidence, draw_sets
+from optimizer.digest import derived_seed, digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.explanation import provable_in_words
 from optimizer.leaks import leak_warnings, leaks
+from optimizer.length import utf8_length
 from optimizer.models import MODELS, ModelSpec
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
 from optimizer.schema import read
+from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace, compose
 from optimizer.splits import FEWEST_FOR_TEST
 from optimizer.task import Task, load_task
@@ -89,25 +92,52 @@ class StudyPlan:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """Return the search space, its demonstrations drawn from train."""
-        search, demos = self.file.search, self.file.search.demos
-        spec = search.instructions
-        drawn = draw_sets(
-            self.dataset.train,
-            sizes=demos.sizes,
-            n_sets=demos.sets,
-            selectors=demos.selectors,
-            seed=self.seed,
-        )
+        """Return the search space as it is known before any call, its demonstrations drawn from train."""
+        search, spec, dataset = self.file.search, self.file.search.instructions, self.dataset
         return SearchSpace(
             task=self.task,
             instructions=compose(self.task, spec.given, slots=spec.compose),
-            demonstration_sets=drawn,
+            demonstration_sets=self._sets(None),
             styles=search.styles,
             formats=search.formats,
             model_parameters=self.file.model.parameters,
             parameters=search.parameters,
             capabilities=MODELS[self.model.provider].capabilities(self.model),
+            input_bytes=max(
+                sum(map(utf8_length, example.values.values()))
+                for example in (*dataset.train, *dataset.validation)
+            ),
+        ).fitted()
+
+    @cached_property
+    def scouting(self) -> Scouting:
+        """Return what has to be found out on train for the demonstrations; without calls where that is nothing."""
+        demos = self.file.search.demos
+        kinds = [name for size in demos.sizes if size > 0 for name in demos.selectors]
+        turns = (kinds[n % len(kinds)] for n in range(demos.sets if kinds else 0))
+        return Scouting(
+            space=self.space,
+            train=self.dataset.train,
+            selectors=demos.selectors,
+            size=max(demos.sizes, default=0),
+            n_sets=sum(SELECTORS[name].needs is not None for name in turns),
+            calls=demos.scout,
+            seed=derived_seed(self.seed, "scouting"),
+        )
+
+    def scouted(self, evidence: Evidence) -> SearchSpace:
+        """Return the space with the demonstrations that are chosen by what was found out."""
+        return self.space.grown(demonstration_sets=self._sets(evidence)[len(self._sets(None)) :])
+
+    def _sets(self, evidence: Evidence | None) -> tuple[DemonstrationSet, ...]:
+        demos = self.file.search.demos
+        return draw_sets(
+            self.dataset.train,
+            sizes=demos.sizes,
+            n_sets=demos.sets,
+            selectors=demos.selectors,
+            seed=self.seed,
+            evidence=evidence,
         )
 
     @property
@@ -119,7 +149,14 @@ class StudyPlan:
     @cached_property
     def bounds(self) -> Bounds:
         """Return what the budget holds, phase by phase."""
-        return bounds_of(self.space, self.dataset, screen=self.screen, budget=self.budget, price=self.price)
+        return bounds_of(
+            self.space,
+            self.dataset,
+            screen=self.screen,
+            budget=self.budget,
+            price=self.price,
+            scouting=self.scouting,
+        )
 
     @cached_property
     def leaks(self) -> tuple[str, ...]:
@@ -252,7 +289,7 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
     )
     if first is not None:
         return [source.problem(("search",), f"the baseline is the first style and the first format; {first}")]
-    if space.size == 0:
+    if space.size == 0 and not plan.scouting.most_calls:
         return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
     return [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
 

@@ -3,6 +3,8 @@
 A prompt template is what is scored and what is shipped. Filling it joins literal parts with values; no value is
 ever a template, a path or a role marker. Where a model reads control tokens in plain text, the hole names them
 and breaks them in whatever fills it, so that the protection ships with the prompt.
+
+Some prompts carry a pool of worked examples and show each input the most alike of them, in holes of their own.
 """
 
 import re
@@ -14,25 +16,42 @@ from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint, Message, Request, Role, constraint_from_dict, constraint_to_dict
 from optimizer.digest import digest
 from optimizer.errors import InputError, Problem
+from optimizer.retrieval import Retrieval
 
 # Invisible and without meaning (WORD JOINER); one of them inside a control token makes it plain text.
 WORD_JOINER = "\u2060"
 
+_HOLE = re.compile(r"input:.+|completion:\d+|shot:\d+:(?:input:.+|reply)", re.DOTALL)
+_SHOT = "shot:"
+
+# The retrieved examples of one prompt, in the order they are shown: texts by the ends of their holes' names.
+Shots = Sequence[Mapping[str, str]]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hole:
-    """A place that an input or an earlier completion fills.
+    """A place that an input, an earlier completion or a retrieved example fills.
 
     Attributes:
-        name: `input:NAME`, or `completion:K` for the K-th earlier completion, counted from 0.
+        name: `input:NAME`, or `completion:K` for the K-th earlier completion, or `shot:K:input:NAME` and
+            `shot:K:reply` for the K-th retrieved example, all counted from 0.
         neutralise: Control tokens that are broken in the value.
     """
 
     name: str
     neutralise: tuple[str, ...] = ()
 
-    def fill(self, inputs: Mapping[str, str], completions: Sequence[str]) -> str:
+    @property
+    def shot(self) -> tuple[int, str] | None:
+        """Return which retrieved example fills this hole and with what, or None where none does."""
+        number, _, what = self.name.removeprefix(_SHOT).partition(":")
+        return (int(number), what) if self.name.startswith(_SHOT) else None
+
+    def fill(self, inputs: Mapping[str, str], completions: Sequence[str], shots: Shots = ()) -> str:
         """Return the value of this hole, made harmless."""
+        if self.shot is not None:
+            number, what = self.shot
+            return neutralised(shots[number][what], self.neutralise)
         kind, _, key = self.name.partition(":")
         value = inputs[key] if kind == "input" else completions[int(key)]
         return neutralised(value, self.neutralise)
@@ -45,9 +64,9 @@ class MessageTemplate:
     role: Role
     parts: tuple[str | Hole, ...]
 
-    def fill(self, inputs: Mapping[str, str], completions: Sequence[str]) -> Message:
+    def fill(self, inputs: Mapping[str, str], completions: Sequence[str], shots: Shots = ()) -> Message:
         """Return the message."""
-        texts = (part if isinstance(part, str) else part.fill(inputs, completions) for part in self.parts)
+        texts = (p if isinstance(p, str) else p.fill(inputs, completions, shots) for p in self.parts)
         return Message(role=self.role, content="".join(texts))
 
 
@@ -62,10 +81,15 @@ class CallTemplate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PromptTemplate:
-    """A candidate rendered once: the calls, and how the last completion is read."""
+    """A candidate rendered once: the calls, and how the last completion is read.
+
+    Attributes:
+        retrieval: What fills the holes of retrieved examples, or None where there are none.
+    """
 
     calls: tuple[CallTemplate, ...]
     answer: AnswerFormat
+    retrieval: Retrieval | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -75,8 +99,9 @@ class PromptTemplate:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Return the names of the inputs, in order of first appearance."""
-        names = (hole.name.partition(":") for hole in self.holes())
-        return tuple(dict.fromkeys(name for kind, _, name in names if kind == "input"))
+        names = [hole.name.partition(":") for hole in self.holes()]
+        compared = () if self.retrieval is None else self.retrieval.inputs
+        return tuple(dict.fromkeys([*(name for kind, _, name in names if kind == "input"), *compared]))
 
     def holes(self) -> tuple[Hole, ...]:
         """Return every hole, in order."""
@@ -91,15 +116,20 @@ class PromptTemplate:
         """
         self._check(inputs, completions)
         call = self.calls[len(completions)]
+        shots = () if self.retrieval is None else self.retrieval.nearest(inputs)
         return Request(
-            messages=tuple(message.fill(inputs, completions) for message in call.messages),
+            messages=tuple(message.fill(inputs, completions, shots) for message in call.messages),
             parameters=call.parameters,
             constraint=call.constraint,
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the template as plain data."""
-        return {"calls": [_call_to_dict(call) for call in self.calls], "answer": self.answer.to_dict()}
+        """Return the template as plain data; without retrieval it has no such key."""
+        plain: dict[str, object] = {
+            "calls": [_call_to_dict(call) for call in self.calls],
+            "answer": self.answer.to_dict(),
+        }
+        return plain if self.retrieval is None else {**plain, "retrieval": self.retrieval.to_dict()}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, object]) -> "PromptTemplate":
@@ -114,7 +144,10 @@ class PromptTemplate:
         if not isinstance(answer, dict):
             raise ValueError("answer: expected a mapping")
         read = tuple(_call_from_dict(call, k) for k, call in enumerate(calls))
-        return cls(calls=read, answer=AnswerFormat.from_dict(answer))
+        retrieval = Retrieval.from_dict(value["retrieval"]) if "retrieval" in value else None
+        template = cls(calls=read, answer=AnswerFormat.from_dict(answer), retrieval=retrieval)
+        _check_shots(template)
+        return template
 
     def _check(self, inputs: Mapping[str, str], completions: Sequence[str]) -> None:
         known, given = set(self.inputs), set(inputs)
@@ -178,6 +211,20 @@ def _call_from_dict(value: object, k: int) -> CallTemplate:
     )
 
 
+def _check_shots(template: PromptTemplate) -> None:
+    """Refuse holes that no retrieved example fills.
+
+    Raises:
+        ValueError: With the first of them.
+    """
+    retrieval = template.retrieval
+    known = {"reply", *(f"input:{name}" for name in (() if retrieval is None else retrieval.inputs))}
+    shown = 0 if retrieval is None else retrieval.shown
+    for hole in template.holes():
+        if hole.shot is not None and (hole.shot[0] >= shown or hole.shot[1] not in known):
+            raise ValueError(f"calls: nothing is retrieved for the hole {hole.name!r}; {shown} are shown")
+
+
 def _message_from_json(value: object, where: str) -> MessageTemplate:
     if not isinstance(value, dict) or set(value) != {"role", "parts"}:
         raise ValueError(f"{where}: expected role and parts")
@@ -197,8 +244,10 @@ def _part_from_json(value: object, where: str) -> str | Hole:
     if not isinstance(value, dict) or set(value) != {"hole", "neutralise"}:
         raise ValueError(f"{where}: expected text or a hole")
     name, tokens = value["hole"], value["neutralise"]
-    if not isinstance(name, str) or not re.fullmatch(r"input:.+|completion:\d+", name, re.DOTALL):
-        raise ValueError(f"{where}.hole: expected 'input:NAME' or 'completion:K', found {name!r}")
+    if not isinstance(name, str) or not _HOLE.fullmatch(name):
+        raise ValueError(
+            f"{where}.hole: expected 'input:NAME', 'completion:K', 'shot:K:input:NAME' or 'shot:K:reply', found {name!r}"
+        )
     if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
         raise ValueError(f"{where}.neutralise: expected a list of texts")
     return Hole(name=name, neutralise=tuple(tokens))

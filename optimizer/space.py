@@ -1,11 +1,13 @@
 """The search space: lists per dimension, and the way between a point and a candidate.
 
-The pool is closed: every part of every candidate is known before the first trial, and each dimension is an Optuna
-categorical over ids. What a model cannot run, or a format cannot lay out, leaves the space before the study.
+Each dimension is an Optuna categorical over ids. What a model cannot run, a format cannot lay out or a context window
+cannot hold leaves the space before the study. A space that has grown is a new one, which holds the old one.
 """
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
 from optimizer.completion import Capabilities, Capability
 from optimizer.formats import FORMATS, Draft
+from optimizer.length import usual_tokens, utf8_length
 from optimizer.prompt import PromptTemplate
 from optimizer.styles import STYLES
 from optimizer.task import Task
@@ -39,6 +42,17 @@ class Exclusion:
         return f"{self.style} × {self.format}: {self.reason}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """A demonstration set that was shortened, or left the space, and why."""
+
+    id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"demonstrations {self.id}: {self.reason}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
     """Every candidate of a study.
@@ -51,6 +65,8 @@ class SearchSpace:
         model_parameters: Decoding parameters of every candidate.
         parameters: Further decoding parameters, each with the values to try.
         capabilities: What the model can do.
+        input_bytes: Length of the longest example's inputs, in UTF-8.
+        cuts: What became of sets that are longer than the model's context, in the order of their ids.
     """
 
     task: Task
@@ -61,6 +77,8 @@ class SearchSpace:
     model_parameters: Mapping[str, Parameter]
     parameters: Mapping[str, tuple[Parameter, ...]]
     capabilities: Capabilities
+    input_bytes: int = 0
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def baseline(self) -> Candidate:
@@ -91,21 +109,31 @@ class SearchSpace:
         return tuple(Exclusion(style=s, format=f, reason=reason) for s, f, reason in found if reason)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Return everything that left the space or was shortened, in words."""
+        return (*map(str, self.exclusions), *map(str, self.cuts))
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of style and format that can be run, format by format."""
+        excluded = {(pair.style, pair.format) for pair in self.exclusions}
+        pairs = ((style, layout) for layout, style in itertools.product(self.formats, self.styles))
+        return tuple(pair for pair in pairs if pair not in excluded)
+
+    @property
     def size(self) -> int:
         """Return the number of points that can be run; some may render alike."""
-        pairs = len(self.styles) * len(self.formats) - len(self.exclusions)
-        others = (len(values) for name, values in self.choices.items() if name not in ("style", "format"))
-        size = pairs
-        for n in others:
-            size *= n
-        return size
+        return self.size_with(len(self.demonstration_sets))
+
+    def size_with(self, n_sets: int) -> int:
+        """Return the number of points that could be run with so many demonstration sets."""
+        others = (len(values) for values in self.parameters.values())
+        return math.prod([len(self.pairs), n_sets, len(self.instructions), *others])
 
     @property
     def most_calls(self) -> int:
         """Return the most calls that one example takes with any candidate."""
-        excluded = {(pair.style, pair.format) for pair in self.exclusions}
-        runnable = {s for s, f in itertools.product(self.styles, self.formats) if (s, f) not in excluded}
-        return max((STYLES[style].n_calls for style in runnable), default=1)
+        return max((STYLES[style].n_calls for style, _ in self.pairs), default=1)
 
     def distributions(self) -> dict[str, "CategoricalDistribution"]:
         """Return the space in Optuna's words."""
@@ -120,10 +148,10 @@ class SearchSpace:
         Each has the baseline's wording, the first demonstration set and the first of the other parameters. Layout
         and constraint decide more than wording does, and a pair that is never tried is never known.
         """
-        excluded = {(pair.style, pair.format) for pair in self.exclusions}
+        if not all(self.choices.values()):
+            return ()
         first = {name: values[0] for name, values in self.choices.items()}
-        pairs = itertools.product(self.formats, self.styles)
-        return tuple({**first, "style": s, "format": f} for f, s in pairs if (s, f) not in excluded)
+        return tuple({**first, "style": style, "format": layout} for style, layout in self.pairs)
 
     def candidate(self, point: Point) -> Candidate:
         """Return the candidate at a point."""
@@ -150,6 +178,40 @@ class SearchSpace:
         )
         return FORMATS[candidate.format].render(draft)
 
+    def grown(
+        self,
+        *,
+        demonstration_sets: Sequence[DemonstrationSet] = (),
+        instructions: Sequence[Instruction] = (),
+    ) -> "SearchSpace":
+        """Return a space with more parts, whose ids go on after those in use; the parts it has stay what they are.
+
+        Parts that say the same as one that is there are left out; new sets that are too long are cut, as `fitted` does.
+        """
+        texts = {instruction.text for instruction in self.instructions}
+        wordings = list(self.instructions)
+        for instruction in instructions:
+            if instruction.text not in texts:
+                texts.add(instruction.text)
+                wordings.append(dataclasses.replace(instruction, id=_next_id("i", wordings)))
+        taken: list[DemonstrationSet | Cut] = [NO_DEMONSTRATIONS, *self.demonstration_sets, *self.cuts]
+        added: list[DemonstrationSet] = []
+        contents = [shown.content for shown in self.demonstration_sets]
+        for shown in demonstration_sets:
+            if shown.content not in contents:
+                contents.append(shown.content)
+                added.append(dataclasses.replace(shown, id=_next_id("d", [*taken, *added])))
+        return _with_sets(dataclasses.replace(self, instructions=tuple(wordings)), added)
+
+    def fitted(self) -> "SearchSpace":
+        """Return the space without what its model's context cannot hold; the same where no context is known.
+
+        A set fits when its longest rendering does, with the longest wording and input and all that the answer may
+        have. One that does not loses demonstrations from the front, which matter least, until it does; where they are
+        retrieved, fewer are. It leaves the space when none is left, or when it is then like another.
+        """
+        return _with_sets(dataclasses.replace(self, demonstration_sets=()), self.demonstration_sets)
+
     def _misfit(self, style_name: str, format_name: str) -> str | None:
         style, layout = STYLES[style_name], FORMATS[format_name]
         reason = layout.misfit(self.task, style)
@@ -166,6 +228,55 @@ class SearchSpace:
             task=self.task, candidate=candidate, style=STYLES[style], parameters=(), control_tokens=()
         )
         return FORMATS[layout].render(draft)
+
+
+def _with_sets(space: SearchSpace, sets: Sequence[DemonstrationSet]) -> SearchSpace:
+    """Return the space with more sets, each as far as it fits."""
+    kept, cuts = list(space.demonstration_sets), list(space.cuts)
+    room = f"too long for the model's context of {space.capabilities.context} tokens"
+    fits = [(shown, _shortened(space, shown)) for shown in sets]
+    contents = [shown.content for shown in (*kept, *(shown for shown, fit in fits if fit == shown))]
+    for shown, fit in fits:
+        if fit == shown:
+            kept.append(shown)
+        elif fit is None or fit.content in contents:
+            cuts.append(Cut(id=shown.id, reason=f"{room}, left out"))
+        else:
+            contents.append(fit.content)
+            kept.append(fit)
+            cuts.append(Cut(id=shown.id, reason=f"{room}, {fit.size} of {shown.size} kept"))
+    return dataclasses.replace(space, demonstration_sets=tuple(kept), cuts=tuple(cuts))
+
+
+def _shortened(space: SearchSpace, shown: DemonstrationSet) -> DemonstrationSet | None:
+    while shown.size and not _fits(space, shown):
+        if shown.size == 1:
+            return None
+        if shown.retrieved:
+            shown = dataclasses.replace(shown, retrieved=shown.retrieved - 1)
+        else:
+            shown = dataclasses.replace(shown, demonstrations=shown.demonstrations[1:])
+    return shown
+
+
+def _fits(space: SearchSpace, shown: DemonstrationSet) -> bool:
+    if space.capabilities.context is None:
+        return True
+    wording = max(space.instructions, key=lambda instruction: utf8_length(instruction.text))
+    largest = {name: max(values) for name, values in space.parameters.items() if _are_numbers(values)}
+    for style, layout in space.pairs:
+        candidate = Candidate(
+            instruction=wording,
+            demonstrations=shown,
+            style=style,
+            format=layout,
+            parameters=tuple(sorted(largest.items())),
+        )
+        template = space.render(candidate)
+        assert template is not None  # the pair can be run
+        if usual_tokens(template, space.input_bytes) > space.capabilities.context:
+            return False
+    return True
 
 
 def needed_capabilities(template: PromptTemplate) -> frozenset[Capability]:
@@ -201,6 +312,14 @@ def compose(task: Task, given: tuple[str, ...], *, slots: bool) -> tuple[Instruc
                 composed = Instruction(id=number, text=text, origin="composed", parents=(parent.id,))
                 instructions.append(composed)
     return tuple(instructions)
+
+
+def _next_id(kind: str, parts: Sequence[Instruction | DemonstrationSet | Cut]) -> str:
+    return f"{kind}{1 + max((int(part.id[1:]) for part in parts), default=-1):04d}"
+
+
+def _are_numbers(values: Sequence[Parameter]) -> bool:
+    return all(isinstance(value, int | float) for value in values)
 
 
 def _label_slots(task: Task) -> tuple[str, ...]:

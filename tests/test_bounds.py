@@ -20,6 +20,7 @@ from optimizer.document import Located
 from optimizer.formats import FORMATS
 from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.retrieval import Retrieval, Shot
 from optimizer.space import NO_DEMONSTRATIONS, SearchSpace
 from optimizer.styles import STYLES
 from optimizer.task import DatasetSpec, Splits, Task
@@ -266,6 +267,22 @@ def test_nothing_is_planned_for_no_examples() -> None:
     assert _amount(two_calls(), (), price) == Amount()
 
 
+def test_what_can_be_retrieved_is_counted_at_its_longest() -> None:
+    pool = (("a", 1), ("bbbb", 1), ("é", 5), ("ccc", 4))
+    shots = tuple(Shot(values=(text,), reply="r" * n) for text, n in pool)
+    parts = [Hole(name=f"shot:{k}:{what}") for k in range(2) for what in ("input:text", "reply")]
+    asked_for = MessageTemplate(role="user", parts=(*parts, Hole(name="input:text")))
+    template = PromptTemplate(
+        calls=(CallTemplate(messages=(asked_for,), parameters=(("max_tokens", 5),)),),
+        answer=AnswerFormat(kind="text"),
+        retrieval=Retrieval(inputs=("text",), pool=shots, shown=2),
+    )
+    amount = _amount(template, examples_of([("item", "")]), None)
+    # The two longest of 2, 5, 7 and 7 bytes; none of them is sure to be read.
+    assert amount.tokens == 128 + 16 + 4 + 14 + 5
+    assert amount.least_tokens == (128 + 16 + 4) // 8 + 1
+
+
 # ---- Against every candidate of small spaces
 
 TOKENS = ("<|im_start|>", "<|im_end|>", "aa")
@@ -347,6 +364,27 @@ def test_the_dearest_set_of_demonstrations_need_not_be_the_longest_nor_have_the_
     found = bounds_of(space, a_dataset(examples, examples), screen=5, budget=AMPLE, price=price)
     for template in templates(space):
         assert covers(found.candidate, asked(template, examples[:5]))
+
+
+@laws
+@given(
+    pool=pairs_of(texts, min_size=1, max_size=5),
+    inputs=pairs_of(texts, min_size=2, max_size=3),
+    data=st.data(),
+)
+def test_no_prompt_that_retrieves_takes_more_than_it_is_planned_to(
+    pool: list[tuple[str, str]], inputs: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    space = a_space(shown=[pool], formats=("plain", "inline", "json"), control_tokens=TOKENS)
+    shown = dataclasses.replace(
+        space.demonstration_sets[1], retrieved=data.draw(st.integers(1, len(pool)), label="retrieved")
+    )
+    space = dataclasses.replace(space, demonstration_sets=(NO_DEMONSTRATIONS, shown))
+    examples = examples_of(inputs)
+    found = bounds_of(space, a_dataset(examples, examples), screen=2, budget=AMPLE, price=price)
+    for template in templates(space):
+        assert covers(_amount(template, examples, price), asked(template, examples))
+        assert covers(found.candidate, asked(template, examples[:2]))
 
 
 @laws

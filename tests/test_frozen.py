@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from optimizer.digest import digest
 from optimizer.errors import InputError
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.retrieval import Retrieval, Shot
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -151,7 +154,7 @@ def test_what_is_no_version_is_refused(version: str | None) -> None:
 
 def test_a_newer_minor_version_is_read_with_a_warning_and_news_are_ignored() -> None:
     text = sealed({**document(), "schema": "1.7", "news": [1]})
-    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.0"):
+    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.1"):
         assert FrozenPrompt.loads(text) == frozen()
 
 
@@ -286,9 +289,58 @@ def test_the_number_of_completions_is_the_number_of_calls(
     assert str(caught.value) == message
 
 
-def test_production_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
+def retrieving() -> FrozenPrompt:
+    """Return a prompt that shows the most alike of three training examples."""
+    pool = [("Where is my parcel?", "shipping"), ("I was charged twice", "billing"), ("L’été", "shipping")]
+    shots = tuple(Shot(values=(text,), reply=reply) for text, reply in pool)
+    parts = (Hole(name="shot:0:input:message", neutralise=("<|im_end|>",)), " is ", Hole(name="shot:0:reply"))
+    call = CallTemplate(messages=(MessageTemplate(role="system", parts=parts), ASK))
+    retrieval = Retrieval(inputs=("message",), pool=shots, shown=1)
+    return replace(frozen(), template=PromptTemplate(calls=(call,), answer=READER, retrieval=retrieval))
+
+
+def test_a_prompt_with_a_pool_is_read_back_and_says_that_reading_it_takes_more() -> None:
+    text = retrieving().dumps()
+    assert json.loads(text)["schema"] == "1.1"
+    assert "retrieval" not in json.loads(frozen().dumps())
+    read = FrozenPrompt.loads(text)
+    assert (read, read.fingerprint) == (retrieving(), retrieving().fingerprint)
+    assert read.messages(message="mon ÉTÉ")[0]["content"] == "L’été is shipping"
+
+
+def test_a_pool_that_was_changed_by_hand_is_found() -> None:
+    changed = json.loads(retrieving().dumps())
+    changed["retrieval"]["pool"][0]["reply"] = "billing"
+    assert refusal(sealed(changed)) == (
+        "p.json: fingerprint: does not fit the calls and the answer format; the file was changed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shown": 4}, "retrieval.shown: expected 1 to 3, the size of the pool, found 4"),
+        (
+            {"inputs": ["other"]},
+            "calls: nothing is retrieved for the hole 'shot:0:input:message'; 1 are shown",
+        ),
+    ],
+)
+def test_holes_that_nothing_fills_are_refused(change: dict[str, Any], message: str) -> None:
+    changed = json.loads(retrieving().dumps())
+    changed["retrieval"] |= change
+    assert refusal(sealed(changed)) == f"p.json: {message}"
+    del changed["retrieval"]
+    missing = "p.json: calls: nothing is retrieved for the hole 'shot:0:input:message'; 0 are shown"
+    assert refusal(sealed(changed)) == missing
+
+
+@pytest.mark.parametrize("make", [frozen, retrieving])
+def test_production_needs_nothing_but_the_standard_library(
+    make: Callable[[], FrozenPrompt], tmp_path: Path
+) -> None:
     path = tmp_path / "prompt.json"
-    path.write_text(frozen().dumps(), encoding="utf-8")
+    path.write_text(make().dumps(), encoding="utf-8")
     program = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -302,7 +354,7 @@ print(json.dumps([messages, answer.text, sorted(set(sys.modules) - before)]))
     command = [sys.executable, "-I", "-S", "-c", program, str(ROOT), str(path)]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     messages, answer, loaded = json.loads(result.stdout)
-    assert (messages, answer) == (frozen().messages(message="m"), "billing")
+    assert (messages, answer) == (make().messages(message="m"), "billing")
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
-    stages = ("answer", "completion", "digest", "errors", "frozen", "prompt")
+    stages = ("answer", "completion", "digest", "errors", "frozen", "prompt", "retrieval")
     assert foreign == {"optimizer", *(f"optimizer.{stage}" for stage in stages)}

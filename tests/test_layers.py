@@ -26,7 +26,10 @@ HEAVY = {
 # All that stands between a frozen prompt and the standard library.
 PRODUCTION = {
     "optimizer",
-    *(f"optimizer.{name}" for name in ("answer", "completion", "digest", "errors", "frozen", "prompt")),
+    *(
+        f"optimizer.{name}"
+        for name in ("answer", "completion", "digest", "errors", "frozen", "prompt", "retrieval")
+    ),
 }
 
 
@@ -36,7 +39,7 @@ def test_every_import_contract_is_kept() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_frozen_prompt_loads_nothing_but_the_standard_library_and_its_five_modules(tmp_path: Path) -> None:
+def test_a_frozen_prompt_loads_nothing_but_the_standard_library_and_its_six_modules(tmp_path: Path) -> None:
     loaded = modules_loaded_by("import optimizer.frozen", folder=tmp_path)
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
     assert foreign == PRODUCTION

@@ -191,6 +191,7 @@ def test_an_openai_compatible_model_needs_an_address_and_a_set_variable(
         capabilities=("json_shema",),
         control_tokens=("",),
         options={"slot": 1, "slots": 0},
+        context=0,
     )
 
     assert MODELS["openai_compatible"].problems(spec) == [
@@ -199,6 +200,7 @@ def test_an_openai_compatible_model_needs_an_address_and_a_set_variable(
         "options.slot: unknown option; did you mean 'slots'?",
         "options.slots: expected at least 1, found 0",
         "capabilities: unknown 'json_shema'; did you mean 'json_schema'?",
+        "context: expected at least 1, found 0",
         "control_tokens: expected texts, found an empty one",
         "parameters.messages: set by the prompt, not by a parameter",
         "parameters.temperature: expected a finite number, found inf",
@@ -303,13 +305,23 @@ def test_only_models_on_this_machine_are_free() -> None:
     }
 
 
-def test_a_spec_states_capabilities_and_control_tokens_over_the_defaults() -> None:
-    spec = ModelSpec(provider="p", name="m", capabilities=("prefill",), control_tokens=("<s>",))
+def test_a_spec_states_capabilities_control_tokens_and_context_over_the_defaults() -> None:
+    spec = ModelSpec(provider="p", name="m", capabilities=("prefill",), control_tokens=("<s>",), context=4096)
     defaults = Capabilities(can=frozenset({"seed"}), control_tokens=("<x>",), slots=3)
 
     assert stated(ModelSpec(provider="p", name="m"), defaults) == defaults
-    expected = Capabilities(can=frozenset({"prefill"}), control_tokens=("<s>",), slots=3)
+    expected = Capabilities(can=frozenset({"prefill"}), control_tokens=("<s>",), slots=3, context=4096)
     assert stated(spec, defaults) == expected
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_has_a_context_that_its_own_option_sets() -> None:
+    spec = ModelSpec(provider="embedded", name="smollm2-135m")
+    assert MODELS["embedded"].capabilities(spec).context == 8192
+    smaller = dataclasses.replace(spec, options={"context": 512})
+    assert MODELS["embedded"].capabilities(smaller).context == 512
+    told = "context: the server of the provider embedded is started with options.context"
+    assert MODELS["embedded"].problems(dataclasses.replace(spec, context=512)) == [told]
 
 
 def test_a_scripted_model_answers_and_remembers() -> None:
@@ -443,6 +455,7 @@ def test_a_prompt_longer_than_the_context_is_rejected_with_both_lengths() -> Non
     async def talk() -> None:
         async with embedded(context=256, slots=2) as connection:
             assert connection.capabilities.slots == 2
+            assert connection.capabilities.context == 256
             await connection.model.complete(request("x " * 150))
             await connection.model.complete(request("x " * 300))
 

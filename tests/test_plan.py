@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from optimizer.budget import Budget
+from optimizer.demonstrations import NO_EVIDENCE
 from optimizer.errors import InputError
 from optimizer.plan import StudyPlan, load_plan
 
@@ -215,6 +216,12 @@ def test_results_lie_beside_the_file_or_where_they_are_asked_for(
             "search.demos.sizes: expected at most 6, the size of train, found 7",
         ),
         (("sizes: [0, 2]", "sizes: [-1]"), "search.demos.sizes: expected at least 0, found -1"),
+        (("sets: 3", "sets: 3, scout: -1"), "search.demos.scout: expected at least 0, found -1"),
+        (
+            ("sets: 3", "sets: 3, selectors: [random, hard], scout: 0"),
+            "search.demos.scout: expected at least 1, because hard goes by what these calls find out, found 0",
+        ),
+        (("name: rules", "name: rules, context: 0"), "model.context: expected at least 1, found 0"),
         (("screen: 5", "screen: 5\n  sampler: {name: tpf}"), "search.sampler.name: no plug-in 'tpf'"),
         (("sets: 3", "sets: 3, selectors: [rondom]"), "search.demos.selectors[0]: no plug-in 'rondom'"),
         (("provider: scripted", "provider: script"), "model.provider: no plug-in 'script' in models"),
@@ -269,3 +276,73 @@ def test_every_mistake_is_told_at_once(write: Callable[..., Path]) -> None:
 def test_a_baseline_that_cannot_be_laid_out_is_refused_with_the_reason(write: Callable[..., Path]) -> None:
     told = mistakes(write(("[direct, first_person]", "[first_person]"), ("[plain, json]", "[json, plain]")))
     assert "the baseline is the first style and the first format; first_person × json" in told
+
+
+# ---- Demonstrations that are chosen by what is found out, and those that are too long
+
+SCOUTED = (
+    ("sets: 3", "sets: 6, selectors: [random, hard, winners], scout: 20"),
+    ("calls: 100", "calls: 900"),
+)
+
+
+def test_a_study_without_selectors_that_need_it_scouts_nothing(plan: Callable[..., StudyPlan]) -> None:
+    found = plan(("sets: 3", "sets: 3, selectors: [random, nearest]"))
+    assert (found.scouting.most_calls, found.bounds.scouting.calls) == (0, 0)
+    assert found.scouted(NO_EVIDENCE).demonstration_sets == found.space.demonstration_sets
+
+
+def test_scouting_is_bounded_and_paid_for_before_anything_else(plan: Callable[..., StudyPlan]) -> None:
+    found = plan(*SCOUTED)
+    # Ten calls for each kind of evidence, of which the six training examples take six.
+    assert found.scouting.most_calls == found.bounds.scouting.calls == 6 + 10
+    assert found.bounds.least.calls == 16 + 55
+    assert [shown.id for shown in found.space.demonstration_sets] == ["d0000", "d0001", "d0002"]
+    assert found.bounds.space == 2 * (3 + 4) * 3  # wordings, sets with those to come, pairs
+    told = "scouting 16, baseline 5, one candidate 5, confirmation 9, test 36"
+    with pytest.raises(InputError, match=rf"expected at least 71 calls \({told}\), found 70"):
+        plan(SCOUTED[0], ("calls: 100", "calls: 70"))
+
+
+def test_what_is_chosen_by_evidence_goes_on_after_what_is_known(plan: Callable[..., StudyPlan]) -> None:
+    found = plan(*SCOUTED)
+    grown = found.scouted(NO_EVIDENCE)
+    assert grown.demonstration_sets[:3] == found.space.demonstration_sets
+    assert [(shown.id, shown.selector) for shown in grown.demonstration_sets[3:]] == [
+        ("d0003", "hard"),
+        ("d0004", "winners"),
+        ("d0005", "hard"),
+        ("d0006", "winners"),
+    ]
+
+
+def test_a_study_may_have_nothing_but_what_is_still_to_be_chosen(plan: Callable[..., StudyPlan]) -> None:
+    found = plan(("sizes: [0, 2], sets: 3", "sizes: [2], sets: 3, selectors: [hard]"))
+    assert (found.space.size, found.space.opening) == (0, ())
+    assert found.bounds.space == found.scouted(NO_EVIDENCE).size == 2 * 3 * 3
+    assert found.bounds.candidate.calls == 5
+
+
+def test_sets_that_no_context_holds_are_shortened_or_left_out_and_listed(
+    plan: Callable[..., StudyPlan],
+) -> None:
+    whole = plan(("sizes: [0, 2], sets: 3", "sizes: [0, 1, 5], sets: 2"))
+    # By hand, with two demonstrations more than one: 4 x 5 tokens of messages, and their texts at 4 bytes each.
+    tight = plan(
+        ("sizes: [0, 2], sets: 3", "sizes: [0, 1, 5], sets: 2"),
+        ("name: rules", "name: rules, context: 75"),
+        ("[direct, first_person]", "[direct]"),
+        ("[plain, json]", "[plain]"),
+    )
+    assert whole.space.left_out[1:] == ()
+    (cut,) = tight.space.left_out
+    assert cut.startswith("demonstrations d0002: too long for the model's context of 75 tokens, ")
+    kept = tight.space.demonstration_sets[2].demonstrations
+    assert kept == whole.space.demonstration_sets[2].demonstrations[5 - len(kept) :]
+    assert cut.endswith(f"{len(kept)} of 5 kept")
+    assert 0 < len(kept) < 5
+
+
+def test_a_context_changes_which_study_it_is(plan: Callable[..., StudyPlan]) -> None:
+    before, after = plan().identity, plan(("name: rules", "name: rules, context: 9000")).identity
+    assert {name for name in before if before[name] != after[name]} == {"model"}

@@ -189,12 +189,12 @@ def test_a_template_survives_json(template: PromptTemplate) -> None:
         (
             ("calls", 0, "messages", 1, "parts", 1, "hole"),
             "file:/etc/passwd",
-            "calls[0].messages[1].parts[1].hole: expected 'input:NAME' or 'completion:K', found 'file:/etc/passwd'",
+            "calls[0].messages[1].parts[1].hole: expected 'input:NAME', 'completion:K', 'shot:K:input:NAME' or 'shot:K:reply', found 'file:/etc/passwd'",
         ),
         (
             ("calls", 0, "messages", 1, "parts", 1, "hole"),
             "completion:-1",
-            "calls[0].messages[1].parts[1].hole: expected 'input:NAME' or 'completion:K', found 'completion:-1'",
+            "calls[0].messages[1].parts[1].hole: expected 'input:NAME', 'completion:K', 'shot:K:input:NAME' or 'shot:K:reply', found 'completion:-1'",
         ),
         (
             ("calls", 0, "messages", 1, "parts", 1, "neutralise"),

@@ -284,3 +284,119 @@ def test_control_tokens_of_the_model_are_named_in_every_hole() -> None:
     templates = [space.render(space.candidate(point)) for point in points(space)]
     holes = [hole for template in templates if template is not None for hole in template.holes()]
     assert set(holes) == {Hole(name="input:message", neutralise=("<|im_end|>",))}
+
+
+# ---- A space that grows
+
+
+def test_a_grown_space_holds_the_old_one_and_ids_go_on() -> None:
+    space = make_space()
+    more = Instruction(id="", text="Which team?", origin="given", parents=("i0001",))
+    grown = space.grown(
+        demonstration_sets=(replace(shown(9, "billing", "billing"), id="", parents=("d0002",)),),
+        instructions=(more, replace(more, text="Who should answer?")),
+    )
+    assert grown.instructions == (*space.instructions, replace(more, id="i0002"))
+    assert grown.demonstration_sets[:3] == space.demonstration_sets
+    assert [(one.id, one.parents) for one in grown.demonstration_sets[3:]] == [("d0003", ("d0002",))]
+    assert grown.size == space.size_with(4) // 2 * 3
+    for point in points(space):
+        assert grown.candidate(point) == space.candidate(point)
+
+
+def test_a_set_that_is_shown_already_is_not_added_whatever_it_is_called() -> None:
+    space = make_space()
+    same = replace(space.demonstration_sets[1], id="d0050", selector="swap")
+    retrieved = replace(space.demonstration_sets[2], retrieved=1)
+    grown = space.grown(demonstration_sets=(same, retrieved, replace(retrieved, selector="other")))
+    assert [one.id for one in grown.demonstration_sets] == ["d0000", "d0001", "d0002", "d0003"]
+    assert grown.demonstration_sets[3].retrieved == 1
+
+
+def test_the_number_of_the_empty_set_is_never_given_to_another() -> None:
+    space = replace(make_space(), demonstration_sets=())
+    assert space.size == 0
+    grown = space.grown(demonstration_sets=(shown(7, "billing"),))
+    assert [one.id for one in grown.demonstration_sets] == ["d0001"]
+
+
+# ---- A context that holds less
+
+
+def long_set(number: int, n: int, retrieved: int = 0) -> DemonstrationSet:
+    """Return demonstrations of 400 bytes each, which are 100 tokens as a rule."""
+    shots = tuple(
+        Demonstration(example_id=f"e{number}-{k}", inputs=(("message", f"{k:0392d}"),), target="shipping")
+        for k in range(n)
+    )
+    return DemonstrationSet(id=f"d{number:04d}", demonstrations=shots, selector="random", retrieved=retrieved)
+
+
+def limited(context: int | None, *sets: DemonstrationSet, input_bytes: int = 0) -> SearchSpace:
+    space = make_space(
+        styles=("direct",), formats=("plain",), capabilities=replace(EVERYTHING, context=context)
+    )
+    return replace(space, demonstration_sets=(NO_DEMONSTRATIONS, *sets), input_bytes=input_bytes)
+
+
+# Instruction 18 bytes, 16 tokens of answer, 5 tokens for each message: of system, input and two a demonstration.
+@pytest.mark.parametrize(
+    ("context", "input_bytes", "kept"),
+    [
+        (None, 0, 3),
+        (5 + 16 + 10 + 3 * 110, 0, 3),
+        (5 + 16 + 10 + 3 * 110 - 1, 0, 2),
+        (5 + 16 + 10 + 3 * 110, 4, 2),
+        (5 + 16 + 10 + 110, 0, 1),
+    ],
+)
+@pytest.mark.parametrize("retrieved", [0, 3])
+def test_what_does_not_fit_is_dropped_from_the_front(
+    context: int | None, input_bytes: int, kept: int, retrieved: int
+) -> None:
+    whole = long_set(1, 3, retrieved)
+    space = limited(context, whole, input_bytes=input_bytes).fitted()
+    (_, fit) = space.demonstration_sets
+    assert (fit.id, fit.size) == ("d0001", kept)
+    if retrieved:
+        assert fit.demonstrations == whole.demonstrations
+    else:
+        assert fit.demonstrations == whole.demonstrations[3 - kept :]
+    reason = f"demonstrations d0001: too long for the model's context of {context} tokens, {kept} of 3 kept"
+    assert space.left_out == (() if kept == 3 else (reason,))
+
+
+def test_a_set_of_which_nothing_fits_and_one_that_is_then_like_another_are_left_out() -> None:
+    three = long_set(1, 3)
+    last = replace(three, id="d0002", demonstrations=three.demonstrations[2:])
+    room = "too long for the model's context of"
+    assert [one.id for one in limited(141, three, last).fitted().demonstration_sets] == ["d0000", "d0002"]
+    none = limited(140, three, last).fitted()
+    assert none.demonstration_sets == (NO_DEMONSTRATIONS,)
+    assert none.left_out == tuple(
+        f"demonstrations {id_}: {room} 140 tokens, left out" for id_ in ("d0001", "d0002")
+    )
+
+
+def test_what_is_added_later_is_cut_and_the_number_of_a_set_that_left_is_not_given_again() -> None:
+    space = limited(141, long_set(1, 1)).fitted()
+    short = shown(9, "billing")
+    grown = space.grown(demonstration_sets=(long_set(7, 2), replace(long_set(8, 1), retrieved=1), short))
+    assert [(one.id, one.size) for one in grown.demonstration_sets] == [
+        ("d0000", 0),
+        ("d0001", 1),
+        ("d0002", 1),
+        ("d0003", 1),
+        ("d0004", 1),
+    ]
+    hopeless = limited(60).grown(demonstration_sets=(long_set(7, 1),))
+    assert [one.id for one in hopeless.grown(demonstration_sets=(short,)).demonstration_sets] == [
+        "d0000",
+        "d0002",
+    ]
+
+
+def test_wordings_that_come_later_cut_nothing_that_is_there() -> None:
+    space = limited(141, long_set(1, 1)).fitted()
+    wordy = Instruction(id="", text="x" * 4000, origin="given")
+    assert space.grown(instructions=(wordy,)).demonstration_sets == space.demonstration_sets

@@ -16,6 +16,8 @@ def prompt_lines(frozen: FrozenPrompt) -> Iterator[str]:
     yield f"{frozen.name}: style {frozen.style}, format {frozen.format}, {len(frozen.demonstration_ids)} demonstrations"
     yield f"for {frozen.model['provider']}:{frozen.model['name']}, task {frozen.task['name']}"
     yield f"fingerprint {frozen.fingerprint}"
+    if frozen.template.retrieval is not None:
+        yield frozen.template.retrieval.in_words
     for k, call in enumerate(frozen.template.calls):
         yield from _call_lines(call, f" {k + 1}" if len(frozen.template.calls) > 1 else "")
     yield ""

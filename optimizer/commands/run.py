@@ -122,7 +122,7 @@ def _run_one(
     from optimizer.commands._progress import shown
 
     started = time.monotonic()
-    for exclusion in plan.space.exclusions:
+    for exclusion in plan.space.left_out:
         complain(f"left out: {exclusion}")
     for warning in (*plan.dataset.warnings, *plan.leaks):
         complain(f"warning: {warning}")
@@ -223,7 +223,7 @@ def _bounds(plan: "StudyPlan") -> dict[str, object]:
 
     from optimizer.plan import plan_in_words
 
-    excluded = [str(exclusion) for exclusion in plan.space.exclusions]
+    excluded = list(plan.space.left_out)
     bounds = plan.bounds
     return {
         **dataclasses.asdict(bounds),
@@ -244,12 +244,13 @@ def _say_bounds(plan: "StudyPlan") -> None:
         f"  examples     train {len(dataset.train)}, validation {len(dataset.validation)}, test {len(dataset.test)}"
     )
     say(f"  space        {bounds.space} candidates")
-    for exclusion in plan.space.exclusions:
+    for exclusion in plan.space.left_out:
         say(f"  left out     {exclusion}")
     say(
         f"  budget       {_amount(bounds.budget.calls, bounds.budget.tokens, bounds.budget.usd)} at most, of which"
     )
     for name, amount in (
+        *([("scouting", bounds.scouting)] if bounds.scouting.calls else []),
         ("baseline", bounds.baseline),
         ("confirmation", bounds.confirmation * bounds.confirmed),
         ("test", bounds.test),

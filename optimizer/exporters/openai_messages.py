@@ -17,8 +17,9 @@ def openai_messages(frozen: FrozenPrompt) -> str:
     """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON.
 
     Raises:
-        LossyExportError: For a prompt of several calls, one that starts the model's own turn, and one whose answer
-            is constrained to a list of texts: OpenAI's chat API has no words for these.
+        LossyExportError: For a prompt of several calls, one that starts the model's own turn, one whose answer is
+            constrained to a list of texts, and one that picks its demonstrations for each input: a list of messages
+            of OpenAI's chat API has no words for these.
     """
     call = _carried(frozen)
     placeholders = _placeholders(frozen.inputs, call)
@@ -38,7 +39,11 @@ def openai_messages(frozen: FrozenPrompt) -> str:
 def _carried(frozen: FrozenPrompt) -> CallTemplate:
     calls = frozen.template.calls
     reason = None
-    if len(calls) > 1:
+    if frozen.template.retrieval is not None:
+        reason = (
+            "the prompt picks its demonstrations for each input, and a list of messages is the same for all"
+        )
+    elif len(calls) > 1:
         reason = f"the prompt makes {len(calls)} calls, and a list of messages is one"
     elif calls[0].messages[-1].role == "assistant":
         reason = "the prompt starts the model's own turn, which this API does not continue"

@@ -14,10 +14,12 @@ from optimizer.completion import Constraint, Role
 from optimizer.digest import canonical
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate, neutralised
 from optimizer.registry import Registry
+from optimizer.retrieval import Retrieval, Shot
 from optimizer.styles import ReasoningStyle
 from optimizer.task import Task
 
 Part = str | Hole
+Reply = Callable[[Demonstration], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,44 @@ class Draft:
         """Return a hole that breaks the control tokens in what fills it."""
         return Hole(name=name, neutralise=self.control_tokens)
 
+    def reasoning(self, shot: Demonstration) -> str:
+        """Return the reasoning that a demonstration shows, harmless; "" where the style does not reason in one turn.
+
+        One that has none shows none: an invented one would teach the model to invent.
+        """
+        return self.inert(shot.reasoning) if self.style.reasons_in_one_turn else ""
+
+    def shots(self, reply: Reply) -> list[tuple[Mapping[str, Part], Part]]:
+        """Return the inputs and the reply of each demonstration as they are shown: as texts, or as holes to be filled.
+
+        Where demonstrations are retrieved, `retrieval` of the same reply makes what fills the holes.
+        """
+        shown = self.candidate.demonstrations
+        if not shown.retrieved:
+            inert = [{name: self.inert(text) for name, text in shot.inputs} for shot in shown.demonstrations]
+            return [(inputs, reply(shot)) for inputs, shot in zip(inert, shown.demonstrations, strict=True)]
+        return [
+            (
+                {name: self.hole(f"shot:{k}:input:{name}") for name in self.task.inputs},
+                self.hole(f"shot:{k}:reply"),
+            )
+            for k in range(shown.retrieved)
+        ]
+
+    def retrieval(self, reply: Reply) -> Retrieval | None:
+        """Return what fills the holes of retrieved demonstrations, or None where all are shown with every input.
+
+        Inputs go in as they are: it is these that an input is compared with, and holes make them harmless.
+        """
+        shown, inputs = self.candidate.demonstrations, self.task.inputs
+        if not shown.retrieved:
+            return None
+        pool = (
+            Shot(values=tuple(dict(shot.inputs)[name] for name in inputs), reply=reply(shot))
+            for shot in shown.demonstrations
+        )
+        return Retrieval(inputs=inputs, pool=tuple(pool), shown=shown.retrieved)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
@@ -67,33 +107,27 @@ class Format:
 FORMATS: Registry[Format] = Registry("optimizer.formats", Format)
 
 
-def turns(
-    draft: Draft, *, instruction: str, reply: Callable[[Demonstration], str]
-) -> tuple[MessageTemplate, ...]:
+def turns(draft: Draft, *, instruction: str, reply: Reply) -> tuple[MessageTemplate, ...]:
     """Return a system message, every demonstration as a turn of user and assistant, and the inputs as last turn."""
     messages = [message("system", instruction)]
-    for shot in draft.candidate.demonstrations.demonstrations:
-        shown = {name: draft.inert(text) for name, text in shot.inputs}
+    for shown, answer in draft.shots(reply):
         messages.append(message("user", *fields(draft.task, shown)))
-        messages.append(message("assistant", reply(shot)))
+        messages.append(message("assistant", answer))
     holes = {name: draft.hole(f"input:{name}") for name in draft.task.inputs}
     return (*messages, message("user", *fields(draft.task, holes)))
 
 
-def one_message(
-    draft: Draft, *, instruction: str, reply: Callable[[Demonstration], str]
-) -> tuple[MessageTemplate, ...]:
+def one_message(draft: Draft, *, instruction: str, reply: Reply) -> tuple[MessageTemplate, ...]:
     """Return one user message: the instruction, the demonstrations as named fields, and the inputs likewise."""
     parts: list[Part] = [instruction, "\n\n"]
     label = caption(draft.task.target)
-    for shot in draft.candidate.demonstrations.demonstrations:
-        shown = {name: draft.inert(text) for name, text in shot.inputs}
-        parts += [*fields(draft.task, shown, named=True), f"\n{label}: {reply(shot)}\n\n"]
+    for shown, answer in draft.shots(reply):
+        parts += [*fields(draft.task, shown, named=True), f"\n{label}: ", answer, "\n\n"]
     holes = {name: draft.hole(f"input:{name}") for name in draft.task.inputs}
     return (message("user", *parts, *fields(draft.task, holes, named=True), f"\n{label}:"),)
 
 
-def fields(task: Task, values: dict[str, str] | dict[str, Hole], *, named: bool = False) -> list[Part]:
+def fields(task: Task, values: Mapping[str, Part], *, named: bool = False) -> list[Part]:
     """Return the inputs one below the other; a single one goes without its name unless `named`."""
     parts: list[Part] = []
     for name in task.inputs:
@@ -130,17 +164,24 @@ def reader(draft: Draft, *, field: str = "") -> AnswerFormat:
     return AnswerFormat(kind=draft.task.output, labels=draft.task.labels, field=field, marker=marker)
 
 
-def plain_reply(draft: Draft) -> Callable[[Demonstration], str]:
+def plain_reply(draft: Draft) -> Reply:
     """Return how a demonstration is answered in a turn of the assistant: as the style wants the model to answer."""
-    lead = f"{draft.style.opener} " if draft.style.opener and draft.style.n_calls == 1 else ""
-    lead += f"{draft.style.marker} " if draft.style.marker else ""
-    return lambda shot: lead + draft.inert(shot.target)
+    opener = draft.style.opener if draft.style.n_calls == 1 else ""
+    return lambda shot: _answered(draft, shot, opener)
 
 
-def bare_reply(draft: Draft) -> Callable[[Demonstration], str]:
-    """Return how a demonstration is answered in a named field: by the target, after the style's marker if any."""
-    lead = f"{draft.style.marker} " if draft.style.marker else ""
-    return lambda shot: lead + draft.inert(shot.target)
+def bare_reply(draft: Draft) -> Reply:
+    """Return how a demonstration is answered in a named field: by its reasoning and target, without an opener."""
+    return lambda shot: _answered(draft, shot, "")
+
+
+def _answered(draft: Draft, shot: Demonstration, opener: str) -> str:
+    """Return opener, reasoning, marker and target; the marker begins a line of its own after a reasoning."""
+    reasoning = draft.reasoning(shot)
+    said = " ".join(text for text in (opener, reasoning) if text)
+    answer = " ".join(text for text in (draft.style.marker, draft.inert(shot.target)) if text)
+    between = "\n" if reasoning else " "
+    return f"{said}{between}{answer}" if said else answer
 
 
 def label_misfit(task: Task, style: ReasoningStyle) -> str | None:

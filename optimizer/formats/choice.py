@@ -5,8 +5,10 @@ from optimizer.prompt import PromptTemplate
 
 
 def _render(draft: Draft) -> PromptTemplate:
-    first = turns(draft, instruction=draft.instruction, reply=plain_reply(draft))
-    return PromptTemplate(calls=chain(draft, first, label_constraint(draft)), answer=reader(draft))
+    reply = plain_reply(draft)
+    first = turns(draft, instruction=draft.instruction, reply=reply)
+    calls = chain(draft, first, label_constraint(draft))
+    return PromptTemplate(calls=calls, answer=reader(draft), retrieval=draft.retrieval(reply))
 
 
 CHOICE = Format(render=_render, misfit=label_misfit)

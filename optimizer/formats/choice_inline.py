@@ -14,8 +14,10 @@ from optimizer.prompt import PromptTemplate
 
 
 def _render(draft: Draft) -> PromptTemplate:
-    first = one_message(draft, instruction=draft.instruction, reply=bare_reply(draft))
-    return PromptTemplate(calls=chain(draft, first, label_constraint(draft)), answer=reader(draft))
+    reply = bare_reply(draft)
+    first = one_message(draft, instruction=draft.instruction, reply=reply)
+    calls = chain(draft, first, label_constraint(draft))
+    return PromptTemplate(calls=calls, answer=reader(draft), retrieval=draft.retrieval(reply))
 
 
 CHOICE_INLINE = Format(render=_render, misfit=label_misfit)

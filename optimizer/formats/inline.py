@@ -5,8 +5,10 @@ from optimizer.prompt import PromptTemplate
 
 
 def _render(draft: Draft) -> PromptTemplate:
-    first = one_message(draft, instruction=draft.instruction, reply=bare_reply(draft))
-    return PromptTemplate(calls=chain(draft, first), answer=reader(draft))
+    reply = bare_reply(draft)
+    first = one_message(draft, instruction=draft.instruction, reply=reply)
+    calls = chain(draft, first)
+    return PromptTemplate(calls=calls, answer=reader(draft), retrieval=draft.retrieval(reply))
 
 
 INLINE = Format(render=_render)

@@ -22,18 +22,18 @@ def _render(draft: Draft) -> PromptTemplate:
     target = draft.task.target
 
     def reply(shot: Demonstration) -> str:
-        # A demonstration has no reasoning of its own; an invented one would teach the model to invent.
-        if draft.task.output == "number":
-            # In its shortest decimal form, which is JSON; the schema wants a number, not a text.
-            return json_text({target: loads(shot.target)})
-        return json_text({target: draft.inert(shot.target)})
+        said = {"reasoning": text} if (text := draft.reasoning(shot)) else {}
+        # A number is in its shortest decimal form, which is JSON; the schema wants a number, not a text.
+        answer = loads(shot.target) if draft.task.output == "number" else draft.inert(shot.target)
+        return json_text({**said, target: answer})
 
     keys = f'the keys "reasoning" and "{target}"' if reasoning else f'the key "{target}"'
     # The schema's own field takes the place of the style's words about a last line.
     asked = draft.candidate.instruction.text if reasoning else draft.instruction
     first = turns(draft, instruction=f"{asked}\n\nReply with a JSON object with {keys}.", reply=reply)
     calls = chain(draft, first, schema_constraint(draft.task, reasoning=reasoning))
-    return PromptTemplate(calls=calls, answer=reader(draft, field=target))
+    read = reader(draft, field=target)
+    return PromptTemplate(calls=calls, answer=read, retrieval=draft.retrieval(reply))
 
 
 JSON = Format(render=_render, misfit=_misfit)

@@ -5,8 +5,10 @@ from optimizer.prompt import PromptTemplate
 
 
 def _render(draft: Draft) -> PromptTemplate:
-    first = turns(draft, instruction=draft.instruction, reply=plain_reply(draft))
-    return PromptTemplate(calls=chain(draft, first), answer=reader(draft))
+    reply = plain_reply(draft)
+    first = turns(draft, instruction=draft.instruction, reply=reply)
+    calls = chain(draft, first)
+    return PromptTemplate(calls=calls, answer=reader(draft), retrieval=draft.retrieval(reply))
 
 
 PLAIN = Format(render=_render)

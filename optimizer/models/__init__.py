@@ -59,6 +59,7 @@ class ModelSpec:
         path: A file that the provider reads, such as a GGUF.
         options: The provider's own settings.
         expect_model: The name that every answer must carry in its field `model`; null takes any.
+        context: Tokens that a request and its answer may have together; null takes them to be enough.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}
@@ -73,6 +74,7 @@ class ModelSpec:
     path: str | None = None
     options: dict[str, int] = field(default_factory=dict)
     expect_model: str | None = None
+    context: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +197,8 @@ def stated(spec: ModelSpec, defaults: Capabilities) -> Capabilities:
         changed = dataclasses.replace(changed, can=frozenset(cast(tuple[Capability, ...], spec.capabilities)))
     if spec.control_tokens is not None:
         changed = dataclasses.replace(changed, control_tokens=spec.control_tokens)
+    if spec.context is not None:
+        changed = dataclasses.replace(changed, context=spec.context)
     return changed
 
 
@@ -221,6 +225,8 @@ def spec_problems(
             problems.append(f"options.{name}: expected at least 1, found {value}")
     unknown = [name for name in spec.capabilities or () if name not in CAPABILITIES]
     problems += [f"capabilities: unknown {name!r}{did_you_mean(name, CAPABILITIES)}" for name in unknown]
+    if spec.context is not None and spec.context < 1:
+        problems.append(f"context: expected at least 1, found {spec.context}")
     if any(not token for token in spec.control_tokens or ()):
         problems.append("control_tokens: expected texts, found an empty one")
     return problems + _parameter_problems(spec)

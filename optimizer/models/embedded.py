@@ -188,6 +188,8 @@ def _weights(spec: ModelSpec) -> Path | None:
 
 def _problems(spec: ModelSpec) -> list[str]:
     problems = spec_problems(spec, takes=("path",), options=("threads", "slots", "context"))
+    if spec.context is not None:
+        problems.append("context: the server of the provider embedded is started with options.context")
     if importlib.util.find_spec("xllamacpp") is None:
         problems.append("provider: embedded needs the package xllamacpp, which is not installed")
     if spec.path is None and spec.name != BUNDLED:
@@ -207,18 +209,28 @@ def _problems(spec: ModelSpec) -> list[str]:
 def _defaults(spec: ModelSpec) -> Capabilities:
     weights = _weights(spec)
     tokens = CONTROL_TOKENS if spec.path is None or weights is None else control_tokens(weights)
-    return Capabilities(can=_CAN, control_tokens=tokens, slots=spec.options.get("slots", 1))
+    context = _CONTEXT if weights is None else _context(weights)
+    return Capabilities(
+        can=_CAN,
+        control_tokens=tokens,
+        slots=spec.options.get("slots", 1),
+        context=spec.options.get("context", context),
+    )
+
+
+def _context(weights: Path) -> int:
+    """Return how many tokens a server is started for unless the study says otherwise."""
+    trained = _metadata(weights, weights.stat().st_size, weights.stat().st_mtime_ns)
+    known = trained.get(f"{trained.get('general.architecture')}.context_length")
+    return min(known, _CONTEXT) if isinstance(known, int) and known > 0 else _CONTEXT
 
 
 def _settings(spec: ModelSpec, weights: Path) -> Settings:
-    trained = _metadata(weights, weights.stat().st_size, weights.stat().st_mtime_ns)
-    known = trained.get(f"{trained.get('general.architecture')}.context_length")
-    context = min(known, _CONTEXT) if isinstance(known, int) and known > 0 else _CONTEXT
     return Settings(
         weights=weights.resolve(),
         threads=spec.options.get("threads", min(_usable_cores(), _MOST_THREADS)),
         slots=spec.options.get("slots", 1),
-        context=spec.options.get("context", context),
+        context=spec.options.get("context", _context(weights)),
     )
 
 

@@ -68,6 +68,8 @@ def _read(path: Path) -> _Rules:
 def _problems(spec: ModelSpec) -> list[str]:
     if spec.expect_model:
         return ["expect_model: the provider scripted takes none"]
+    if spec.context is not None and spec.context < 1:
+        return [f"context: expected at least 1, found {spec.context}"]
     if spec.path is None:
         return ["scripted needs path, a JSON file of rules"]
     try:

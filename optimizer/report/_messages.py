@@ -1,5 +1,6 @@
 """The messages of a prompt as the page shows them, their holes marked."""
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,8 +37,10 @@ class Call:
 
 def calls(template: PromptTemplate) -> tuple[Call, ...]:
     """Return the calls of a prompt; how the answer is read is a note of the last."""
-    last = len(template.calls) - 1
-    return tuple(_call(call, template.answer if k == last else None) for k, call in enumerate(template.calls))
+    last, picked = len(template.calls) - 1, template.retrieval
+    notes = [] if picked is None else [f"{picked.in_words} They fill ‹shot:…›."]
+    found = [_call(call, template.answer if k == last else None) for k, call in enumerate(template.calls)]
+    return (dataclasses.replace(found[0], notes=(*notes, *found[0].notes)), *found[1:])
 
 
 def _call(call: CallTemplate, answer: AnswerFormat | None) -> Call:

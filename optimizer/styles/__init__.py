@@ -34,5 +34,10 @@ class ReasoningStyle:
         """Return whether the call that answers also reasons, so that its text cannot be constrained to labels."""
         return bool(self.marker)
 
+    @property
+    def reasons_in_one_turn(self) -> bool:
+        """Return whether reasoning and answer make up one turn, so that a demonstration can show both."""
+        return self.reasons_while_answering and self.n_calls == 1
+
 
 STYLES: Registry[ReasoningStyle] = Registry("optimizer.styles", ReasoningStyle)

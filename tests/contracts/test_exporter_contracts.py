@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from optimizer.exporters import EXPORTERS, LossyExportError
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.retrieval import Retrieval, Shot
 from optimizer.styles import ReasoningStyle
 from optimizer.task import OutputType
 
@@ -137,6 +139,18 @@ def test_openai_messages_says_what_it_cannot_carry(
 ) -> None:
     with pytest.raises(LossyExportError) as caught:
         EXPORTERS["openai_messages"].export(make_frozen(PromptTemplate(calls=calls, answer=READER)))
+    assert str(caught.value) == f"{reason}; formats that can carry it: native"
+
+
+def test_a_prompt_that_retrieves_is_carried_whole_or_refused(make_frozen: MakeFrozen) -> None:
+    pool = (Shot(values=("one",), reply="1"), Shot(values=("two",), reply="2"))
+    retrieval = Retrieval(inputs=("a",), pool=pool, shown=1)
+    template = replace(one_call(Hole(name="shot:0:reply"), Hole(name="input:a")), retrieval=retrieval)
+    frozen = make_frozen(template)
+    assert FrozenPrompt.loads(EXPORTERS["native"].export(frozen)).messages(a="two")[1]["content"] == "2two"
+    with pytest.raises(LossyExportError) as caught:
+        EXPORTERS["openai_messages"].export(frozen)
+    reason = "the prompt picks its demonstrations for each input, and a list of messages is the same for all"
     assert str(caught.value) == f"{reason}; formats that can carry it: native"
 
 

@@ -201,6 +201,61 @@ def test_without_demonstrations_only_the_instruction_and_the_inputs_are_left(
     assert roles.count("assistant") == bool(draft.style.opener)
 
 
+def varied(draft: Draft, *, reasoning: str = "", retrieved: int = 0) -> Draft:
+    """Return a draft whose demonstrations have a reasoning, or are retrieved."""
+    sets = draft.candidate.demonstrations
+    shots = tuple(
+        replace(shot, reasoning=reasoning and f"{reasoning} {shot.target}") for shot in sets.demonstrations
+    )
+    shown = replace(sets, demonstrations=shots, retrieved=retrieved)
+    return replace(draft, candidate=replace(draft.candidate, demonstrations=shown))
+
+
+def test_a_reasoning_is_shown_before_its_answer_where_the_style_reasons_in_one_turn_and_nowhere_else(
+    pair: Pair, draft: Draft, template: PromptTemplate
+) -> None:
+    reasoned = FORMATS[pair[0]].render(varied(draft, reasoning="Surely it is"))
+    if not draft.style.reasons_in_one_turn:
+        assert reasoned == template
+        return
+    for shot in draft.candidate.demonstrations.demonstrations:
+        said = reply(reasoned, shot)
+        assert reasoned.answer.read(said).text == shot.target
+        opener = f"{draft.style.opener} " if draft.style.opener else ""
+        assert reasoned.answer.reasoning(said.removeprefix(opener)) == f"Surely it is {shot.target}"
+
+
+def test_control_tokens_in_a_reasoning_are_broken(pair: Pair, make_draft: MakeDraft) -> None:
+    layout, style, output = pair
+    draft = make_draft(style, output=output, control_tokens=TOKENS)
+    template = FORMATS[layout].render(varied(draft, reasoning="".join(TOKENS)))
+    text = written(template.calls[0].messages)
+    assert not [token for token in TOKENS if token in text]
+
+
+def test_what_is_retrieved_is_laid_out_like_demonstrations_that_are_always_shown(
+    pair: Pair, make_draft: MakeDraft
+) -> None:
+    layout, style, output = pair
+    draft = varied(make_draft(style, output=output, control_tokens=TOKENS), reasoning="Surely")
+    shots = draft.candidate.demonstrations.demonstrations
+    template = FORMATS[layout].render(varied(draft, reasoning="Surely", retrieved=len(shots)))
+    read = PromptTemplate.from_dict(json.loads(json.dumps(template.to_dict())))
+    assert (read, read.inputs) == (template, draft.task.inputs)
+    inputs = {"subject": "{subject}", "user_message": f"of shot {len(shots) - 1} shot:0:reply <|im_start|>"}
+    assert template.retrieval is not None
+    order = [picked["input:subject"] for picked in template.retrieval.nearest(inputs)]
+    by_subject = {
+        shot.inputs[0][1]: shot
+        for shot in varied(draft, reasoning="Surely").candidate.demonstrations.demonstrations
+    }
+    fixed = replace(draft.candidate.demonstrations, demonstrations=tuple(by_subject[one] for one in order))
+    always = FORMATS[layout].render(replace(draft, candidate=replace(draft.candidate, demonstrations=fixed)))
+    completions = ["one", "two"][: len(template.calls) - 1]
+    for k in range(len(template.calls)):
+        assert template.request(inputs, completions[:k]) == always.request(inputs, completions[:k])
+
+
 def fits(layout: str, style: str, task: Task) -> bool:
     return FORMATS[layout].misfit(task, STYLES[style]) is None
 

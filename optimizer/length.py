@@ -1,0 +1,52 @@
+"""How long a prompt gets at most, in bytes and, as a rule, in tokens."""
+
+import math
+
+from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+
+# Bytes of a token as a rule, in English; about three in other Latin languages. A set leaves the space where it would
+# hardly ever fit, not where it might not: a request that is too long after all is an error, which never wins.
+_TOKEN_BYTES = 4
+
+# The two names under which endpoints know the bound of an answer.
+_ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
+
+# Tokens around each message: its markup and role.
+_MESSAGE_TOKENS = 5
+
+
+def shot_bytes(call: CallTemplate, template: PromptTemplate) -> int:
+    """Return how many bytes the longest examples that can be retrieved put into the holes of a call."""
+    retrieval = template.retrieval
+    if retrieval is None:
+        return 0
+    holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
+    # Each of the examples shown fills holes of the same kinds.
+    firsts = [hole for hole in holes if hole.shot is not None and hole.shot[0] == 0]
+    lengths = (
+        sum(utf8_length(hole.fill({}, (), [retrieval.texts(shot)])) for hole in firsts)
+        for shot in retrieval.pool
+    )
+    return sum(sorted(lengths)[-retrieval.shown :])
+
+
+def usual_tokens(template: PromptTemplate, input_bytes: int) -> int:
+    """Return the tokens of the longest call and its answer, as a rule."""
+    longest = written = 0
+    for call in template.calls:
+        literal = sum(
+            utf8_length(p) for message in call.messages for p in message.parts if isinstance(p, str)
+        )
+        filled = input_bytes + shot_bytes(call, template)
+        # Earlier answers are shown again.
+        read = math.ceil((literal + filled) / _TOKEN_BYTES) + _MESSAGE_TOKENS * len(call.messages) + written
+        bounds = (value for name, value in call.parameters if name in _ANSWER_BOUNDS)
+        answer = min((int(value) for value in bounds if isinstance(value, int | float)), default=0)
+        longest = max(longest, read + answer)
+        written += answer
+    return longest
+
+
+def utf8_length(text: str) -> int:
+    """Return the length of a text in UTF-8, lone surrogates included."""
+    return len(text.encode("utf-8", "surrogatepass"))
