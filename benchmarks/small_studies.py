@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from known_worlds import Scores
 from world_studies import arm_names, grid, named_scores, verdict
 
+from optimizer.board import Board
 from optimizer.choice import MOST_CONFIRMED, Contender, final, shortlist
 from optimizer.config import BATCH, SAMPLER
 from optimizer.cross_validation import Parts, cross_validate
@@ -100,7 +101,7 @@ def _picked(rows: Rows, n_arms: int, seed: int) -> Rows:
         for number in range(len(tried), len(tried) + size):
             ask = derived_seed(seed, "sampler", number)
             study.sampler = WithinSpace(
-                SAMPLERS[SAMPLER].make(ask), distributions, lambda at: at in points.values(), ask
+                SAMPLERS[SAMPLER].make(ask, Board(())), distributions, lambda at: at in points.values(), ask
             )
             trial = study.ask(fixed_distributions=dict(distributions))
             arm = next(arm for arm, levels in points.items() if levels == trial.params)

@@ -15,6 +15,7 @@ from optimizer.length import shot_bytes, utf8_length
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.racing import width
 from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace
 
@@ -33,13 +34,28 @@ _MARGIN = 1.25
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Screen:
+    """How many examples are asked for at first.
+
+    Attributes:
+        baseline: Of the baseline.
+        first: Of each candidate.
+        races: Whether the candidates race; more examples of the better ones follow then.
+    """
+
+    baseline: int
+    first: int
+    races: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
     """Upper bounds, known before the first call.
 
     Attributes:
         budget: All that may be used.
         baseline: Screening the baseline.
-        candidate: Screening one candidate.
+        candidate: Screening one candidate; of a race the first examples of one.
         confirmation: Scoring one candidate on all of validation; nothing where every candidate is screened on it.
         test: The final test; nothing where there is no test split.
         call: One call.
@@ -62,6 +78,7 @@ class Bounds:
     judged: int = 0
     confirmed: int = 1
     scouting: Amount = field(default_factory=Amount)
+    races: bool = False
 
     @property
     def reserved(self) -> Amount:
@@ -80,15 +97,38 @@ class Bounds:
 
     @property
     def candidates(self) -> int:
-        """Return how many candidates the search can screen, by what is usual before anything is measured."""
-        before = self.scouting.calls + self.baseline.calls
-        return self.affordable(Spent(calls=before), ratio=USUAL_RATIO, most=self.space)
+        """Return how many candidates the search can try, by what is usual before anything is measured."""
+        before = Spent(calls=self.scouting.calls + self.baseline.calls)
+        if not self.races:
+            return self.affordable(before, ratio=USUAL_RATIO, most=self.space)
+        calls = self.race(before, ratio=USUAL_RATIO)
+        return (
+            min(self.space, width(calls, self.candidate.calls, kindred=True))
+            if calls >= self.candidate.calls
+            else 0
+        )
 
-    def affordable(self, spent: Spent, *, ratio: float, most: int) -> int:
-        """Return how many candidates, up to `most`, the rest of the budget holds beside confirmation and test."""
-        counts = range(1, most + 1)
+    def race(self, spent: Spent, *, ratio: float) -> int:
+        """Return how many calls the rest of the budget holds for a race, beside confirmation and test."""
+        return self.affordable(
+            spent, ratio=ratio, most=max(0, self.budget.calls - spent.calls), of=self.one_call
+        )
+
+    @property
+    def one_call(self) -> Amount:
+        """Return what one call of the dearest candidate takes, on examples as long as the first ones."""
+        n = max(1, self.candidate.calls)
+        return Amount(calls=1, tokens=self.candidate.tokens / n, usd=self.candidate.usd / n)
+
+    def affordable(self, spent: Spent, *, ratio: float, most: int, of: Amount | None = None) -> int:
+        """Return how many candidates, up to `most`, the rest of the budget holds beside confirmation and test.
+
+        Args:
+            of: Something else than a candidate, to be counted in its place.
+        """
+        counts, each = range(1, most + 1), self.candidate if of is None else of
         return bisect.bisect_left(
-            counts, True, key=lambda n: not self.holds(spent, self.reserved + self.candidate * n, ratio=ratio)
+            counts, True, key=lambda n: not self.holds(spent, self.reserved + each * n, ratio=ratio)
         )
 
     def holds(self, spent: Spent, amount: Amount, *, ratio: float) -> bool:
@@ -137,7 +177,7 @@ def bounds_of(
     space: SearchSpace,
     dataset: Dataset,
     *,
-    screen: int,
+    screen: "int | Screen",
     budget: Budget,
     price: Price | None,
     scouting: Scouting | None = None,
@@ -145,14 +185,15 @@ def bounds_of(
     """Return the bounds of a study.
 
     Args:
-        screen: How many validation examples a candidate is screened on.
+        screen: How many validation examples a candidate is screened on; or how those of a race are.
         scouting: What is found out before the search, after which the space has more demonstration sets.
         price: US dollars from tokens read and written, or None where no price is known; money is 0 then.
     """
     price = (
         None if price is None else functools.lru_cache(maxsize=None)(price)
     )  # a published one takes a while
-    screened, validation, test = dataset.validation[:screen], dataset.validation, dataset.test
+    screen = Screen(baseline=screen, first=screen) if isinstance(screen, int) else screen
+    screened, validation, test = dataset.validation[: screen.baseline], dataset.validation, dataset.test
     to_come = () if scouting is None else scouting.longest
     dearest = list(_dearest(space, to_come))
     baseline = space.render(space.baseline)
@@ -179,7 +220,7 @@ def bounds_of(
     return Bounds(
         budget=budget,
         baseline=most(screened, first),
-        candidate=most(screened, dearest),
+        candidate=most(validation[: screen.first], dearest),
         confirmation=confirmation,
         test=final,
         call=call,
@@ -190,6 +231,7 @@ def bounds_of(
         judged=len(judged),
         confirmed=_confirmed(budget, confirmation, final) if test else 0,
         scouting=_scouting_amount(scouting, call),
+        races=screen.races,
     )
 
 

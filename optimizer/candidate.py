@@ -87,3 +87,14 @@ class Candidate:
         """Return the digest of the content; ids and origins do not matter."""
         shown, parameters = self.demonstrations.content, list(map(list, self.parameters))
         return digest([self.instruction.text, shown, self.style, self.format, parameters])
+
+    @property
+    def point(self) -> dict[str, Parameter]:
+        """Return where the candidate lies in the space."""
+        return {
+            "instruction": self.instruction.id,
+            "demonstrations": self.demonstrations.id,
+            "style": self.style,
+            "format": self.format,
+            **dict(self.parameters),
+        }

@@ -15,6 +15,7 @@ from optimizer.formats import FORMATS
 from optimizer.metrics import METRICS
 from optimizer.models import MODELS, RESERVED_PARAMETERS, ModelSpec
 from optimizer.pricing import price_of
+from optimizer.pruners import PRUNERS
 from optimizer.registry import Registry, did_you_mean
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import meant
@@ -96,6 +97,13 @@ def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
         *_unknown(SELECTORS, search.demos.selectors, source, ("search", "demos", "selectors")),
         *(problem for name in file.constraints for problem in _constraint_problems(file, name, source)),
         *_unknown(SAMPLERS, [search.sampler.name], source, ("search", "sampler", "name"), numbered=False),
+        *_unknown(
+            PRUNERS,
+            [] if search.pruner is None else [search.pruner.name],
+            source,
+            ("search", "pruner", "name"),
+            numbered=False,
+        ),
         *_unknown(MODELS, [file.model.provider], source, ("model", "provider"), numbered=False),
     ]
 
@@ -127,7 +135,7 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
     problems = [
         source.problem(where, f"expected at least {least}, found {value}")
         for where, value, least in (
-            (("search", "screen"), search.screen, 1),
+            (("search", "screen"), 1 if search.screen is None else search.screen, 1),
             (("search", "demos", "sets"), search.demos.sets, 0),
             (("search", "demos", "scout"), search.demos.scout, 0),
             (("search", "demos", "sizes"), min(search.demos.sizes, default=0), 0),

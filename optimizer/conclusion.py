@@ -171,7 +171,7 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
             "dataset": {"fingerprint": dataset.digest, "splits": splits, "seed": plan.task.dataset.seed},
         },
         evidence=evidence,
-        history=tuple(history_entry(row, sorted(plan.space.parameters)) for row in study.trials),
+        history=tuple(history_entry(row, sorted(study.space.parameters)) for row in study.trials),
         tool_versions={
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             **{name: importlib.metadata.version(name) for name in _TOOLS},

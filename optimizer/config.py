@@ -6,9 +6,12 @@ from typing import ClassVar, Literal
 from optimizer.models import ModelSpec
 
 # What a study does where its file does not say otherwise, and what a replay of recorded scores does.
-SCREEN = 20
+SCREEN = 20  # examples of the baseline, and of each candidate where they do not race
+FIRST = 1  # examples at once in a race
+FIRST_LOCAL = 4  # the same where reading a prompt for the first time takes a model longer than an answer
 BATCH = 8
-SAMPLER = "tpe"
+SAMPLER = "joint"
+PRUNER: str | None = None
 # Two rounds over fifty training examples, which is what a usual train has, or eight winners out of 25.
 SCOUT = 100
 
@@ -53,8 +56,21 @@ class SamplerSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PrunerSpec:
+    """Which pruner."""
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpec:
-    """The dimensions of the space and how it is searched."""
+    """The dimensions of the space and how it is searched.
+
+    Attributes:
+        screen: Examples that a candidate is scored on at once; null lets the sampler and the model decide.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -63,9 +79,9 @@ class SearchSpec:
     instructions: InstructionsSpec = InstructionsSpec()
     demos: DemosSpec = DemosSpec()
     parameters: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
-    screen: int = SCREEN
+    screen: int | None = None
     sampler: SamplerSpec = SamplerSpec()
-    pruner: None = None
+    pruner: PrunerSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

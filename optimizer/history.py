@@ -9,7 +9,7 @@ from typing import Any, Literal
 from optimizer.candidate import Parameter
 
 Stage = Literal["baseline", "search", "confirm"]
-State = Literal["complete", "failed"]
+State = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from optimizer.bounds import Bounds, bounds_of
+from optimizer.bounds import Bounds, Screen, bounds_of
 from optimizer.budget import Budget
 from optimizer.candidate import DemonstrationSet
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
-from optimizer.config import StudyConfig
+from optimizer.config import FIRST, FIRST_LOCAL, SCREEN, StudyConfig
 from optimizer.dataset import Dataset, group_sizes, load_dataset
 from optimizer.demonstrations import SELECTORS, Evidence, draw_sets
 from optimizer.digest import derived_seed, digest
@@ -24,6 +24,7 @@ from optimizer.length import utf8_length
 from optimizer.models import MODELS, ModelSpec
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
+from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace, compose
@@ -144,7 +145,20 @@ class StudyPlan:
     def screen(self) -> int:
         """Return how many validation examples a candidate is screened on; all of them where there is no test."""
         n = len(self.dataset.validation)
-        return min(self.file.search.screen, n) if self.dataset.test else n
+        return min(self.file.search.screen or SCREEN, n) if self.dataset.test else n
+
+    @property
+    def races(self) -> bool:
+        """Return whether candidates race: where the sampler wants it, and a test judges what the race leaves over."""
+        return SAMPLERS[self.file.search.sampler.name].races and bool(self.dataset.test)
+
+    @property
+    def first(self) -> int:
+        """Return how many examples a candidate is scored on at least: those of a screening, or the first of a race."""
+        if not self.races:
+            return self.screen
+        usual = FIRST_LOCAL if MODELS[self.file.model.provider].free else FIRST
+        return min(self.file.search.screen or usual, len(self.dataset.validation))
 
     @cached_property
     def bounds(self) -> Bounds:
@@ -152,7 +166,7 @@ class StudyPlan:
         return bounds_of(
             self.space,
             self.dataset,
-            screen=self.screen,
+            screen=Screen(baseline=self.screen, first=self.first, races=self.races),
             budget=self.budget,
             price=self.price,
             scouting=self.scouting,

@@ -29,6 +29,7 @@ from optimizer.evidence import (
 from optimizer.guessing import Guess, best_guess
 from optimizer.history import TrialRecord
 from optimizer.prompt import PromptTemplate
+from optimizer.search import search
 from optimizer.space import NO_DEMONSTRATIONS
 from optimizer.standing import Standing, about_answers
 from optimizer.study import Study
@@ -44,7 +45,7 @@ async def optimize(study: Study) -> Selection:
         InterruptedRunError: After `study.stop`.
         BudgetError: When the budget ended before the test was done.
     """
-    await study.search()
+    await search(study)
     if not study.plan.dataset.test:
         study.enter("cross-validation")
         return await _cross_validated(study)
@@ -61,15 +62,13 @@ async def _confirm(study: Study) -> Candidate:
     broken, while the calls beyond the reserve of the test last. Which are tried depends on the screening alone, so
     an interrupted confirmation is taken up where it stopped.
     """
-    plan, space = study.plan, study.plan.space
+    plan, space = study.plan, study.space
     screening = Standing(study, [row for row in study.trials if row.stage != "confirm"])
-    screened = [example.id for example in plan.dataset.validation[: plan.screen]]
-    effects = screening.effects(screened)
     arms = [arm for arm, row in screening.rows.items() if row.feasible and arm != screening.baseline]
     if plan.bounds.confirmed > 1 and arms:
         await _confirmed(study, screening.rows[screening.baseline])
     wanted, kept = max(1, plan.bounds.confirmed - 1), list[str]()
-    ranked = shortlist([screening.contender(arm, effects, screened) for arm in arms], len(arms))
+    ranked = _ranked(study, screening, arms)
     for made, arm in enumerate(ranked):
         done = _confirmation(study, arm) is not None
         if len(kept) == wanted or not (done or made < wanted or study.confirmable(len(study.trials))):
@@ -83,6 +82,16 @@ async def _confirm(study: Study) -> Candidate:
     baseline, *finalists = (standing.contender(arm, effects) for arm in (standing.baseline, *kept))
     best = final(baseline, finalists, sound=standing.rows[standing.baseline].feasible).arm
     return space.baseline if best == standing.baseline else space.candidate(standing.rows[best].point)
+
+
+def _ranked(study: Study, screening: Standing, arms: Sequence[str]) -> tuple[str, ...]:
+    """Return some arms, best first: as the race left them, else by what they scored on the examples all of them have."""
+    if study.ranking:
+        place = {number: k for k, number in enumerate(study.ranking)}
+        return tuple(sorted(arms, key=lambda arm: place.get(screening.rows[arm].trial, len(place))))
+    screened = [example.id for example in study.plan.dataset.validation[: study.plan.screen]]
+    effects = screening.effects(screened)
+    return shortlist([screening.contender(arm, effects, screened) for arm in arms], len(arms))
 
 
 def _confirmation(study: Study, arm: str) -> TrialRecord | None:
@@ -105,7 +114,7 @@ async def _confirmed(study: Study, screened: TrialRecord) -> TrialRecord:
 
 
 def _candidate(study: Study, row: TrialRecord) -> Candidate:
-    space = study.plan.space
+    space = study.space
     return space.baseline if row.fingerprint == study.trials[0].fingerprint else space.candidate(row.point)
 
 
@@ -215,7 +224,7 @@ async def _test(study: Study, winner: Candidate) -> Selection:
 
 async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
     """Score baseline, winner and wording on test; prompts that render alike are scored once."""
-    candidates = (study.plan.space.baseline, winner, _wording(study, winner))
+    candidates = (study.space.baseline, winner, _wording(study, winner))
     templates = [_template(study, candidate) for candidate in candidates]
     _open_test(study, templates)
     evaluations: dict[str, Evaluation] = {}
@@ -237,7 +246,7 @@ def _wording(study: Study, winner: Candidate) -> Candidate:
 
     Where the baseline's style cannot be laid out in it, the winner's own style goes with it.
     """
-    space = study.plan.space
+    space = study.space
     wording = dataclasses.replace(space.baseline, demonstrations=NO_DEMONSTRATIONS, format=winner.format)
     if space.render(wording) is None:
         return dataclasses.replace(wording, style=winner.style)
@@ -271,7 +280,7 @@ def _guess(study: Study, baseline: Evaluation) -> Guess | None:
 
 
 def _template(study: Study, candidate: Candidate) -> PromptTemplate:
-    template = study.plan.space.render(candidate)
+    template = study.space.render(candidate)
     assert template is not None  # candidates come from the space
     return template
 

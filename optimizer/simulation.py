@@ -1,7 +1,7 @@
 """A search replayed on recorded scores: what a budget would have bought.
 
-Sampler, batches, confirmation and choice are those of a study with default settings. What is missing is what takes a
-model: costs, constraints, the test.
+Sampler, pruner, race or screening, confirmation and choice are those of a study with default settings. What is missing
+is what takes a model: costs, constraints, the test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,18 +9,30 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from optimizer.board import Arm, Board, Reading
 from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final, shortlist
-from optimizer.config import BATCH, SAMPLER, SCREEN
+from optimizer.config import BATCH, PRUNER, SAMPLER, SCREEN
 from optimizer.digest import derived_seed, digest
-from optimizer.effects import ArmEffects, arm_effects
+from optimizer.pruners import NUMBER, PRUNERS, Rung
+from optimizer.pruners.paired_test import PairedTestPruner
+from optimizer.racing import Doubt, Drop, Move, Open, Race, Search, Try
 from optimizer.recorded import RecordedScores
 from optimizer.samplers import SAMPLERS, WithinSpace
+from optimizer.screening import Screening
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
 
 # The dimension of a table without factors: the prompt itself.
-_PROMPT = "prompt_id"
+_PROMPT = "prompt"
+
+# Least share of distinct combinations of factors: where most prompts share theirs, these say little of a prompt.
+_DISTINCT = 0.2
+
+# Examples below which no pruner gives a prompt up.
+_FLOOR = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,138 +62,241 @@ def simulate(
     calls: int,
     seed: int,
     sampler: str = SAMPLER,
+    pruner: str | None = PRUNER,
     use_factors: bool = True,
 ) -> Simulation:
-    """Return what a search on these scores chooses with that many calls; the order of rows does not matter.
+    """Return what a search on these scores chooses with that many calls.
+
+    Neither the order of rows nor the names of prompts matter.
 
     Raises:
         ValueError: `calls` is below 1.
-        PluginError: No sampler of that name.
+        PluginError: No sampler or pruner of that name.
     """
     if calls < 1:
         raise ValueError(f"simulate needs at least one call, but got calls={calls}")
-    return _Replay(table, calls=calls, seed=seed, sampler=sampler, use_factors=use_factors).run()
+    pool = _Pool(table, seed=seed, use_factors=use_factors)
+    return _Replay(table, pool, calls=calls, seed=seed).run(sampler, pruner)
 
 
 class _Replay:
     """One search, step by step."""
 
-    def __init__(
-        self, table: RecordedScores, *, calls: int, seed: int, sampler: str, use_factors: bool
-    ) -> None:
+    def __init__(self, table: RecordedScores, pool: "_Pool", *, calls: int, seed: int) -> None:
         self._table = table
+        self._pool = pool
         self._calls = calls
         self._seed = seed
-        self._pool = _Pool(table, seed=seed, use_factors=use_factors)
-        self._factors = table.factors if use_factors else None
-        self._make = SAMPLERS[sampler].make
+        self._spent = self._reserve = 0
         examples = {example for row in table.scores.values() for example in row}
-        self._order = sorted(examples, key=lambda example: (digest([seed, example]), example))
-        self._known: dict[str, dict[str, float]] = {}  # in the order in which arms were first asked for
+        order = sorted(examples, key=lambda example: (digest([seed, example]), example))
+        self._board = Board(order, pool.propose, kindred=pool.kindred)
+        self._arms: list[str] = []  # prompts by number
+        self._trials: dict[int, Trial] = {}
         self._history: list[tuple[int, str]] = []
-        self._study = _study()
 
-    @property
-    def _spent(self) -> int:
-        return sum(map(len, self._known.values()))
-
-    def run(self) -> Simulation:
-        screen = min(SCREEN, len(self._order))
-        n_confirmed = confirmations(self._calls, len(self._order))
-        reserve = n_confirmed * len(self._order)
-        if self._calls < reserve + 2 * screen:  # not one candidate beside it: everything goes into screening
-            n_confirmed = reserve = 0
-        self._screen([self._table.baseline], screen)
-        number = 1
-        while size := min(BATCH, (self._calls - reserve - self._spent) // screen, self._pool.n_left):
-            asked = [(k, *self._ask(k)) for k in range(number, number + size)]
-            self._screen([arm for _, _, arm in asked], screen)
-            for _, trial, arm in asked:
-                row = self._known[arm]
-                self._study.tell(trial, sum(row.values()) / len(row))
-            number += size
-        chosen = self._confirm(n_confirmed)
-        estimates = self._effects().estimates
+    def run(self, sampler: str, pruner: str | None) -> Simulation:
+        board, plan = self._board, SAMPLERS[sampler]
+        rung = Rung(floor=_FLOOR, most=len(board.examples), board=board)
+        self._pruner = None if pruner is None else PRUNERS[pruner].make(rung)
+        self._study, self._make, self._screens = _study(), plan.make, not plan.races
+        board.enter([self._enter(self._table.baseline, {})])
+        # The baseline is known whatever happens, even where the table lacks it on the first examples.
+        self._reveal(
+            0, [name for name in board.examples if name in self._table.scores[self._table.baseline]][:1]
+        )
+        ranking = self._race() if plan.races else self._screen()
+        chosen = self._confirm([n for n in ranking if not np.isnan(board.scores[n]).all()])
+        estimates = board.estimates()
         return Simulation(
-            chosen=chosen,
+            chosen=self._arms[chosen],
             calls=self._spent,
             validation=estimates[chosen],
-            baseline=estimates[self._table.baseline],
-            tried=len(self._known),
+            baseline=estimates[0],
+            tried=board.n_scored,
             history=tuple(self._history),
         )
 
-    def _ask(self, number: int) -> tuple[Any, str]:
-        """Return the trial of the next arm, and the arm."""
+    def _race(self) -> Sequence[int]:
+        race = Race(self._board, calls=self._calls)
+        race.spent = self._spent
+        self._drive(race.run())
+        return race.ranking
+
+    def _screen(self) -> Sequence[int]:
+        """Screen what the calls hold beside confirmation; with a pruner, whoever survives is scored on everything."""
+        board, first = self._board, min(SCREEN, len(self._board.examples))
+        if self._pruner is None:
+            self._reserve = confirmations(self._calls, len(board.examples)) * len(board.examples)
+        if (
+            self._calls < self._reserve + 2 * first
+        ):  # not one candidate beside it: everything goes into screening
+            self._reserve = 0
+        self._reveal(0, board.examples[: min(first, self._calls)])
+        self._drive(Screening(board, batch=BATCH, first=first, prune=self._pruner is not None).run())
+        return tuple(arm.number for arm in board.arms)
+
+    def _drive(self, search: Search) -> None:
+        """Answer what a search wants until it ends."""
+        answer: object = None
+        try:
+            while True:
+                answer = self._answer(search.send(answer))
+        except StopIteration:
+            return
+
+    def _answer(self, move: Move) -> object:
+        if isinstance(move, Open):
+            return [self._ask() for _ in range(min(move.most, self._affordable, self._pool.n_left))]
+        if isinstance(move, Try):
+            return self._readings(move)
+        if isinstance(move, Doubt):
+            return self._doubted(move.arms)
+        self._close(move)
+        return None
+
+    @property
+    def _affordable(self) -> int:
+        """Return how many prompts can be screened beside the reserve; a race sees to that by itself."""
+        if not self._screens:
+            return len(self._table.scores)
+        return (self._calls - self._reserve - self._spent) // min(SCREEN, len(self._board.examples))
+
+    def _ask(self) -> Arm:
+        """Return the next prompt, as the sampler wants it."""
+        number = len(self._arms)
         seed, distributions = derived_seed(self._seed, "sampler", number), self._pool.distributions
         self._study.sampler = WithinSpace(
-            self._make(seed),
+            self._make(seed, self._board),
             distributions,
             self._pool.holds,
             seed,
             nearest=lambda point: self._pool.nearest(point, seed),
         )
         trial = self._study.ask(fixed_distributions=dict(distributions))
-        return trial, self._pool.take(trial.params)
+        trial.set_user_attr(NUMBER, number)
+        self._trials[number] = trial
+        return self._enter(self._pool.take(trial.params), trial.params)
 
-    def _screen(self, arms: Sequence[str], n: int) -> None:
-        """Reveal the first examples of some arms, as far as the calls go."""
-        for arm in arms:
-            cells, known = self._table.scores[arm], self._known.setdefault(arm, {})
-            left = self._calls - self._spent
-            todo = [example for example in self._order if example in cells][:n]
-            todo = [example for example in todo if example not in known][:left]
-            known |= {example: cells[example] for example in todo}
-            if not known:
-                del self._known[arm]
-        self._history.append((self._spent, self._effects().best(list(self._known))))
+    def _enter(self, prompt: str, point: Mapping[str, Any]) -> Arm:
+        self._arms.append(prompt)
+        return Arm(number=len(self._arms) - 1, cost=1, point=point if self._pool.factored else {})
 
-    def _confirm(self, n: int) -> str:
-        """Confirm the best arms and choose among them; among all where none could be confirmed."""
-        effects, candidates = self._effects(), [arm for arm in self._known if arm != self._table.baseline]
-        if not n or not candidates:
-            return effects.best(list(self._known))
-        # Where all were tried, what the search left over confirms more of them.
-        n = max(n, min(1 + MOST_CONFIRMED, (self._calls - self._spent) // len(self._order)))
-        finalists = shortlist([self._contender(arm, effects) for arm in candidates], max(1, n - 1))
-        self._screen([*finalists, *([self._table.baseline] if n > 1 else [])], len(self._order))
-        effects = self._effects()
-        baseline, *others = (self._contender(arm, effects) for arm in (self._table.baseline, *finalists))
-        found = final(baseline, others).arm
-        self._history[-1] = (self._spent, found)
+    def _readings(self, wanted: Try) -> dict[int, dict[str, Reading]] | None:
+        """Reveal cells; a cell that is missing from the table costs nothing. None where the calls do not hold them."""
+        found = {}
+        for number, examples in wanted.work.items():
+            cells = self._table.scores[self._arms[number]]
+            found[number] = {name: Reading(score=cells[name]) for name in examples if name in cells}
+        calls = sum(map(len, found.values()))
+        if self._spent + calls > self._calls - self._reserve:
+            return None
+        self._spent += calls
         return found
 
-    def _contender(self, arm: str, effects: ArmEffects) -> Contender:
-        return Contender(arm=arm, scores=self._known[arm], estimate=effects.estimates[arm])
+    def _reveal(self, number: int, examples: Sequence[str]) -> None:
+        """Reveal what is missing of one prompt, or nothing where the calls do not hold all of it."""
+        found = self._readings(Try(work={number: self._board.missing(number, examples)}))
+        self._board.take(found or {})
 
-    def _effects(self) -> ArmEffects:
-        return arm_effects(self._known, factors=self._factors)
+    def _doubted(self, arms: Sequence[int]) -> frozenset[int]:
+        """Return which prompts the pruner gives up."""
+        if self._pruner is None:
+            return frozenset()
+        if isinstance(self._pruner, PairedTestPruner):  # one look at all, in place of one look each
+            return self._pruner.worse(list(arms))
+        self._report(arms)
+        trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
+        return frozenset(n for n in arms if self._pruner.prune(self._study, trials[self._trials[n].number]))
+
+    def _report(self, arms: Sequence[int]) -> None:
+        rows = self._board.scores[self._board.rows(arms)]
+        for number, row in zip(arms, rows, strict=True):
+            known = row[~np.isnan(row)]
+            if len(known):
+                self._trials[number].report(float(known.mean()), step=len(known))
+
+    def _close(self, move: Drop) -> None:
+        """Tell Optuna, and note what would be chosen now."""
+        from optuna.trial import TrialState
+
+        ours = tuple(number for number in move.arms if number in self._trials)
+        self._report(ours)
+        rows = self._board.scores[self._board.rows(ours)]
+        for number, row in zip(ours, rows, strict=True):
+            known = row[~np.isnan(row)]
+            if move.ended and len(known):
+                self._study.tell(self._trials[number], float(known.mean()))
+            else:
+                self._study.tell(self._trials[number], state=TrialState.PRUNED)
+        if move.ended:
+            estimates = self._board.estimates()
+            self._history.append((self._spent, self._arms[max(estimates, key=lambda n: estimates[n])]))
+
+    def _confirm(self, ranking: Sequence[int]) -> int:
+        """Reveal what is missing of the best, as far as the calls go, and choose among them."""
+        self._reserve = 0
+        estimates = self._board.estimates()
+        best = shortlist([self._contender(n, estimates) for n in ranking if n], MOST_CONFIRMED)
+        for number in [*map(int, best), 0]:
+            self._reveal(number, self._board.examples)
+        estimates = self._board.estimates()
+        baseline, *others = (self._contender(n, estimates) for n in (0, *map(int, best)))
+        found = int(final(baseline, others).arm)
+        self._history.append((self._spent, self._arms[found]))
+        return found
+
+    def _contender(self, number: int, estimates: Mapping[int, float]) -> Contender:
+        row = self._board.scores[number]
+        known = {str(k): float(row[k]) for k in np.flatnonzero(~np.isnan(row))}
+        return Contender(arm=str(number), scores=known, estimate=estimates[number])
 
 
 class _Pool:
-    """The prompts of a table that were not tried yet, and where they lie in a space of factors."""
+    """The prompts of a table that were not tried yet, and where they lie in a space of factors.
+
+    A prompt is known here by what it is, its factors and scores, not by its name: the digest of that only shuffles.
+    """
 
     def __init__(self, table: RecordedScores, *, seed: int, use_factors: bool) -> None:
         from optuna.distributions import CategoricalDistribution
 
+        contents = {
+            arm: digest([seed, dict(table.factors[arm]), dict(row)]) for arm, row in table.scores.items()
+        }
         levels: Mapping[str, Mapping[str, str]] = table.factors if use_factors else {}
         names = sorted({name for row in levels.values() for name in row})
-        if len({tuple(sorted(levels[arm].items())) for arm in table.scores} if names else ()) < 2:
-            levels, names = {arm: {_PROMPT: arm} for arm in table.scores}, [_PROMPT]
+        self.factored = len({tuple(sorted(levels[arm].items())) for arm in table.scores} if names else ()) > 1
+        if not self.factored:
+            levels, names = {arm: {_PROMPT: contents[arm]} for arm in table.scores}, [_PROMPT]
+        combinations = {tuple(sorted(levels[arm].items())) for arm in table.scores}
+        varied = [name for name in names if len({row[name] for row in levels.values()}) > 1]
+        self.kindred = (
+            self.factored and len(varied) > 1 and len(combinations) >= _DISTINCT * len(table.scores)
+        )
         self.distributions = {
             name: CategoricalDistribution(sorted({row[name] for row in levels.values()})) for name in names
         }
-        arms = sorted(arm for arm in table.scores if arm != table.baseline)
-        self._left: dict[str, Mapping[str, str]] = {
-            arm: levels[arm] for arm in Random(derived_seed(seed, "pool")).sample(arms, len(arms))
-        }
+        arms = sorted((arm for arm in table.scores if arm != table.baseline), key=lambda a: (contents[a], a))
+        self._left: dict[str, Mapping[str, str]] = {arm: levels[arm] for arm in arms}
+        self._at: dict[tuple[str, ...], list[str]] = {}
+        for arm in reversed(arms):
+            self._at.setdefault(self._place(levels[arm]), []).append(arm)
 
     @property
     def n_left(self) -> int:
         return len(self._left)
 
+    def _place(self, point: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(point[name] for name in self.distributions)
+
+    def propose(self, rng: Random, n: int) -> Sequence[Mapping[str, str]]:
+        """Return up to `n` points, drawn evenly from the prompts that are left."""
+        left = list(self._left.values())
+        return rng.sample(left, min(n, len(left)))
+
     def holds(self, point: Mapping[str, object]) -> bool:
-        return any(row == point for row in self._left.values())
+        return bool(self._at.get(self._place(point)))
 
     def nearest(self, point: Mapping[str, object], seed: int) -> Mapping[str, str]:
         """Return the levels of a prompt that shares as many as any with a point."""
@@ -192,7 +307,7 @@ class _Pool:
 
     def take(self, point: Mapping[str, object]) -> str:
         """Return a prompt that lies at a point, and count it as tried."""
-        arm = next(arm for arm, row in self._left.items() if row == point)
+        arm = self._at[self._place(point)].pop()
         del self._left[arm]
         return arm
 
@@ -202,4 +317,6 @@ def _study() -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
+    return optuna.create_study(
+        study_name="simulation", direction="maximize", pruner=optuna.pruners.NopPruner()
+    )

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from random import Random
 from typing import TYPE_CHECKING
 
 from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
@@ -152,6 +153,22 @@ class SearchSpace:
             return ()
         first = {name: values[0] for name, values in self.choices.items()}
         return tuple({**first, "style": style, "format": layout} for style, layout in self.pairs)
+
+    @property
+    def varied(self) -> bool:
+        """Return whether candidates differ in more than one dimension, so that one tells of others."""
+        return sum(len(values) > 1 for values in self.choices.values()) > 1
+
+    def draw(self, rng: Random, n: int) -> tuple[Point, ...]:
+        """Return `n` points drawn evenly from those that can be run; none where there are none."""
+        pairs = self.pairs
+        return tuple(
+            {
+                **{name: rng.choice(values) for name, values in self.choices.items()},
+                **dict(zip(("style", "format"), rng.choice(pairs), strict=True)),
+            }
+            for _ in range(n if pairs else 0)
+        )
 
     def candidate(self, point: Point) -> Candidate:
         """Return the candidate at a point."""

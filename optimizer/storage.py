@@ -19,6 +19,7 @@ from optimizer.errors import InputError, Problem, StorageError, StudyBusyError
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
     from sqlalchemy import Engine
 
 # How much of the newest work a power cut may take.
@@ -86,6 +87,11 @@ def create_study(storage: Storage, name: str) -> "Study":
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=optuna.pruners.NopPruner(),
     )
+
+
+def report(study: "Study", trial: "FrozenTrial", value: float, *, step: int) -> None:
+    """Report how a trial stands that was asked for earlier, maybe by another process."""
+    study._storage.set_trial_intermediate_value(trial._trial_id, step, value)  # noqa: SLF001  # no public way
 
 
 def _open(path: Path) -> Storage:

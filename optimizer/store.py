@@ -4,7 +4,7 @@ Values are JSON text, never code.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,8 +172,8 @@ class StudyStore:
         self._engine = engine
         self.study = study
 
-    def keep_scores(self, fingerprint: str, rows: Sequence[ScoreRow]) -> None:
-        """Commit the results of one template on some examples."""
+    def keep_scores(self, rows: Mapping[tuple[str, str], ScoreRow]) -> None:
+        """Commit results by fingerprint of the template and example, in one transaction."""
         values = [
             {
                 "study": self.study,
@@ -183,10 +183,22 @@ class StudyStore:
                 "answer": row.answer,
                 "score": row.score,
             }
-            for row in rows
+            for (fingerprint, _), row in rows.items()
         ]
-        with self._engine.begin() as connection:
-            connection.execute(_SCORES.insert().prefix_with("OR REPLACE"), values)
+        if values:
+            with self._engine.begin() as connection:
+                connection.execute(_SCORES.insert().prefix_with("OR REPLACE"), values)
+
+    def scored(self) -> dict[str, set[str]]:
+        """Return the examples with a score, by fingerprint."""
+        query = sa.select(_SCORES.c.fingerprint, _SCORES.c.example).where(
+            _SCORES.c.study == self.study, _SCORES.c.score.is_not(None)
+        )
+        found: dict[str, set[str]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.fingerprint, set()).add(row.example)
+        return found
 
     def scores(self, fingerprint: str) -> tuple[ScoreRow, ...]:
         """Return the stored results of one template, by example."""
@@ -207,6 +219,8 @@ class StudyStore:
             {"study": self.study, "kind": kind, "number": number, "content": canonical(dict(content))}
             for number, content in contents.items()
         ]
+        if not rows:
+            return
         with self._engine.begin() as connection:
             connection.execute(_ROWS.insert().prefix_with("OR REPLACE"), rows)
 

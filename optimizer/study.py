@@ -1,13 +1,13 @@
-"""One search: screen the baseline, then batch after batch of candidates, in budget, resumable at any moment.
+"""A study that is open: its candidates, its model, and its books, which are written before anything is used.
 
-Decisions are made at fixed points only. A batch is recorded before its first ask; each ask depends on what was told
-before, on the asks of its batch so far and on a seed of its own; a batch is told as a whole, in trial order. So a
-process that is killed anywhere leaves a study that continues as if nothing had happened.
+What is asked next is decided above, by the search and the selection. Results are recorded in trial order and told to
+Optuna; a process that is killed anywhere leaves a study that continues as if nothing had happened.
 """
 
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,20 +15,24 @@ from typing import Any
 from optimizer.bounds import USUAL_RATIO
 from optimizer.budget import Spent
 from optimizer.calls import NO_TRIAL, Caller
-from optimizer.candidate import Candidate, Parameter
+from optimizer.candidate import Candidate
 from optimizer.config import RunSpec
 from optimizer.digest import derived_seed
-from optimizer.errors import IncompleteError, Problem, StudyChangedError
+from optimizer.errors import Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Judge, evaluate
-from optimizer.history import Stage, TrialRecord
+from optimizer.history import Stage, State, TrialRecord
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import MODELS
 from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
+from optimizer.space import SearchSpace
 from optimizer.storage import create_study, open_storage
 from optimizer.store import ScoreRow, Store, StudyStore
 from optimizer.trials import Trials
+
+# The account of what is found out on train.
+SCOUTING = NO_TRIAL - 1
 
 # As many requests as one event loop keeps under way with a core to itself.
 MOST_CONCURRENT = 64
@@ -53,7 +57,12 @@ class Progress:
 
 
 class Study:
-    """A study that is open, with the model behind it."""
+    """A study that is open, with the model behind it.
+
+    Attributes:
+        space: Every candidate, with the demonstrations that were chosen on evidence once that was gathered.
+        ranking: Trials of a race, best first; none where candidates were screened.
+    """
 
     def __init__(
         self,
@@ -69,7 +78,10 @@ class Study:
         self.ledger = ledger
         self.caller = caller
         self.judge = Judge.of(plan.task.metric, plan.task.labels)
-        self._asked = trials
+        self.asked = trials
+        self.space = plan.space
+        self.ranking: tuple[int, ...] = ()
+        self._paid: dict[str, set[str]] = {}
         self._watch = watch
         self._stage = "baseline"
         self.trials = tuple(TrialRecord.from_dict(row) for row in store.records("trial").values())
@@ -79,42 +91,72 @@ class Study:
         """Finish the calls under way, commit them, and end with `InterruptedRunError`."""
         self.caller.stop()
 
-    async def search(self) -> tuple[TrialRecord, ...]:
-        """Return all trials, after spending what the budget holds for the search.
-
-        Raises:
-            IncompleteError: When the baseline or a whole batch could not be scored.
-            InterruptedRunError: After `stop`.
-            ModelError: When the endpoint is down, or would refuse every request.
-        """
-        await self._screen_baseline()
-        self._asked.tell(self.trials)
-        await self._complete_failed()
-        self.enter("search")
-        while True:
-            numbers = self._unfinished_batch() or self._next_batch()
-            if not numbers or not await self._screen_batch(numbers):
-                return self.trials
+    async def scout(self) -> None:
+        """Find out on train what the demonstration selectors go by; the space has their sets from then on."""
+        scouting = self.plan.scouting
+        if scouting.most_calls:
+            self.enter("scouting")
+            evidence = await scouting.gather(
+                lambda template, examples: self.ask(template, examples, SCOUTING)
+            )
+            self.space = self.asked.space = self.plan.scouted(evidence)
+            _keep_parts(self.space, self.store)
+        self._paid = self.store.scored()
 
     def enter(self, stage: str) -> None:
         """Name the stage that a run is in, for whoever watches."""
         self._stage = stage
         self._report()
 
+    async def ask(self, template: PromptTemplate, examples: Sequence[Any], payer: int) -> Evaluation:
+        """Return the evaluation of a template on the account of one trial; its completions alone are stored."""
+        return await evaluate(template, examples, self.caller.paid_by(payer), self.judge)
+
     async def score(self, template: PromptTemplate, examples: Sequence[Any], payer: int) -> Evaluation:
         """Return the evaluation of a template on the account of one trial, its scores stored."""
-        evaluation = await evaluate(template, examples, self.caller.paid_by(payer), self.judge)
-        self.store.keep_scores(
-            evaluation.fingerprint,
-            [
-                ScoreRow(example=r.example.id, outcome=r.answer.outcome, answer=r.answer.text, score=r.score)
-                for r in evaluation.results
-            ],
-        )
-        return evaluation
+        return (await self.score_all([(template, examples, payer)]))[0]
 
-    def row(self, number: int, stage: Stage, candidate: Candidate, evaluation: Evaluation) -> TrialRecord:
-        """Return the row of one trial, once every call of its batch is done."""
+    async def score_all(
+        self, jobs: Sequence[tuple[PromptTemplate, Sequence[Any], int]]
+    ) -> tuple[Evaluation, ...]:
+        """Return the evaluations of several templates, each on its own account; all scores are stored at once."""
+        outcomes = await asyncio.gather(*(self.ask(*job) for job in jobs), return_exceptions=True)
+        evaluations = tuple(_raised(outcome) for outcome in outcomes)
+        self.store.keep_scores(
+            {
+                (evaluation.fingerprint, r.example.id): ScoreRow(
+                    example=r.example.id, outcome=r.answer.outcome, answer=r.answer.text, score=r.score
+                )
+                for evaluation in evaluations
+                for r in evaluation.results
+            }
+        )
+        for evaluation in evaluations:
+            self._paid.setdefault(evaluation.fingerprint, set()).update(evaluation.scores)
+        return evaluations
+
+    def paid(self, template: PromptTemplate) -> AbstractSet[str]:
+        """Return the examples on which a template has a score."""
+        return self._paid.get(template.fingerprint, frozenset())
+
+    def affords(self, calls: int) -> bool:
+        """Return whether the budget holds so many calls of a candidate beside confirmation and test."""
+        bounds = self.plan.bounds
+        return bounds.holds(self.caller.spent, bounds.reserved + bounds.one_call * calls, ratio=self.ratio())
+
+    def race_calls(self) -> int:
+        """Return how many calls the budget holds for a race."""
+        return self.plan.bounds.race(self.caller.spent, ratio=self.ratio())
+
+    def row(
+        self,
+        number: int,
+        stage: Stage,
+        candidate: Candidate,
+        evaluation: Evaluation,
+        state: State = "complete",
+    ) -> TrialRecord:
+        """Return the row of one trial, once every call of its batch is done; `state` where it did not fail."""
         failed = evaluation.error_rate > self.plan.file.run.max_error_rate
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
@@ -122,10 +164,10 @@ class Study:
         return TrialRecord(
             trial=number,
             stage=stage,
-            state="failed" if failed else "complete",
+            state="failed" if failed else state,
             digest=candidate.digest,
             fingerprint=evaluation.fingerprint,
-            point=point_of(candidate),
+            point=candidate.point,
             n=len(evaluation.results),
             score=None if failed else evaluation.value,
             lower=None if failed or interval is None else interval.lower,
@@ -153,16 +195,9 @@ class Study:
 
         What an interrupted confirmation has paid for already must not decide whether it is made.
         """
-        return self.plan.bounds.holds(self._without(number), self.plan.bounds.one_more, ratio=self._ratio())
+        return self.plan.bounds.holds(self.without(number), self.plan.bounds.one_more, ratio=self.ratio())
 
-    def _completable(self) -> bool:
-        """Return whether the budget holds one more candidate, whose calls are counted already, beside the reserve."""
-        confirmed = (row.trial for row in self.trials if row.stage == "confirm")
-        missing = dataclasses.replace(self.plan.bounds.candidate, calls=0)
-        spent = self._without(NO_TRIAL, *confirmed)
-        return self.plan.bounds.holds(spent, self.plan.bounds.reserved + missing, ratio=self._ratio())
-
-    def _without(self, *payers: int) -> Spent:
+    def without(self, *payers: int) -> Spent:
         """Return what was spent but for the accounts of some trials."""
         spent = self.caller.spent
         for calls, charge in map(self.ledger.account, payers):
@@ -175,7 +210,8 @@ class Study:
             )
         return spent
 
-    def _ratio(self) -> float:
+    def ratio(self) -> float:
+        """Return the tokens charged for a unit of their upper bound, as measured so far."""
         measured = self.ledger.token_ratio()
         return USUAL_RATIO if measured is None else measured
 
@@ -184,87 +220,7 @@ class Study:
         self.store.record_all("trial", {row.trial: dataclasses.asdict(row) for row in rows})
         known = {row.trial: row for row in (*self.trials, *rows)}
         self.trials = tuple(known[number] for number in sorted(known))
-        self._asked.tell(self.trials)
-
-    async def _screen_baseline(self) -> None:
-        if self.trials:
-            return
-        candidate = self.plan.space.baseline
-        template = self.plan.space.render(candidate)
-        assert template is not None  # the plan was refused otherwise
-        evaluation = await self.score(template, self.plan.dataset.validation[: self.plan.screen], 0)
-        row = self.row(0, "baseline", candidate, evaluation)
-        if row.state == "failed":
-            raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")
-        self.keep([row])
-
-    async def _complete_failed(self) -> None:
-        """Ask again for what failed in an earlier run; of each trial, exactly the missing examples are sent."""
-        for row in self.trials:
-            if row.state != "failed" or not row.outage or row.stage != "search":
-                continue
-            if not self._completable():
-                return
-            candidate = self.plan.space.candidate(row.point)
-            template = self.plan.space.render(candidate)
-            assert template is not None  # it was tried before
-            examples = self.plan.dataset.validation[: self.plan.screen]
-            evaluation = await self.score(template, examples, row.trial)
-            self.keep([self.row(row.trial, row.stage, candidate, evaluation)])
-
-    def _unfinished_batch(self) -> range | None:
-        batches = self.store.records("batch")
-        if not batches:
-            return None
-        first = max(batches)
-        numbers = range(first, first + int(batches[first]["size"]))
-        done = {row.trial for row in self.trials}
-        return None if batches[first].get("closed") or done.issuperset(numbers) else numbers
-
-    def _next_batch(self) -> range | None:
-        # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
-        budget = dataclasses.asdict(self.plan.budget)
-        if self.store.records("end").get(0) == budget:
-            return None
-        size = self.plan.bounds.affordable(
-            self.caller.spent, ratio=self._ratio(), most=self.plan.file.run.batch
-        )
-        if size < 1:
-            self.store.record("end", 0, budget)
-            return None
-        numbers = range(len(self.trials), len(self.trials) + size)
-        # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
-        self.ledger.hand_over(numbers, NO_TRIAL)
-        self.store.record("batch", numbers.start, {"size": size})
-        return numbers
-
-    async def _screen_batch(self, numbers: range) -> bool:
-        """Return whether there was anything left to try."""
-        asked = [
-            (number, candidate) for number in numbers if (candidate := self._asked.ask(number)) is not None
-        ]
-        if len(asked) < len(numbers):
-            self.store.record("batch", numbers.start, {"size": len(asked), "closed": True})
-        if not asked:
-            return False
-        examples = self.plan.dataset.validation[: self.plan.screen]
-        templates = [self.plan.space.render(candidate) for _, candidate in asked]
-        jobs = [
-            self.score(template, examples, number)
-            for (number, _), template in zip(asked, templates, strict=True)
-            if template is not None
-        ]
-        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
-        evaluations = [_raised(outcome) for outcome in outcomes]
-        rows = [self.row(n, "search", c, e) for (n, c), e in zip(asked, evaluations, strict=True)]
-        # One candidate alone may be what fails; of two in a row the endpoint is the likelier cause.
-        latest = (*self.trials, *rows)[-max(2, len(rows)) :]
-        if all(row.state == "failed" and row.outage for row in latest):
-            raise IncompleteError(
-                f"a whole batch of candidates could not be scored: {evaluations[0].failure}"
-            )
-        self.keep(rows)
-        return len(asked) == len(numbers)
+        self.asked.tell(self.trials)
 
     def _report(self) -> None:
         scores = [row.score for row in self.trials if row.score is not None and row.feasible]
@@ -298,7 +254,7 @@ async def open_study(
     with open_storage(plan.database) as storage:
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))
-        _keep_parts(plan, study)
+        _keep_parts(plan.space, study)
         model = f"{plan.model.provider}:{plan.model.name}"
         ledger = Ledger(store, study.study, model=model, cache=cache)
         async with MODELS[plan.model.provider].connect(plan.model) as connection:
@@ -335,17 +291,6 @@ def pace_of(run: RunSpec, *, slots: int, fixed: bool) -> Pace:
     return Pace(start=start, most=most, requests_per_minute=run.requests_per_minute)
 
 
-def point_of(candidate: Candidate) -> dict[str, Parameter]:
-    """Return where a candidate lies in the space."""
-    return {
-        "instruction": candidate.instruction.id,
-        "demonstrations": candidate.demonstrations.id,
-        "style": candidate.style,
-        "format": candidate.format,
-        **dict(candidate.parameters),
-    }
-
-
 def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
     latest = store.latest_study()
     if latest is None:
@@ -375,10 +320,10 @@ def _check_model(plan: StudyPlan, study: StudyStore, identity: Mapping[str, obje
         raise StudyChangedError([Problem(file=plan.source.file, field="model", message=message)])
 
 
-def _keep_parts(plan: StudyPlan, study: StudyStore) -> None:
-    instructions = [dataclasses.asdict(instruction) for instruction in plan.space.instructions]
+def _keep_parts(space: SearchSpace, study: StudyStore) -> None:
+    instructions = [dataclasses.asdict(instruction) for instruction in space.instructions]
     study.record_all("instruction", dict(enumerate(instructions)))
-    sets = [dataclasses.asdict(shown) for shown in plan.space.demonstration_sets]
+    sets = [dataclasses.asdict(shown) for shown in space.demonstration_sets]
     study.record_all("demonstrations", dict(enumerate(sets)))
 
 

@@ -3,18 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from optimizer.board import Board
 from optimizer.candidate import Candidate, Parameter
-from optimizer.digest import derived_seed
+from optimizer.digest import canonical, derived_seed
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan
+from optimizer.prompt import PromptTemplate
+from optimizer.pruners import NUMBER
 from optimizer.samplers import SAMPLERS, WithinSpace, free_point
+from optimizer.storage import report
 
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
-
-# Optuna's attribute that holds our own number of a trial; a trial without it was interrupted while being asked.
-_NUMBER = "trial"
 
 
 class Trials:
@@ -24,58 +25,95 @@ class Trials:
         """Close trials that a killed process left before they had a number; their asks are repeated."""
         import optuna
 
+        self.space = plan.space
         self._plan = plan
         self._optuna = study
+        self._prints: dict[str, str] = {}
         for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished() and _NUMBER not in trial.user_attrs:
+            if not trial.state.is_finished() and NUMBER not in trial.user_attrs:
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
     def tell(self, rows: Sequence[TrialRecord]) -> None:
-        """Tell every recorded trial that was not told; what failed and was completed later becomes a trial anew."""
+        """Tell every recorded trial that was not told; what failed or was pruned and completed later becomes one anew."""
+        import optuna
+
         asked = self._asked()
         for row in rows:
             trial = asked.get(row.trial)
-            if trial is None or (trial.state.is_finished() and trial.value is None and row.score is not None):
+            if (
+                trial is not None
+                and trial.user_attrs["digest"] != row.digest
+                and not trial.state.is_finished()
+            ):
+                # It was asked for and never scored; its number was given to another one.
+                self._optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                trial = None
+            if trial is None or (trial.state.is_finished() and _is_outdated(trial, row)):
                 self._add(row)
             elif not trial.state.is_finished():
                 self._finish(trial, row)
 
-    def ask(self, number: int) -> Candidate | None:
-        """Return the candidate of a trial, asked now unless an earlier process did; None when all were tried."""
-        asked, space = self._asked(), self._plan.space
-        if number in asked:
-            return space.candidate(asked[number].params)
-        before = [space.candidate(t.params) for n, t in sorted(asked.items()) if n < number and t.params]
-        rendered = [space.render(candidate) for candidate in (space.baseline, *before)]
-        tried = {template.fingerprint for template in rendered if template is not None}
+    def ask(self, numbers: Sequence[int], board: Board) -> list[tuple[int, Candidate, PromptTemplate]]:
+        """Return the candidates of some trials, asked now unless an earlier process did; fewer when all were tried.
+
+        Each is asked for with a seed of its own, in the order of the numbers, and none renders like one before it.
+        """
+        asked, space = self._asked(), self.space
+        before = [
+            space.candidate(t.params) for n, t in asked.items() if n < min(numbers, default=0) and t.params
+        ]
+        tried = {self._print(candidate) for candidate in (space.baseline, *before)}
+        found = []
+        for number in numbers:
+            known = asked.get(number)
+            candidate = self._next(number, board, tried) if known is None else space.candidate(known.params)
+            if candidate is None:
+                break
+            template = space.render(candidate)
+            assert template is not None  # it is admissible
+            tried.add(template.fingerprint)
+            found.append((number, candidate, template))
+        return found
+
+    def _next(self, number: int, board: Board, tried: set[str]) -> Candidate | None:
+        """Return the candidate that the sampler wants next; None when all were tried."""
+        space = self.space
 
         def admissible(point: Mapping[str, Parameter]) -> bool:
-            template = space.render(space.candidate(point))
-            return template is not None and template.fingerprint not in tried
+            found = self._print(space.candidate(point))
+            return bool(found) and found not in tried
 
         seed = derived_seed(self._plan.seed, "sampler", number)
         distributions = space.distributions()
         if free_point(distributions, admissible, seed) is None:
             return None
-        inner = SAMPLERS[self._plan.file.search.sampler.name].make(seed)
+        inner = SAMPLERS[self._plan.file.search.sampler.name].make(seed, board)
         planned = next((point for point in space.opening if admissible(point)), None)
         self._optuna.sampler = WithinSpace(inner, distributions, admissible, seed, planned=planned)
         trial = self._optuna.ask(fixed_distributions=dict(distributions))
         candidate = space.candidate(trial.params)
         trial.set_user_attr("instruction", candidate.instruction.text)
         trial.set_user_attr("digest", candidate.digest)
-        trial.set_user_attr(_NUMBER, number)
+        trial.set_user_attr(NUMBER, number)
         return candidate
+
+    def _print(self, candidate: Candidate) -> str:
+        """Return the fingerprint of a candidate's rendering, "" where it cannot be run; each is rendered once."""
+        key = canonical(candidate.point)
+        if key not in self._prints:
+            template = self.space.render(candidate)
+            self._prints[key] = "" if template is None else template.fingerprint
+        return self._prints[key]
 
     def _asked(self) -> "dict[int, FrozenTrial]":
         trials = self._optuna.get_trials(deepcopy=False)
-        return {trial.user_attrs[_NUMBER]: trial for trial in trials if _NUMBER in trial.user_attrs}
+        return {trial.user_attrs[NUMBER]: trial for trial in trials if NUMBER in trial.user_attrs}
 
     def _add(self, row: TrialRecord) -> None:
         """Add a trial that was not asked for: the baseline, or a confirmation."""
         import optuna
 
-        distributions = self._plan.space.distributions()
+        distributions = self.space.distributions()
         point = {name: row.point.get(name) for name in distributions}
         inside = all(value in distributions[name].choices for name, value in point.items())
         failed = row.state == "failed"
@@ -85,7 +123,7 @@ class Trials:
                 value=row.score,
                 params=point if inside else {},
                 distributions=dict(distributions) if inside else {},
-                user_attrs={_NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
+                user_attrs={NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
                 intermediate_values={} if row.score is None else {row.n: row.score},
             )
         )
@@ -95,5 +133,17 @@ class Trials:
 
         if row.score is None:
             self._optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        elif row.state == "pruned":
+            if row.n not in trial.intermediate_values:
+                report(self._optuna, trial, row.score, step=row.n)
+            self._optuna.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         else:
             self._optuna.tell(trial.number, row.score)
+
+
+def _is_outdated(trial: "FrozenTrial", row: TrialRecord) -> bool:
+    """Return whether a trial that is finished was completed since."""
+    import optuna
+
+    pruned = trial.state == optuna.trial.TrialState.PRUNED
+    return row.score is not None and (row.state == "complete" if pruned else trial.value is None)

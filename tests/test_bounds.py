@@ -42,6 +42,7 @@ search:
   styles: [direct]
   formats: [plain]
   screen: 5
+  sampler: {name: tpe}
 budget: {calls: 100}
 """
 

@@ -45,6 +45,7 @@ search:
   styles: [direct]
   formats: [plain, choice]
   screen: 6
+  sampler: {name: tpe}
 budget: {calls: 80}
 """
 HOSTILE = "\x1b[2J\x9b31m\u202eevil\u200b\x07\x00\x7f\ue000"

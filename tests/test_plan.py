@@ -26,6 +26,7 @@ search:
   styles: [direct, first_person]
   formats: [plain, json]
   screen: 5
+  sampler: {name: tpe}
 budget: {calls: 100}
 """
 
@@ -72,7 +73,7 @@ def test_a_budget_that_holds_the_least_is_enough_and_one_call_less_is_not(write:
     assert load_plan(write(("calls: 100", "calls: 55"))).bounds.candidates == 1
     parts = "baseline 5, one candidate 5, confirmation 9, test 36"
     told = mistakes(write(("calls: 100", "calls: 54")))
-    assert told.endswith(f"study.yaml:10: budget.calls: expected at least 55 calls ({parts}), found 54")
+    assert told.endswith(f"study.yaml:11: budget.calls: expected at least 55 calls ({parts}), found 54")
 
 
 def test_screening_is_bounded_by_validation(plan: Callable[..., StudyPlan]) -> None:
@@ -111,7 +112,7 @@ def test_a_budget_in_tokens_or_money_that_cannot_hold_the_least_is_refused_with_
 ) -> None:
     priced = "calls: 100, UNIT: 1, prices: {rules: {input: 1000000, output: 1000000}}"
     told = mistakes(write(("calls: 100", priced.replace("UNIT", unit)), ANSWER))
-    assert f"study.yaml:10: budget.{unit}: expected at least about " in told
+    assert f"study.yaml:11: budget.{unit}: expected at least about " in told
     words = told.partition("about ")[2].split()[0].replace(",", "")
     enough = f"{unit}: {int(float(words)) + 1}"
     bounds = load_plan(write(("calls: 100", priced.replace("UNIT: 1", enough)), ANSWER)).bounds
@@ -187,7 +188,7 @@ def test_a_seed_given_beside_the_file_replaces_that_of_the_search_alone(
     assert other.dataset == first.dataset
     shown = [[s.demonstrations for s in one.space.demonstration_sets] for one in (first, other, plan(seed=7))]
     assert shown[0] != shown[1] == shown[2]
-    written = plan(("  screen: 5", "  screen: 5\n  sampler: {seed: 7}"))
+    written = plan(("{name: tpe}", "{name: tpe, seed: 7}"))
     assert written.identity == other.identity
     assert {n for n in first.identity if first.identity[n] != other.identity[n]} == {"search.sampler"}
 
@@ -222,7 +223,7 @@ def test_results_lie_beside_the_file_or_where_they_are_asked_for(
             "search.demos.scout: expected at least 1, because hard goes by what these calls find out, found 0",
         ),
         (("name: rules", "name: rules, context: 0"), "model.context: expected at least 1, found 0"),
-        (("screen: 5", "screen: 5\n  sampler: {name: tpf}"), "search.sampler.name: no plug-in 'tpf'"),
+        (("{name: tpe}", "{name: tpf}"), "search.sampler.name: no plug-in 'tpf'"),
         (("sets: 3", "sets: 3, selectors: [rondom]"), "search.demos.selectors[0]: no plug-in 'rondom'"),
         (("provider: scripted", "provider: script"), "model.provider: no plug-in 'script' in models"),
         (("path: rules.json", "path: none.json"), "none.json cannot be read as rules"),

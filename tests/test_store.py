@@ -177,11 +177,13 @@ def test_scores_come_back_by_example_and_the_later_ones_count(store: Store, stud
         ScoreRow(example="a", outcome="ok", answer="red", score=1.0),
         ScoreRow(example="b", outcome="error", answer=None, score=None),
     )
-    study.keep_scores("f", rows[::-1])
+    study.keep_scores({("f", row.example): row for row in rows[::-1]})
     assert study.scores("f") == rows
     later = ScoreRow(example="b", outcome="invalid", answer=None, score=0.0)
-    study.keep_scores("f", [later])
+    study.keep_scores({("f", "b"): later, ("h", "b"): rows[1]})
     assert study.scores("f") == (rows[0], later)
+    assert study.scores("h") == (rows[1],)
+    assert study.scored() == {"f": {"a", "b"}}
     assert study.scores("g") == ()
     assert store.of(study.study + 1).scores("f") == ()
 

@@ -33,6 +33,7 @@ from optimizer.models.scripted import Scripted
 from optimizer.patience import CONTACT_SECONDS
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.samplers import Sampler, random_search
+from optimizer.search import search as search_all
 from optimizer.storage import create_study, open_storage
 from optimizer.store import Store
 from optimizer.study import MOST_CONCURRENT, Progress, open_study, pace_of
@@ -57,6 +58,7 @@ search:
   styles: [direct, chain_of_thought]
   formats: [plain, json, choice]
   screen: 6
+  sampler: {name: tpe}
 budget: {calls: 102}
 run: {batch: 4, concurrency: 4}
 """
@@ -65,7 +67,7 @@ MORE = ("calls: 102", "calls: 132")
 # A call that fails is given up after some seconds, not minutes.
 SOON = ("concurrency: 4", "concurrency: 4, deadline_seconds: 5")
 BOUNDED = ("path: rules.json", "path: rules.json, parameters: {max_tokens: 8}")
-AT_RANDOM = ("  screen: 6", "  screen: 6\n  sampler: {name: random_search}")
+AT_RANDOM = ("{name: tpe}", "{name: random_search}")
 
 Script = Callable[[Request], Completion | str]
 
@@ -110,7 +112,7 @@ def searched(play: Callable[..., None], run_virtual: "RunVirtual") -> Search:
 
         async def work() -> Searched:
             async with open_study(plan, fresh=fresh, cache=cache, watch=watch) as study:
-                return Searched(await study.search(), model, study.caller.spent)
+                return Searched(await search_all(study), model, study.caller.spent)
 
         return run_virtual(work())
 
@@ -205,8 +207,8 @@ def test_the_same_seed_finds_the_same_trials(write: Write, searched: Search) -> 
 def test_optuna_holds_the_same_trials_with_their_states_and_values(
     write: Write, searched: Search, sampler: str
 ) -> None:
-    sampling = f"  screen: 6\n  sampler: {{name: {sampler}, seed: 1}}"
-    plan = write(("  screen: 6", sampling), MORE)
+    sampling = f"{{name: {sampler}, seed: 1}}"
+    plan = write(("{name: tpe}", sampling), MORE)
     rows = searched(plan, by_wording).rows
     assert [row.trial for row in rows] == list(range(len(rows)))
     assert [row.stage for row in rows] == ["baseline", *["search"] * (len(rows) - 1)]
@@ -251,7 +253,7 @@ def test_a_cost_that_is_not_known_is_none_and_not_nothing(
 ) -> None:
     async def baseline() -> tuple[float | None, float]:
         async with open_study(write()) as study:
-            await study.search()
+            await search_all(study)
             return study.trials[0].cost_usd, study.caller.spent.usd
 
     play(Scripted(right), free=False)
@@ -399,7 +401,7 @@ def test_a_completed_trial_is_complete_in_optuna_and_was_without_a_value_before(
             assert not any(t.intermediate_values for t in trials if t.value is None)
             return {}
 
-    watched = Sampler(make=lambda seed: Watched(seed=seed))
+    watched = Sampler(make=lambda seed, _board: Watched(seed=seed))
     monkeypatch.setattr(random_search, "random_search", watched)
     plan = write(SOON, AT_RANDOM)
     first = searched(plan, failing(wants_json, of_its_own(), by_wording)).rows
@@ -527,7 +529,7 @@ def test_an_endpoint_that_never_answers_stops_the_search_after_some_seconds(
     async def search() -> None:
         async with open_study(plan) as study:
             try:
-                await study.search()
+                await search_all(study)
             finally:
                 ended.append(asyncio.get_running_loop().time())
 
@@ -562,7 +564,7 @@ def test_a_search_that_is_stopped_goes_on_where_it_was(
 
         play(Scripted(script))
         async with open_study(plan) as study:
-            await study.search()
+            await search_all(study)
 
     with pytest.raises(InterruptedRunError):
         run_virtual(stopped())
@@ -682,7 +684,7 @@ def test_the_scores_of_every_example_are_stored(write: Write, searched: Search) 
 def test_the_product_opens_the_model_that_the_study_names(write: Write) -> None:
     async def search() -> tuple[TrialRecord, ...]:
         async with open_study(write()) as study:
-            return await study.search()
+            return await search_all(study)
 
     rows = asyncio.run(search())
     assert rows[0].score == pytest.approx(1 / 3)  # always red

@@ -37,6 +37,7 @@ search:
   styles: [direct, chain_of_thought]
   formats: [plain, json, choice]
   screen: 6
+  sampler: {name: tpe}
 budget: {calls: 400, tokens: 30000}
 run: {batch: 4, concurrency: 4}
 """

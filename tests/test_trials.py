@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from optimizer.board import Board
 from optimizer.candidate import Candidate
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.storage import create_study, open_storage
-from optimizer.study import point_of
 from optimizer.trials import Trials
 
 TASK = """schema: 1
@@ -31,6 +31,7 @@ search:
   styles: [direct]
   formats: [plain, json, choice]
   screen: 6
+  sampler: {name: tpe}
 budget: {calls: 102}
 """
 
@@ -61,7 +62,7 @@ def a_row(
         "state": "failed" if score is None else "complete",
         "digest": candidate.digest,
         "fingerprint": template.fingerprint,
-        "point": point_of(candidate),
+        "point": candidate.point,
         "n": 6,
         "lower": None,
         "upper": None,
@@ -89,8 +90,12 @@ def number(trial: FrozenTrial) -> int | None:
     return found
 
 
+def ask(trials: Trials, n: int) -> Candidate | None:
+    return next((candidate for _, candidate, _ in trials.ask([n], Board(()))), None)
+
+
 def asked(trials: Trials, n: int) -> Candidate:
-    candidate = trials.ask(n)
+    candidate = ask(trials, n)
     assert candidate is not None
     return candidate
 
@@ -114,7 +119,7 @@ def test_a_candidate_that_was_asked_for_is_the_same_whoever_asks_again(
     assert [asked(Trials(plan, study), n) for n in (1, 2, 3)] == first
     assert held(study) == [(n, "RUNNING", None) for n in (1, 2, 3)]
     for candidate, trial in zip(first, study.get_trials(), strict=True):
-        assert trial.params == point_of(candidate)
+        assert trial.params == candidate.point
         assert trial.user_attrs["instruction"] == candidate.instruction.text
         assert trial.user_attrs["digest"] == candidate.digest
 
@@ -135,14 +140,14 @@ def test_the_same_number_after_the_same_trials_asks_for_the_same_in_another_stud
 
 def test_every_rendering_is_asked_for_once_and_then_none(plan: StudyPlan, trials: Trials) -> None:
     found, n = [plan.space.baseline], 1
-    while (candidate := trials.ask(n)) is not None:
+    while (candidate := ask(trials, n)) is not None:
         found.append(candidate)
         n += 1
     rendered = [plan.space.render(candidate) for candidate in found]
     prints = {template.fingerprint for template in rendered if template is not None}
     assert len(prints) == len(found) == plan.space.size
-    assert trials.ask(n) is None
-    assert trials.ask(n + 5) is None
+    assert ask(trials, n) is None
+    assert ask(trials, n + 5) is None
 
 
 def test_the_search_opens_with_every_pair_of_style_and_format(plan: StudyPlan, trials: Trials) -> None:
@@ -162,7 +167,7 @@ def test_a_trial_that_failed_and_was_completed_is_one_more_trial_with_its_value(
         assert held(study) == [(1, "FAIL", None), (1, "COMPLETE", 0.75)]
     failed, complete = study.get_trials()
     assert (failed.value, failed.intermediate_values) == (None, {})
-    assert complete.params == failed.params == point_of(candidate)
+    assert complete.params == failed.params == candidate.point
     assert asked(trials, 1) == candidate
 
 

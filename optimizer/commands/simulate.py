@@ -19,6 +19,9 @@ def simulate(
     sampler: Annotated[
         str | None, typer.Option(metavar="NAME", help="A sampler; that of `run` without it.")
     ] = None,
+    pruner: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A pruner, or none; that of `run` without it.")
+    ] = None,
     no_factors: Annotated[
         bool, typer.Option("--no-factors", help="Tell prompts apart by their ids alone.")
     ] = False,
@@ -29,18 +32,25 @@ def simulate(
 ) -> None:
     """Replay a search on recorded scores: what a budget would have bought.
 
-    Runs the sampler, confirmation and choice of `run`. Each cell of the table is a call; a missing cell cannot be
+    Runs the sampler, pruner, confirmation and choice of `run`. Each cell of the table is a call; a missing cell cannot be
     asked for. The first prompt of the file is the baseline; columns other than prompt_id, example_id, score,
     prompt_text and test_score are factors of the prompt. test_score is shown of the chosen prompt, and has no part in
     the choice.
     """
-    from optimizer.config import SAMPLER
+    from optimizer.config import PRUNER, SAMPLER
     from optimizer.explanation import score_text, signed_points
     from optimizer.recorded import read_recorded
     from optimizer.simulation import simulate as replay
 
     recorded = read_recorded(table, ignore=ignore or ())
-    found = replay(recorded, calls=calls, seed=seed, sampler=sampler or SAMPLER, use_factors=not no_factors)
+    found = replay(
+        recorded,
+        calls=calls,
+        seed=seed,
+        sampler=sampler or SAMPLER,
+        pruner=PRUNER if pruner is None else None if pruner == "none" else pruner,
+        use_factors=not no_factors,
+    )
     test = recorded.test_scores.get(found.chosen)
     if as_json:
         history = [{"calls": n, "chosen": arm} for n, arm in found.history]

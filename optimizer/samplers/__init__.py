@@ -1,4 +1,8 @@
-"""Samplers: which point of the space is tried next. Each is an Optuna `BaseSampler`, so those of others fit."""
+"""Samplers: which point of the space is tried next. Each is an Optuna `BaseSampler`, so those of others fit.
+
+Optuna's samplers are told the score of each trial that has ended. One that wants more, such as the scores of single
+examples, is made with the board of the search.
+"""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -11,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from optimizer.board import Board
 from optimizer.candidate import Parameter
 from optimizer.registry import Registry
 
@@ -26,11 +31,13 @@ class Sampler:
     """One sampler.
 
     Attributes:
-        make: Makes it from a seed. It is made anew before each ask, so that a resumed study continues as if it had
-            not been interrupted; it may keep nothing in memory from one ask to the next.
+        make: Makes it from a seed and the board. It is made anew before each ask, so that a resumed study continues
+            as if it had not been interrupted; it may keep nothing in memory from one ask to the next.
+        races: Whether its candidates race each other, many at once. The others are screened batch by batch.
     """
 
-    make: Callable[[int], BaseSampler]
+    make: Callable[[int, Board], BaseSampler]
+    races: bool = False
 
 
 SAMPLERS: Registry[Sampler] = Registry("optimizer.samplers", Sampler)
@@ -38,7 +45,12 @@ SAMPLERS: Registry[Sampler] = Registry("optimizer.samplers", Sampler)
 
 def sampler(make: Callable[[int], BaseSampler]) -> Sampler:
     """Make a sampler plug-in of a function from a seed to an Optuna sampler."""
-    return Sampler(make=make)
+    return Sampler(make=lambda seed, _board: make(seed))
+
+
+def racing_sampler(make: Callable[[int, Board], BaseSampler]) -> Sampler:
+    """Make a sampler plug-in of a function from a seed and the board; its candidates race each other."""
+    return Sampler(make=make, races=True)
 
 
 class WithinSpace(BaseSampler):

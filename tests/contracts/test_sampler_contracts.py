@@ -11,6 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 
+from optimizer.board import Board
 from optimizer.candidate import Parameter
 from optimizer.digest import derived_seed
 from optimizer.samplers import SAMPLERS, WithinSpace, free_point
@@ -49,7 +50,7 @@ def visited(
 
     for number in range(n):
         drawn = derived_seed(seed, number)
-        study.sampler = WithinSpace(SAMPLERS[name].make(drawn), SPACE, free, drawn)
+        study.sampler = WithinSpace(SAMPLERS[name].make(drawn, Board(())), SPACE, free, drawn)
         trial = study.ask(fixed_distributions=dict(SPACE))
         value = objective(trial.params)
         study.tell(trial, value, state=None if value is not None else optuna.trial.TrialState.FAIL)
@@ -64,7 +65,7 @@ def noise(seed: int) -> Callable[[Point], float | None]:
 
 @each
 def test_a_sampler_is_one_of_optunas(name: str) -> None:
-    assert isinstance(SAMPLERS[name].make(0), optuna.samplers.BaseSampler)
+    assert isinstance(SAMPLERS[name].make(0, Board(())), optuna.samplers.BaseSampler)
 
 
 @each
@@ -115,7 +116,7 @@ def test_nothing_is_kept_in_memory_from_one_ask_to_the_next(name: str) -> None:
         study.add_trial(optuna.create_trial(value=value, params=point, distributions=dict(SPACE)))
     asked = []
     for _ in range(2):
-        study.sampler = WithinSpace(SAMPLERS[name].make(7), SPACE, lambda _: True, 7)
+        study.sampler = WithinSpace(SAMPLERS[name].make(7, Board(())), SPACE, lambda _: True, 7)
         trial = study.ask(fixed_distributions=dict(SPACE))
         asked.append(trial.params)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)

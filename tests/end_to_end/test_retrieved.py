@@ -36,6 +36,7 @@ search:
   styles: [direct]
   formats: [plain]
   screen: 15
+  sampler: {name: tpe}
 budget: {calls: 600}
 """
 

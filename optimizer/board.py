@@ -1,0 +1,192 @@
+"""The scores of a search so far, as arrays: one row an arm, one column an example."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optimizer.posterior import SCEPTICAL, Array, Kinship, Posterior, arm_posterior
+
+# Most arms whose factors are compared with each other: the time for it grows with the cube, and what more arms say
+# of a level is known by then.
+MOST_KIN = 700
+
+Point = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """An arm that entered a search.
+
+    Attributes:
+        number: Its trial.
+        cost: Calls that one example takes.
+        point: Where it lies in the space; empty where it is not to be compared by factors.
+    """
+
+    number: int
+    cost: int
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What one example brought: its score in [0, 1], and whether an answer could be read at all."""
+
+    score: float
+    valid: bool = True
+
+
+Readings = Mapping[int, Mapping[str, Reading]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What is expected of arms and of points that were not tried.
+
+    Attributes:
+        arms: Expected score by number; minus infinity of an arm that was left out of the reckoning.
+        points: Expected score and point, best first.
+    """
+
+    arms: Mapping[int, float]
+    points: tuple[tuple[float, Point], ...]
+
+
+class Board:
+    """What is known.
+
+    Attributes:
+        examples: Ids, in the order of the study.
+        arms: In the order in which they entered; the first is the baseline.
+        propose: Gives up to so many points that may still be tried, by a seeded draw; a sampler ranks them.
+        kindred: Whether arms are to be told of each other by what they have in common.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[str],
+        propose: Callable[[Random, int], Sequence[Point]] = lambda _rng, _n: (),
+        *,
+        kindred: bool = False,
+    ) -> None:
+        self.examples = tuple(examples)
+        self.arms: list[Arm] = []
+        self.propose = propose
+        self.kindred = kindred
+        self._outlook: Outlook | None = None
+        self._place = {example: k for k, example in enumerate(examples)}
+        self._row: dict[int, int] = {}
+        self._scores = np.full((64, len(examples)), np.nan)
+        self._valid = np.full((64, len(examples)), np.nan)
+
+    @property
+    def scores(self) -> Array:
+        """Return the scores, NaN where there is none; (n_arms, n_examples)."""
+        return self._scores[: len(self.arms)]
+
+    @property
+    def n_scored(self) -> int:
+        """Return how many arms have a score."""
+        return int((~np.isnan(self.scores)).any(axis=1).sum())
+
+    def enter(self, arms: Sequence[Arm]) -> None:
+        """Add arms without scores."""
+        for arm in arms:
+            if len(self.arms) == len(self._scores):
+                more = np.full_like(self._scores, np.nan)
+                self._scores, self._valid = np.vstack([self._scores, more]), np.vstack([self._valid, more])
+            self._row[arm.number] = len(self.arms)
+            self.arms.append(arm)
+
+    def take(self, readings: Readings) -> int:
+        """Add what was read; return how many calls it took."""
+        calls = 0
+        for number, found in readings.items():
+            row = self._row[number]
+            for example, reading in found.items():
+                column = self._place[example]
+                self._scores[row, column], self._valid[row, column] = reading.score, reading.valid
+            calls += self.arms[row].cost * len(found)
+        self._outlook = None
+        return calls
+
+    def outlook(self) -> "Outlook":
+        """Return what the scores say of every arm and of points not tried, by all they have in common."""
+        if self._outlook is None:
+            points = self.propose(
+                Random(int((~np.isnan(self.scores)).sum())), MOST_KIN
+            )  # repeatable, not secret
+            found, n = self.shared(points), len(self.arms)
+            order = np.argsort(-found.means[n:], kind="stable")
+            self._outlook = Outlook(
+                arms={arm.number: float(mean) for arm, mean in zip(self.arms, found.means[:n], strict=True)},
+                points=tuple((float(found.means[n + k]), points[k]) for k in order),
+            )
+        return self._outlook
+
+    def rows(self, numbers: Sequence[int]) -> NDArray[np.intp]:
+        """Return the rows of some arms."""
+        return np.array([self._row[number] for number in numbers], dtype=np.intp)
+
+    def missing(self, number: int, examples: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some examples on which an arm has no score."""
+        row = self._scores[self._row[number]]
+        return tuple(example for example in examples if np.isnan(row[self._place[example]]))
+
+    def can_speak(self, some: Sequence[int], others: Sequence[int]) -> bool:
+        """Return whether each of the others has a score, and each of some arms one above 0."""
+        scores, theirs = self._scores[self.rows(some)], self._scores[self.rows(others)]
+        return bool((scores > 0).any(axis=1).all() and (~np.isnan(theirs)).any(axis=1).all())
+
+    def on(self, numbers: Sequence[int], example: str) -> Array:
+        """Return the scores of some arms on one example, NaN where there is none."""
+        return np.asarray(self._scores[self.rows(numbers), self._place[example]])
+
+    def own(self, numbers: Sequence[int]) -> Posterior:
+        """Return what the scores of some arms say of them, whatever their factors are."""
+        return arm_posterior(self._scores[self.rows(numbers)])
+
+    def estimates(self) -> dict[int, float]:
+        """Return what each arm that has a score is expected to score on all examples, in [0, 1]."""
+        numbers = [
+            arm.number for arm, row in zip(self.arms, self.scores, strict=True) if not np.isnan(row).all()
+        ]
+        if not numbers:
+            return {}
+        found = arm_posterior(self._scores[self.rows(numbers)], usual=SCEPTICAL)
+        # An effect is about 0 for the examples that were asked, harder and easier ones, not for those an arm was spared.
+        usual = float(found.examples.mean())
+        return {n: float(np.clip(m + usual, 0.0, 1.0)) for n, m in zip(numbers, found.means, strict=True)}
+
+    def shared(self, points: Sequence[Point] = ()) -> Posterior:
+        """Return what all scores and factors say of every arm, and of some points beyond them.
+
+        Whether an answer can be read, and how good a readable one is, are modelled apart where some could not be
+        read: a format decides the one, a wording rather the other. Of many arms those of the most scores are used.
+        """
+        counts = (~np.isnan(self.scores)).sum(axis=1)
+        used = np.sort(np.argsort(-counts, kind="stable")[:MOST_KIN])
+        levels = [self.arms[row].point for row in used]
+        kinship = Kinship.of([{name: str(v) for name, v in point.items()} for point in [*levels, *points]])
+        blank = np.full((len(points), len(self.examples)), np.nan)
+        scores, valid = (
+            np.vstack([matrix[: len(self.arms)][used], blank]) for matrix in (self._scores, self._valid)
+        )
+        found = arm_posterior(scores, kinship)
+        if (valid == 0).any() and (valid == 1).any():
+            readable = arm_posterior(valid, kinship)
+            good = arm_posterior(np.where(valid == 1, scores, np.nan), kinship)
+            found = Posterior(
+                means=np.clip(readable.means, 0, 1) * good.means,
+                deviations=found.deviations,
+                examples=found.examples,
+            )
+        n = len(self.arms)
+        means, deviations = np.full(n + len(points), -np.inf), np.zeros(n + len(points))
+        where = np.concatenate([used, np.arange(n, n + len(points))]).astype(np.intp)
+        means[where], deviations[where] = found.means, found.deviations
+        return Posterior(means=means, deviations=deviations, examples=found.examples)

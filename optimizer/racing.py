@@ -1,0 +1,221 @@
+"""The race: many arms on few examples, few arms on many, and examples that tell nobody apart on nobody.
+
+A search says what it wants next and is told; it knows neither models nor tables, so a study and a replay of recorded
+scores run the very same one. What it does depends on nothing but what it is told.
+
+Every arm is scored on the examples in one order. After each example as many arms stay as the calls spent so far leave
+room for: w = W · 2^(-log2(W) · (spent / calls)^`BEND`), so that one is left when the calls are. That is successive
+halving (Karnin, Koren and Somekh 2013) with a cut after every example in place of log2(W) rounds: an arm that is
+going to leave costs no further call, and a bend above 1 keeps more of them while little is known of each.
+
+Two things stretch the calls. An example is first tried on the best `PROBES` arms, and where these all score alike the
+others are spared it: on recorded tables almost half of all examples tell no two good prompts apart. And arms are
+ranked by posterior means with example effects, so that those who were lucky with easy examples are not ahead.
+
+Where arms are made of parts, the many places at the beginning go to those of whom the scores of all their kin let the
+most be expected: to some that were never scored, and again to some that had left.
+"""
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optimizer.board import Arm, Board, Readings
+
+# Measured on recorded tables (benchmarks/search.py): arms a call, probes, and the bend of the schedule. Each is flat
+# about its value: 4 to 6 calls an arm, 3 to 6 probes and bends of 1.0 to 1.5 differ by less than the noise of 60 seeds.
+CALLS_PER_ARM = 5
+PROBES = 4
+BEND = 1.2
+
+# The same where arms have factors in common: more of them pay, because each tells of its kin. As long as there are
+# more than so many places they go by what all scores say of an arm, later, when its own say more, by these alone.
+KINDRED_CALLS_PER_ARM = 3
+KINDRED_BEND = 1.6
+KINDRED_ARMS = 40
+
+# Below this many arms every cut is made as soon as it is due; above, once it takes off a part that matters.
+_FEW = 12
+_CUT = 0.92
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Open:
+    """Wants up to so many fresh arms; is told a sequence of `Arm`, fewer or none where no more can be had."""
+
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """Wants some arms scored on some examples; is told `Readings`, or None where the budget does not hold them.
+
+    An example without a score, for whatever reason, is left out of what is told.
+    """
+
+    work: dict[int, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """Asks which of some arms a pruner gives up; is told their numbers. The baseline is not among those asked for."""
+
+    arms: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drop:
+    """Tells that some arms leave the search, given up or, where `ended`, scored on all they were meant to be."""
+
+    arms: tuple[int, ...]
+    ended: bool = False
+
+
+Move = Open | Try | Doubt | Drop
+Search = Generator[Move, Any, None]
+
+
+def width(calls: int, first: int, *, kindred: bool) -> int:
+    """Return how many arms a race of so many calls opens with, when each is scored on `first` examples at least."""
+    each = KINDRED_CALLS_PER_ARM if kindred and calls // CALLS_PER_ARM >= KINDRED_ARMS else CALLS_PER_ARM
+    return max(2, calls // max(each, 2 * first))
+
+
+class Race:
+    """One race.
+
+    Args:
+        board: What is known; the baseline has entered, and so may others have, with their scores.
+        calls: Calls that may be spent.
+        first: Examples that are asked for at once.
+    """
+
+    def __init__(self, board: Board, *, calls: int, first: int = 1) -> None:
+        self.board = board
+        self.calls = calls
+        self.spent = 0
+        self._first = first
+        self._live: list[int] = [arm.number for arm in board.arms]
+        self._gone: list[int] = []  # in the order in which they left
+        self._resting: list[int] = []  # those that may come back
+        self._position = 0
+        self._bend = BEND
+
+    @property
+    def ranking(self) -> tuple[int, ...]:
+        """Return the arms of the race, best first: those still in it, then those that left it later before earlier."""
+        return (*self._live, *self._resting, *reversed(self._gone))
+
+    def run(self) -> Search:
+        """Race until one arm is left, all examples were asked, or the calls are spent."""
+        yield from self._fill()
+        start = len(self._live)
+        self._bend = KINDRED_BEND if self._shares(start) else BEND
+        while self._position < len(self.board.examples) and len(self._live) > 1:
+            block = self._block()
+            if not block:
+                return
+            if not (yield from self._score(block)):
+                return
+            wanted = self._places(start)
+            if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
+                yield from self._gather(wanted) if self._shares(wanted) else self._cut(wanted)
+            if not self._resting:
+                yield from self._doubt()
+
+    def _shares(self, places: int) -> bool:
+        return self.board.kindred and self.calls // CALLS_PER_ARM >= KINDRED_ARMS and places >= KINDRED_ARMS
+
+    def _gather(self, places: int) -> Search:
+        """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""
+        outlook = self.board.outlook()
+        fresh = [(-mean, len(outlook.arms), None) for mean, _ in outlook.points]
+        known = [(-mean, k, number) for k, (number, mean) in enumerate(outlook.arms.items())]
+        best = sorted([*known, *fresh], key=lambda each: each[:2])[:places]
+        arms = [number for _, _, number in best if number is not None]
+        opened: Sequence[Arm] = yield Open(most=len(best) - len(arms))
+        self.board.enter(opened)
+        before = self._live + self._resting
+        self._live = arms + [arm.number for arm in opened]
+        self._resting = [number for number in before if number not in set(self._live)]
+
+    def _fill(self) -> Search:
+        """Let fresh arms enter; of those that were there before, the better half of the places is theirs."""
+        places = width(self.calls, self._first, kindred=self.board.kindred)
+        if len(self._live) > max(1, places // 2):
+            self._rank()
+            self._gone = list(reversed(self._live[max(1, places // 2) :]))
+            self._live = self._live[: max(1, places // 2)]
+        fresh: Sequence[Arm] = yield Open(most=places - len(self._live))
+        self.board.enter(fresh)
+        self._live += [arm.number for arm in fresh]
+
+    def _block(self) -> tuple[str, ...]:
+        """Return the next examples, as many as the calls hold for every arm in the race."""
+        block = self.board.examples[self._position : self._position + self._first]
+        while block and self._price(self._live, block) > self.calls - self.spent:
+            block = block[:-1]
+        self._position += len(block)
+        return block
+
+    def _score(self, block: tuple[str, ...]) -> Generator[Move, Any, bool]:
+        """Score the block on the probes, then on the others what tells the probes apart.
+
+        As long as some arm has no score, or none of the probes ever had a success, they say nothing of the others.
+        """
+        probes, others = self._live[:PROBES], self._live[PROBES:]
+        if not self.board.can_speak(probes, others):
+            return (yield from self._try(self._live, block))
+        if not (yield from self._try(probes, block)):
+            return False
+        telling = tuple(example for example in block if not self._agreed(probes, example))
+        return (yield from self._try(others, telling))
+
+    def _agreed(self, probes: Sequence[int], example: str) -> bool:
+        known = self.board.on(probes, example)
+        return len(known) == PROBES and bool((known == known[0]).all())  # NaN equals nothing
+
+    def _try(self, arms: Sequence[int], examples: tuple[str, ...]) -> Generator[Move, Any, bool]:
+        missing = {number: self.board.missing(number, examples) for number in arms}
+        work = {number: found for number, found in missing.items() if found}
+        if not work:
+            return True
+        readings: Readings | None = yield Try(work=work)
+        if readings is None:
+            return False
+        self.spent += self.board.take(readings)
+        return True
+
+    def _price(self, arms: Sequence[int], examples: Sequence[str]) -> int:
+        rows = self.board.rows(arms)
+        return sum(
+            self.board.arms[row].cost * len(self.board.missing(n, examples))
+            for row, n in zip(rows, arms, strict=True)
+        )
+
+    def _places(self, start: int) -> int:
+        share: float = min(1.0, self.spent / self.calls) ** self._bend
+        return max(1, math.ceil(start * math.exp2(-math.log2(max(2, start)) * share)))
+
+    def _rank(self) -> None:
+        """Sort the arms in the race, best first; equals keep their order."""
+        means = self.board.own(self._live).means
+        self._live = [self._live[k] for k in np.argsort(-means, kind="stable")]
+
+    def _cut(self, places: int) -> Search:
+        self._rank()
+        dropped = (*self._live[places:], *self._resting)
+        self._live, self._resting = self._live[:places], []
+        self._gone += reversed(dropped)
+        yield Drop(arms=dropped)
+
+    def _doubt(self) -> Search:
+        asked = tuple(n for n in self._live if n != self.board.arms[0].number)
+        gone: frozenset[int] = yield Doubt(arms=asked)
+        if gone and len(gone) < len(self._live):
+            self._live = [number for number in self._live if number not in gone]
+            self._gone += [number for number in reversed(asked) if number in gone]
+            yield Drop(arms=tuple(n for n in asked if n in gone))

@@ -1,0 +1,212 @@
+"""The search of a study: what is found out on train, the baseline, then the race or the screening that its sampler wants.
+
+A race or a screening says what it wants to know (`optimizer.racing`) and is answered from the model. It depends on
+nothing but the answers, so a search that was interrupted is simply run again: what was paid for is answered from the
+store at once, what was asked of the sampler is asked no second time, and the rest goes on as if nothing had happened.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from optimizer.batches import screen_batches
+from optimizer.board import Arm, Board, Reading
+from optimizer.calls import NO_TRIAL
+from optimizer.candidate import Candidate
+from optimizer.errors import IncompleteError
+from optimizer.evaluation import Evaluation, Result
+from optimizer.history import State, TrialRecord
+from optimizer.prompt import PromptTemplate
+from optimizer.pruners import PRUNERS, Pruning, Rung
+from optimizer.racing import Doubt, Move, Open, Race, Search, Try
+from optimizer.screening import Screening
+from optimizer.study import Study
+
+# Examples below which no pruner gives a candidate up.
+FLOOR = 20
+
+# More confirmations than a study makes.
+_HANDED_OVER = 64
+
+
+async def search(study: Study) -> tuple[TrialRecord, ...]:
+    """Return all trials, after spending what the budget holds for the search.
+
+    Raises:
+        IncompleteError: When the baseline, or everything that was asked for at once, could not be scored.
+        InterruptedRunError: After `study.stop`.
+        ModelError: When the endpoint is down, or would refuse every request.
+    """
+    await study.scout()
+    if study.plan.races or study.plan.file.search.pruner is not None:
+        return await _Searching(study).run()
+    return await screen_batches(study)
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class _Contestant:
+    """An arm with what became of it so far."""
+
+    candidate: Candidate
+    template: PromptTemplate
+    results: dict[str, Result] = dataclasses.field(default_factory=dict)
+
+
+class _Searching:
+    """Answers a race or a screening from the model, and keeps the books."""
+
+    def __init__(self, study: Study) -> None:
+        plan = study.plan
+        self._study = study
+        self._examples = {example.id: example for example in plan.dataset.validation}
+        self._board = Board(tuple(self._examples), study.space.draw, kindred=study.space.varied)
+        self._arms: dict[int, _Contestant] = {}
+        self._told: dict[int, int] = {}  # results by arm, when it was last told
+        self._pruning: Pruning | None = None
+        self._left = 0
+
+    async def run(self) -> tuple[TrialRecord, ...]:
+        """Take up every leg that was begun, then begin another one where the budget holds it."""
+        study = self._study
+        await self._begin()
+        study.enter("search")
+        legs = list(study.store.records("leg").values())
+        for leg in legs:
+            await self._leg(leg["first"], leg["calls"])
+        # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
+        budget = {name: n for name, n in dataclasses.asdict(study.plan.budget).items() if name != "attempts"}
+        if not legs or legs[-1]["budget"] != budget:
+            first, calls = len(study.trials), study.race_calls()
+            # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
+            study.ledger.hand_over(range(first, first + _HANDED_OVER), NO_TRIAL)
+            study.store.record("leg", len(legs), {"first": first, "calls": calls, "budget": budget})
+            await self._leg(first, calls)
+        return study.trials
+
+    async def _begin(self) -> None:
+        """Score the baseline on the first examples."""
+        study = self._study
+        baseline = study.space.baseline
+        template = study.space.render(baseline)
+        assert template is not None  # the plan was refused otherwise
+        self._board.enter([self._enter(0, baseline, template)])
+        first = self._board.examples[: study.plan.screen]
+        self._board.take(await self._try({0: first}))
+        if study.trials:
+            return
+        row = self._row(0, "complete")
+        if row.state == "failed":
+            raise IncompleteError(f"the baseline could not be scored: {self._evaluation(0).failure}")
+        study.keep([row])
+
+    async def _leg(self, first: int, calls: int) -> None:
+        """Search for so many calls, if a candidate can be tried with them; the numbers of new arms go on from `first`."""
+        plan = self._study.plan
+        if calls < plan.bounds.candidate.calls:
+            return
+        self._next, self._left = first, calls
+        self._pruning = self._new_pruning()
+        if plan.races:
+            race = Race(self._board, calls=calls, first=plan.first)
+            await self._drive(race.run())
+            self._study.ranking = race.ranking
+        else:
+            screening = Screening(
+                self._board, batch=plan.file.run.batch, first=plan.first, prune=self._pruning is not None
+            )
+            await self._drive(screening.run())
+        changed = [n for n, arm in sorted(self._arms.items()) if len(arm.results) != self._told.get(n, 0)]
+        self._close(changed, state="complete")
+
+    def _new_pruning(self) -> Pruning | None:
+        pruner = self._study.plan.file.search.pruner
+        if pruner is None:
+            return None
+        n = len(self._examples)
+        rung = Rung(floor=min(FLOOR, n), most=n, board=self._board)
+        return Pruning(PRUNERS[pruner.name].make(rung), self._board)
+
+    async def _drive(self, wanted: Search) -> None:
+        """Answer what a search wants until it ends."""
+        answer: object = None
+        try:
+            while True:
+                answer = await self._answer(wanted.send(answer))
+        except StopIteration:
+            return
+
+    async def _answer(self, move: Move) -> object:
+        if isinstance(move, Open):
+            return self._open(move.most)
+        if isinstance(move, Try):
+            return await self._readings(move.work)
+        if isinstance(move, Doubt):
+            return frozenset() if self._pruning is None else self._pruning.doubted(move.arms)
+        if self._pruning is not None:
+            self._pruning.drop(move.arms, ended=move.ended)
+        self._close(move.arms, state="complete" if move.ended else "pruned")
+        return None
+
+    def _open(self, most: int) -> Sequence[Arm]:
+        """Return fresh arms, as the sampler wants them."""
+        study = self._study
+        if not study.plan.races:
+            most = min(most, self._left // study.plan.bounds.candidate.calls)
+        asked = study.asked.ask(range(self._next, self._next + most), self._board)
+        self._next += len(asked)
+        return [self._enter(number, candidate, template) for number, candidate, template in asked]
+
+    def _enter(self, number: int, candidate: Candidate, template: PromptTemplate) -> Arm:
+        self._arms[number] = _Contestant(candidate=candidate, template=template)
+        return Arm(number=number, cost=len(template.calls), point=candidate.point)
+
+    async def _readings(self, work: Mapping[int, Sequence[str]]) -> dict[int, dict[str, Reading]] | None:
+        """Return scores, or None where the budget does not hold them beside confirmation and test."""
+        study = self._study
+        calls = sum(len(self._arms[n].template.calls) * len(examples) for n, examples in work.items())
+        unpaid = sum(
+            len(self._arms[number].template.calls)
+            * len(set(examples) - study.paid(self._arms[number].template))
+            for number, examples in work.items()
+        )
+        if calls > self._left or (unpaid and not study.affords(unpaid)):
+            return None
+        self._left -= calls
+        return await self._try(work)
+
+    async def _try(self, work: Mapping[int, Sequence[str]]) -> dict[int, dict[str, Reading]]:
+        study = self._study
+        jobs = [
+            (self._arms[number].template, [self._examples[name] for name in examples], number)
+            for number, examples in work.items()
+        ]
+        evaluations = await study.score_all(jobs)
+        for (_, _, number), evaluation in zip(jobs, evaluations, strict=True):
+            self._arms[number].results |= {result.example.id: result for result in evaluation.results}
+        results = [result for evaluation in evaluations for result in evaluation.results]
+        # One example alone may be what fails; of several in a row the endpoint is the likelier cause.
+        if len(results) > 1 and all(result.outage for result in results):
+            raise IncompleteError(f"none of {len(results)} calls could be scored: {evaluations[0].failure}")
+        return {
+            number: {r.example.id: _reading(r) for r in evaluation.results if r.score is not None}
+            for (_, _, number), evaluation in zip(jobs, evaluations, strict=True)
+        }
+
+    def _close(self, arms: Sequence[int], state: State) -> None:
+        """Record what became of some arms."""
+        self._told |= {number: len(self._arms[number].results) for number in arms}
+        self._study.keep([self._row(number, state) for number in arms if self._arms[number].results])
+
+    def _row(self, number: int, state: State) -> TrialRecord:
+        candidate, evaluation = self._arms[number].candidate, self._evaluation(number)
+        if not number:  # it may leave the race, but is never given up
+            return self._study.row(0, "baseline", candidate, evaluation)
+        return self._study.row(number, "search", candidate, evaluation, state)
+
+    def _evaluation(self, number: int) -> Evaluation:
+        arm = self._arms[number]
+        results = tuple(arm.results[name] for name in self._board.examples if name in arm.results)
+        return Evaluation(fingerprint=arm.template.fingerprint, results=results, judge=self._study.judge)
+
+
+def _reading(result: Result) -> Reading:
+    return Reading(score=result.score or 0.0, valid=result.answer.outcome == "ok")

@@ -1,0 +1,513 @@
+"""The race in a study, with a scripted model: what it spends, what it records, what it survives, and who wins."""
+
+import dataclasses
+import importlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler
+
+from optimizer.completion import Completion, Request
+from optimizer.conclusion import artifacts
+from optimizer.digest import digest
+from optimizer.errors import InterruptedRunError, OverloadedError, RejectedError
+from optimizer.history import TrialRecord
+from optimizer.models.scripted import Scripted
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.pruners import PRUNERS
+from optimizer.samplers import SAMPLERS, sampler
+from optimizer.selection import optimize
+from optimizer.storage import create_study, open_storage
+from optimizer.store import Store
+from optimizer.study import open_study
+from optimizer.styles import ReasoningStyle
+
+if TYPE_CHECKING:
+    from tests.virtual_clock import RunVirtual
+
+LABELS = ("red", "green", "blue")
+PLANTED = "Say the colour in one word."
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 12, validation: 24, test: 24}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json}
+search:
+  instructions: {given: [Which colour is it?, Say the colour in one word., The colour please., What do you see?]}
+  demos: {sizes: [0, 2], sets: 2}
+  styles: [direct, chain_of_thought]
+  formats: [plain, json, choice]
+  screen: 2
+  sampler: {name: joint}
+budget: {calls: 300}
+run: {concurrency: 4, deadline_seconds: 5}
+"""
+TPE = ("{name: joint}", "{name: tpe}")
+LARGER = ("calls: 300", "calls: 500")
+
+Script = Callable[[Request], Completion | str]
+Write = Callable[..., StudyPlan]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What a run came to."""
+
+    rows: tuple[TrialRecord, ...]
+    files: dict[str, str]
+    requests: list[Request]
+    calls: int
+    fingerprint: str
+
+    @property
+    def winner(self) -> TrialRecord:
+        return next(row for row in self.rows if row.fingerprint == self.fingerprint)
+
+
+class Stop:
+    """A script that stops the study at one of its calls."""
+
+    def __init__(self, at: int, script: Script) -> None:
+        self.at, self.script, self.n = at, script, 0
+        self.stop: Callable[[], None] = lambda: None
+
+    def __call__(self, request: Request) -> Completion | str:
+        self.n += 1
+        if self.n == self.at:
+            self.stop()
+        return self.script(request)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def write(write_study: Callable[..., Path]) -> Write:
+    """Return a function that writes a study, with some of its text replaced, and reads it."""
+
+    def make(*changes: tuple[str, str], folder: str = "here", seed: int | None = None) -> StudyPlan:
+        # The folder gives the study its name, which is the same for all.
+        path = write_study(TASK, STUDY, *changes, items=60, folder=f"{folder}/colours")
+        return load_plan(path, seed=seed)
+
+    return make
+
+
+@pytest.fixture
+def run(play: Callable[..., None], run_virtual: "RunVirtual") -> Run:
+    """Return a function that carries a study out as the product does; what was sent goes to `sent` even if it fails."""
+
+    def finish(plan: StudyPlan, script: Script, *, sent: list[Request] | None = None) -> Ended:
+        model = Scripted(script)
+        play(model)
+
+        async def work() -> Ended:
+            async with open_study(plan) as study:
+                if isinstance(script, Stop):
+                    script.stop = study.stop
+                selection = await optimize(study)
+                return Ended(
+                    rows=study.trials,
+                    files=artifacts(plan, selection),
+                    requests=model.requests,
+                    calls=study.caller.spent.calls,
+                    fingerprint=selection.frozen.template.fingerprint,
+                )
+
+        try:
+            return run_virtual(work())
+        finally:
+            if sent is not None:
+                sent.extend(model.requests)
+
+    return finish
+
+
+def text(request: Request) -> str:
+    return "\n".join(message.content for message in request.messages)
+
+
+def wants_json(request: Request) -> bool:
+    return request.constraint is not None and not request.constraint.choice
+
+
+def answer(request: Request, label: str) -> str:
+    """Return a completion that says a label as the request wants it said."""
+    if request.constraint is None:
+        return f"Answer: {label}"
+    return f'{{"reasoning": "because", "colour": "{label}"}}' if wants_json(request) else label
+
+
+def draw(request: Request) -> float:
+    """Return a number in [0, 1) that is the same whenever a request is sent."""
+    return int(digest([message.content for message in request.messages])[:8], 16) / 2**32
+
+
+def by_luck(request: Request, *, planted: Callable[[Request], bool] = lambda r: PLANTED in text(r)) -> str:
+    """Return the right label in two cases of five, with the planted prompts in more than nine of ten."""
+    number = int(text(request).rpartition("Item ")[2].split()[0])
+    right = draw(request) < (0.95 if planted(request) else 0.4)
+    return answer(request, LABELS[(number + (not right)) % 3])
+
+
+def held(plan: StudyPlan) -> dict[int, optuna.trial.FrozenTrial]:
+    """Return what Optuna holds by our numbers, as another program would read it."""
+    with open_storage(plan.database) as storage:
+        trials = create_study(storage, f"{plan.name}#1").get_trials()
+    return {trial.user_attrs["trial"]: trial for trial in trials if "trial" in trial.user_attrs}
+
+
+def searched(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [row for row in rows if row.stage == "search"]
+
+
+@pytest.mark.parametrize("calls", [110, 150, 300, 1500])
+@pytest.mark.parametrize("screen", [1, 2, 7])
+def test_no_budget_is_exceeded_and_every_call_stands_in_a_row(
+    write: Write, run: Run, calls: int, screen: int
+) -> None:
+    plan = write(("calls: 300", f"calls: {calls}"), ("screen: 2", f"screen: {screen}"))
+    ended = run(plan, by_luck)
+    assert len(ended.requests) == ended.calls <= calls
+    assert max(Counter(map(str, ended.requests)).values()) == 1
+    tested = ended.calls - sum(row.calls for row in ended.rows)
+    assert 0 < tested <= plan.bounds.test.calls
+    assert [row.trial for row in ended.rows] == list(range(len(ended.rows)))
+
+
+def test_who_left_the_race_is_pruned_in_the_history_and_in_optuna(write: Write, run: Run) -> None:
+    plan = write()
+    rows = searched(run(plan, by_luck).rows)
+    trials = held(plan)
+    assert Counter(row.state for row in rows)["pruned"] > 5
+    for row in rows:
+        trial = trials[row.trial]
+        assert trial.state.name == {"pruned": "PRUNED", "complete": "COMPLETE"}[row.state]
+        assert trial.params == row.point
+        assert trial.intermediate_values.get(row.n, trial.value) == row.score
+        assert 1 <= row.n <= 24
+    lasted = [row.n for row in rows if row.state == "complete"]
+    assert min(lasted) >= max(row.n for row in rows if row.state == "pruned")
+    lines = (row.split(",") for row in run(plan, by_luck).files["history.csv"].splitlines())
+    assert Counter(line[1] for line in lines)["pruned"] == sum(row.state == "pruned" for row in rows)
+
+
+def test_a_clearly_better_prompt_wins(write: Write, run: Run) -> None:
+    won = 0
+    for seed in range(8):
+        ended = run(write(folder=f"seed{seed}", seed=seed), by_luck)
+        shown = next(line for line in ended.files["instructions.jsonl"].splitlines() if PLANTED in line)
+        won += ended.winner.point["instruction"] in shown
+    assert won >= 7
+
+
+@pytest.fixture(params=["race", "race of later examples", "pruned batches"])
+def kind(request: pytest.FixtureRequest) -> tuple[tuple[str, str], ...]:
+    """Return what makes the study one of a kind."""
+    if request.param == "race":
+        return ()
+    if request.param == "race of later examples":
+        return (("screen: 2", "screen: 1"), ("run: {", "constraints: {valid: {min: 0.5}}\nrun: {"))
+    return (TPE, ("calls: 300", "calls: 400"), ("budget:", "  pruner: {name: paired_test}\nbudget:"))
+
+
+def test_a_study_that_is_stopped_at_any_call_goes_on_as_if_nothing_had_happened(
+    write: Write, run: Run, kind: tuple[tuple[str, str], ...]
+) -> None:
+    whole = run(write(*kind, folder="undisturbed"), by_luck)
+    for at in range(3, len(whole.requests), 47):
+        plan, sent = write(*kind, folder=f"stopped{at}"), list[Request]()
+        with pytest.raises(InterruptedRunError):
+            run(plan, Stop(at, by_luck), sent=sent)
+        again = run(plan, by_luck, sent=sent)
+        assert again.files == whole.files
+        assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+def test_a_study_that_is_stopped_again_and_again_ends_with_the_same_files(write: Write, run: Run) -> None:
+    whole, plan, sent = run(write(folder="undisturbed"), by_luck), write(), list[Request]()
+    while True:
+        try:
+            ended = run(plan, Stop(61, by_luck), sent=sent)
+        except InterruptedRunError:
+            continue
+        break
+    assert ended.files == whole.files
+    assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+def test_a_model_that_goes_down_changes_no_result(write: Write, run: Run) -> None:
+    whole = run(write(folder="undisturbed"), by_luck)
+    for at in range(5, len(whole.requests), 83):
+        plan, answered = write(folder=f"down{at}"), list[str]()
+
+        def down(request: Request, at: int = at, answered: list[str] = answered) -> str:
+            if len(answered) >= at:
+                raise OverloadedError("down for maintenance", reason="503")
+            answered.append(str(request))
+            return by_luck(request)
+
+        with pytest.raises(Exception, match=r"down for maintenance|could be scored|503"):
+            run(plan, down)
+        again = run(plan, by_luck)
+        assert again.files == whole.files
+        assert Counter([*answered, *map(str, again.requests)]) == Counter(map(str, whole.requests))
+
+
+def test_a_finished_study_sends_nothing_and_keeps_its_files(write: Write, run: Run) -> None:
+    plan = write()
+    first, again = run(plan, by_luck), run(plan, by_luck)
+    assert again.requests == []
+    assert (again.files, again.rows) == (first.files, first.rows)
+
+
+def test_a_larger_budget_goes_on_from_what_is_known(write: Write, run: Run) -> None:
+    sent: list[Request] = []
+    first = run(write(), by_luck, sent=sent)
+    second = run(write(LARGER), by_luck, sent=sent)
+    assert max(Counter(map(str, sent)).values()) == 1
+    assert len(sent) == second.calls <= 500
+    assert second.calls > 400
+    assert len(second.rows) > len(first.rows)
+    known = {row.trial: row for row in second.rows}
+    for row in first.rows:
+        assert (known[row.trial].digest, known[row.trial].stage) == (row.digest, row.stage)
+        assert known[row.trial].n >= row.n
+        assert known[row.trial].calls >= row.calls
+    assert sum(row.calls for row in second.rows) <= second.calls
+    third = run(write(LARGER), by_luck)
+    assert (third.requests, third.files) == ([], second.files)
+
+
+def test_a_larger_budget_that_is_interrupted_ends_with_the_same_files(write: Write, run: Run) -> None:
+    run(write(folder="undisturbed"), by_luck)
+    whole = run(write(LARGER, folder="undisturbed"), by_luck)
+    assert len(whole.requests) > 100
+    for at in range(1, len(whole.requests), 53):
+        run(write(folder=f"stopped{at}"), by_luck)
+        plan, sent = write(LARGER, folder=f"stopped{at}"), list[Request]()
+        with pytest.raises(InterruptedRunError):
+            run(plan, Stop(at, by_luck), sent=sent)
+        again = run(plan, by_luck, sent=sent)
+        assert again.files == whole.files
+        assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+def test_what_cannot_be_scored_is_failed_and_does_not_win(write: Write, run: Run) -> None:
+    def script(request: Request) -> str:
+        if wants_json(request):
+            raise RejectedError("no schema today")
+        return by_luck(request, planted=wants_json)
+
+    plan = write()
+    ended = run(plan, script)
+    failed = [row for row in ended.rows if row.point["format"] == "json"]
+    assert failed
+    assert {(row.state, row.score, row.feasible) for row in failed} == {("failed", None, False)}
+    assert ended.winner.point["format"] != "json"
+    assert {held(plan)[row.trial].state.name for row in failed} == {"FAIL"}
+
+
+def test_what_fails_now_and_then_cannot_win_by_what_is_left(write: Write, run: Run) -> None:
+    def script(request: Request) -> str:
+        if wants_json(request) and draw(request) > 0.5:
+            raise RejectedError("not this one")
+        return by_luck(request, planted=wants_json)
+
+    ended = run(write(), script)
+    assert "failed" in {row.state for row in ended.rows if row.point["format"] == "json"}
+    assert ended.winner.state != "failed"
+    assert ended.winner.point["format"] != "json"
+
+
+def test_the_winner_keeps_the_constraints(write: Write, run: Run) -> None:
+    def script(request: Request) -> str:
+        if wants_json(request) and draw(request) < 0.3:
+            return "who knows"
+        return by_luck(request, planted=wants_json)
+
+    ended = run(write(("run: {", "constraints: {valid: {min: 0.95}}\nrun: {")), script)
+    assert {row.feasible for row in ended.rows} == {True, False}
+    assert ended.winner.point["format"] != "json"
+
+
+@pytest.fixture
+def two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the style `chain_of_thought` ask twice."""
+    module = importlib.import_module("optimizer.styles.chain_of_thought")
+    style = ReasoningStyle(request="Think.", follow_ups=("So what is it?",))
+    monkeypatch.setattr(module, "CHAIN_OF_THOUGHT", style)
+
+
+@pytest.mark.usefixtures("two_calls")
+@pytest.mark.parametrize("calls", [204, 206, 220, 300, 500])
+def test_a_style_of_two_calls_is_counted_as_two(write: Write, run: Run, calls: int) -> None:
+    plan = write(("calls: 300", f"calls: {calls}"))
+    ended = run(plan, lambda request: answer(request, "red"))
+    assert len(ended.requests) == ended.calls <= calls
+    for row in searched(ended.rows):
+        assert row.calls + row.cached == row.n * (2 if row.point["style"] == "chain_of_thought" else 1)
+    assert sum(row.calls for row in searched(ended.rows)) <= calls - plan.bounds.reserved.calls
+
+
+@pytest.mark.parametrize("pruner", list(PRUNERS))
+@pytest.mark.parametrize("name", ["joint", "tpe"])
+def test_every_pruner_prunes_in_a_race_and_between_batches_and_is_resumed(
+    write: Write, run: Run, pruner: str, name: str
+) -> None:
+    changes = (
+        ("{name: joint}", f"{{name: {name}}}"),
+        ("screen: 2", "screen: 20"),
+        ("validation: 24, test: 24", "validation: 36, test: 12"),
+        ("calls: 300", "calls: 700"),
+        ("budget:", f"  pruner: {{name: {pruner}}}\nbudget:"),
+    )
+    plan = write(*changes)
+    whole = run(plan, by_luck)
+    assert whole.calls <= 700
+    rows = searched(whole.rows)
+    assert {row.state for row in rows} == {"pruned", "complete"}
+    assert min(row.n for row in rows) >= 20
+    trials = held(plan)
+    assert all((trials[row.trial].state.name == "PRUNED") == (row.state == "pruned") for row in rows)
+    at = int(0.6 * len(whole.requests))
+    other, sent = write(*changes, folder="stopped"), list[Request]()
+    with pytest.raises(InterruptedRunError):
+        run(other, Stop(at, by_luck), sent=sent)
+    again = run(other, by_luck, sent=sent)
+    assert again.files == whole.files
+    assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+@pytest.mark.parametrize("pruner", list(PRUNERS))
+def test_a_larger_budget_goes_on_with_every_pruner(write: Write, run: Run, pruner: str) -> None:
+    pruned = ("budget:", f"  pruner: {{name: {pruner}}}\nbudget:")
+    first = run(write(pruned), by_luck)
+    second = run(write(pruned, LARGER), by_luck)
+    assert first.calls < second.calls <= 500
+    assert run(write(pruned, LARGER), by_luck).requests == []
+
+
+def test_what_the_demonstrations_go_by_is_found_out_first_and_paid_from_the_budget(
+    write: Write, run: Run
+) -> None:
+    changes = (
+        ("sets: 2}", "sets: 6, selectors: [hard, winners, bootstrapped], scout: 40}"),
+        ("calls: 300", "calls: 400"),
+    )
+    plan = write(*changes)
+    whole = run(plan, by_luck)
+    train = {f"Item {int(example.id[1:])} is" for example in plan.dataset.train}
+    scouted = [r for r in whole.requests if any(text(r).rpartition("\n")[2].find(t) >= 0 for t in train)]
+    assert len(whole.requests[: plan.scouting.most_calls]) > 0
+    assert len(whole.requests) == whole.calls <= 400
+    assert len({row.point["demonstrations"] for row in whole.rows}) > 2
+    assert len(scouted) <= plan.scouting.most_calls
+    for at in (7, 31, 60, len(whole.requests) - 40):
+        other, sent = write(*changes, folder=f"stopped{at}"), list[Request]()
+        with pytest.raises(InterruptedRunError):
+            run(other, Stop(at, by_luck), sent=sent)
+        again = run(other, by_luck, sent=sent)
+        assert again.files == whole.files
+        assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+def test_without_a_test_split_candidates_are_screened_on_everything_and_cross_validated(
+    write: Write, run: Run
+) -> None:
+    plan = write(("test: 24", "test: 0"))
+    assert not plan.races
+    ended = run(plan, by_luck)
+    assert ended.calls <= 300
+    assert {(row.n, row.state) for row in ended.rows} == {(24, "complete")}
+    assert '"cross_validation"' in ended.files["prompt.json"]
+    assert run(plan, by_luck).requests == []
+
+
+class Alternating(BaseSampler):
+    """What somebody else may have written: takes the choices of each dimension in turn."""
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, search_space: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial, param_name: str, param_distribution: Any
+    ) -> Any:
+        choices = param_distribution.choices
+        return choices[trial.number % len(choices)]
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that installs a distribution with a sampler named `theirs`."""
+    room = tmp_path / "site"
+
+    def install(make: Callable[[int], BaseSampler]) -> None:
+        info = room / "third_party-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[optimizer.samplers]\ntheirs = third_party_sampler\n")
+        module = ModuleType("third_party_sampler")
+        module.__dict__["theirs"] = sampler(make)
+        monkeypatch.setitem(sys.modules, "third_party_sampler", module)
+        monkeypatch.syspath_prepend(str(room))
+
+    yield install
+    importlib.invalidate_caches()
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda seed: QMCSampler(seed=seed, warn_independent_sampling=False), id="qmc"),
+        pytest.param(lambda seed: NSGAIISampler(seed=seed, population_size=6), id="nsga2"),
+        pytest.param(lambda _seed: Alternating(), id="hand-written"),
+    ],
+)
+@pytest.mark.parametrize("pruner", [None, "paired_test"])
+def test_a_sampler_of_somebody_else_searches_the_space(
+    write: Write,
+    run: Run,
+    plug_in: Callable[..., None],
+    make: Callable[[int], BaseSampler],
+    pruner: str | None,
+) -> None:
+    plug_in(make)
+    assert "theirs" in SAMPLERS
+    pruned = [] if pruner is None else [("budget:", f"  pruner: {{name: {pruner}}}\nbudget:")]
+    changes = (("{name: joint}", "{name: theirs}"), ("screen: 2", "screen: 6"), *pruned)
+    plan = write(*changes)
+    whole = run(plan, by_luck)
+    assert whole.calls <= 300
+    assert len({row.fingerprint for row in searched(whole.rows)}) == len(searched(whole.rows)) >= 5
+    other = write(*changes, folder="stopped")
+    with pytest.raises(InterruptedRunError):
+        run(other, Stop(60, by_luck))
+    assert run(other, by_luck).files == whole.files
+
+
+def test_the_scores_of_every_example_of_a_race_are_stored(write: Write, run: Run) -> None:
+    plan = write()
+    rows = run(plan, by_luck).rows
+    with open_storage(plan.database) as storage:
+        store = Store(storage).of(1)
+        assert all(len(store.scores(row.fingerprint)) >= row.n for row in rows)
