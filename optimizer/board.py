@@ -80,6 +80,7 @@ class Board:
         self._outlook: Outlook | None = None
         self._place = {example: k for k, example in enumerate(examples)}
         self._row: dict[int, int] = {}
+        self._entered: set[tuple[tuple[str, Any], ...]] = set()
         self._scores = np.full((64, len(examples)), np.nan)
         self._valid = np.full((64, len(examples)), np.nan)
 
@@ -100,7 +101,12 @@ class Board:
                 more = np.full_like(self._scores, np.nan)
                 self._scores, self._valid = np.vstack([self._scores, more]), np.vstack([self._valid, more])
             self._row[arm.number] = len(self.arms)
+            self._entered.add(_key(arm.point))
             self.arms.append(arm)
+
+    def has_entered(self, point: Point) -> bool:
+        """Return whether an arm at that point has entered."""
+        return _key(point) in self._entered
 
     def take(self, readings: Readings) -> int:
         """Add what was read; return how many calls it took."""
@@ -190,3 +196,7 @@ class Board:
         where = np.concatenate([used, np.arange(n, n + len(points))]).astype(np.intp)
         means[where], deviations[where] = found.means, found.deviations
         return Posterior(means=means, deviations=deviations, examples=found.examples)
+
+
+def _key(point: Point) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(point.items()))

@@ -21,7 +21,7 @@ class JointSampler(BaseSampler):
 
     def __init__(self, seed: int, board: Board) -> None:
         self._rng = Random(seed)  # repeatable choice, not secrecy
-        self._even = RandomSampler(seed=seed)
+        self._seed = seed
         self._board = board
         self._tries = 0
 
@@ -33,9 +33,8 @@ class JointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the best point that has not entered; an even one where nothing is known yet or none is proposed."""
-        entered = [arm.point for arm in self._board.arms]
         if self._board.kindred and self._board.n_scored > 1:
-            points = [point for _, point in self._board.outlook().points if point not in entered]
+            points = [p for _, p in self._board.outlook().points if not self._board.has_entered(p)]
             # What is the best of them may turn out to be the same prompt as another: the next draw is the next best.
             self._tries += 1
             points = points[self._tries - 1 : self._tries]
@@ -43,8 +42,9 @@ class JointSampler(BaseSampler):
             points = list(self._board.propose(self._rng, 1))
         if points:
             return dict(points[0])
+        even = RandomSampler(seed=self._seed)
         return {
-            name: self._even.sample_independent(study, trial, name, distribution)
+            name: even.sample_independent(study, trial, name, distribution)
             for name, distribution in search_space.items()
         }
 
@@ -52,7 +52,8 @@ class JointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> object:
         """Return an even draw for a dimension that no point named."""
-        return self._even.sample_independent(study, trial, param_name, param_distribution)
+        even = RandomSampler(seed=self._seed)
+        return even.sample_independent(study, trial, param_name, param_distribution)
 
 
 @racing_sampler
