@@ -101,6 +101,7 @@ class Race:
         self._live: list[int] = [arm.number for arm in board.arms]
         self._gone: list[int] = []  # in the order in which they left
         self._resting: list[int] = []  # those that may come back
+        self._given_up: set[int] = set()  # by the pruner, in this race
         self._position = 0
         self._bend = BEND
 
@@ -112,6 +113,11 @@ class Race:
     def run(self) -> Search:
         """Race until one arm is left, all examples were asked, or the calls are spent."""
         yield from self._fill()
+        yield from self._race()
+        if self._resting:
+            yield Drop(arms=tuple(self._resting))
+
+    def _race(self) -> Search:
         start = len(self._live)
         self._bend = KINDRED_BEND if self._shares(start) else BEND
         while self._position < len(self.board.examples) and len(self._live) > 1:
@@ -133,7 +139,11 @@ class Race:
         """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""
         outlook = self.board.outlook()
         fresh = [(-mean, len(outlook.arms), None) for mean, _ in outlook.points]
-        known = [(-mean, k, number) for k, (number, mean) in enumerate(outlook.arms.items())]
+        known = [
+            (-mean, k, number)
+            for k, (number, mean) in enumerate(outlook.arms.items())
+            if number not in self._given_up
+        ]
         best = sorted([*known, *fresh], key=lambda each: each[:2])[:places]
         arms = [number for _, _, number in best if number is not None]
         opened: Sequence[Arm] = yield Open(most=len(best) - len(arms))
@@ -141,6 +151,7 @@ class Race:
         before = self._live + self._resting
         self._live = arms + [arm.number for arm in opened]
         self._resting = [number for number in before if number not in set(self._live)]
+        self._gone = [number for number in self._gone if number not in set(self._live)]
 
     def _fill(self) -> Search:
         """Let fresh arms enter; of those that were there before, the better half of the places is theirs."""
@@ -216,6 +227,7 @@ class Race:
         asked = tuple(n for n in self._live if n != self.board.arms[0].number)
         gone: frozenset[int] = yield Doubt(arms=asked)
         if gone and len(gone) < len(self._live):
+            self._given_up |= gone
             self._live = [number for number in self._live if number not in gone]
             self._gone += [number for number in reversed(asked) if number in gone]
             yield Drop(arms=tuple(n for n in asked if n in gone))

@@ -7,9 +7,10 @@ store at once, what was asked of the sampler is asked no second time, and the re
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from random import Random
 
 from optimizer.batches import screen_batches
-from optimizer.board import Arm, Board, Reading
+from optimizer.board import Arm, Board, Point, Reading
 from optimizer.calls import NO_TRIAL
 from optimizer.candidate import Candidate
 from optimizer.errors import IncompleteError
@@ -18,11 +19,16 @@ from optimizer.history import State, TrialRecord
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import PRUNERS, Pruning, Rung
 from optimizer.racing import Doubt, Move, Open, Race, Search, Try
+from optimizer.samplers import MOST_PARTS, SAMPLERS
 from optimizer.screening import Screening
 from optimizer.study import Study
+from optimizer.variation import vary
 
 # Examples below which no pruner gives a candidate up.
 FLOOR = 20
+
+# Arms whose demonstrations have a child whenever new arms are wanted.
+_PARENTS = 4
 
 # More confirmations than a study makes.
 _HANDED_OVER = 64
@@ -58,7 +64,8 @@ class _Searching:
         plan = study.plan
         self._study = study
         self._examples = {example.id: example for example in plan.dataset.validation}
-        self._board = Board(tuple(self._examples), study.space.draw, kindred=study.space.varied)
+        self._board = Board(tuple(self._examples), self._propose, kindred=study.space.varied)
+        self._goes_by_kin = self._board.kindred and SAMPLERS[plan.file.search.sampler.name].races
         self._arms: dict[int, _Contestant] = {}
         self._told: dict[int, int] = {}  # results by arm, when it was last told
         self._pruning: Pruning | None = None
@@ -81,6 +88,29 @@ class _Searching:
             study.store.record("leg", len(legs), {"first": first, "calls": calls, "budget": budget})
             await self._leg(first, calls)
         return study.trials
+
+    def _propose(self, rng: Random, n: int) -> Sequence[Point]:
+        """Return points that may be tried: even draws, and where scores are to go by, the best ones with new parts."""
+        return (*(self._bred(rng) if n > 1 else ()), *self._study.space.draw(rng, n))
+
+    def _bred(self, rng: Random) -> list[Point]:
+        """Let the demonstrations of the best arms have children, which the space holds from then on."""
+        study, estimates = self._study, self._board.estimates()
+        best = [self._arms[n].candidate for n in sorted(estimates, key=lambda n: -estimates[n])]
+        parents = [candidate for candidate in best if candidate.demonstrations.size][:_PARENTS]
+        most = max(study.plan.file.search.demos.sizes, default=0)
+        points = list[Point]()
+        for parent in parents:
+            child = vary(
+                parent.demonstrations, study.plan.dataset.train, rng.randrange(2**31), most=most, least=1
+            )
+            before = len(study.space.demonstration_sets)
+            if child is None or before >= MOST_PARTS:
+                continue
+            study.grow(study.space.grown(demonstration_sets=[child]))
+            born = study.space.demonstration_sets[before:]
+            points += [{**parent.point, "demonstrations": shown.id} for shown in born]
+        return points
 
     async def _begin(self) -> None:
         """Score the baseline on the first examples."""
@@ -151,6 +181,8 @@ class _Searching:
         study = self._study
         if not study.plan.races:
             most = min(most, self._left // study.plan.bounds.candidate.calls)
+        if self._goes_by_kin and self._board.n_scored > 1:
+            self._board.outlook()  # new parts are made whether the sampler is asked or was asked by an earlier process
         asked = study.asked.ask(range(self._next, self._next + most), self._board)
         self._next += len(asked)
         return [self._enter(number, candidate, template) for number, candidate, template in asked]

@@ -99,9 +99,13 @@ class Study:
             evidence = await scouting.gather(
                 lambda template, examples: self.ask(template, examples, SCOUTING)
             )
-            self.space = self.asked.space = self.plan.scouted(evidence)
-            _keep_parts(self.space, self.store)
+            self.grow(self.plan.scouted(evidence))
         self._paid = self.store.scored()
+
+    def grow(self, space: SearchSpace) -> None:
+        """Go on with a space that has more parts."""
+        self.space = self.asked.space = space
+        _keep_parts(space, self.store)
 
     def enter(self, stage: str) -> None:
         """Name the stage that a run is in, for whoever watches."""

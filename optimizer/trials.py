@@ -1,7 +1,7 @@
 """Optuna's side of a study: a candidate is asked for by our number of a trial, and told when it is recorded."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optimizer.board import Board
 from optimizer.candidate import Candidate, Parameter
@@ -10,12 +10,17 @@ from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import NUMBER
-from optimizer.samplers import SAMPLERS, WithinSpace, free_point
+from optimizer.samplers import IDS, SAMPLERS, Numbered, WithinSpace, free_point
 from optimizer.storage import report
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
+
+
+# Optuna's attribute that holds the first of the numbers that were asked for at once.
+_TOGETHER = "together"
 
 
 class Trials:
@@ -26,6 +31,9 @@ class Trials:
         import optuna
 
         self.space = plan.space
+        # Ids of parts that may still be made are numbers in Optuna.
+        self._letters = {"instruction": "i", "demonstrations": "d"} if plan.races else {}
+        study.set_user_attr("pool", "growing" if plan.races else "closed")
         self._plan = plan
         self._optuna = study
         self._prints: dict[str, str] = {}
@@ -60,15 +68,27 @@ class Trials:
         """
         asked, space = self._asked(), self.space
         before = [
-            space.candidate(t.params) for n, t in asked.items() if n < min(numbers, default=0) and t.params
+            space.candidate(self._point(t.params))
+            for n, t in asked.items()
+            if n < min(numbers, default=0) and t.params
         ]
         tried = {self._print(candidate) for candidate in (space.baseline, *before)}
         found = []
         for number in numbers:
             known = asked.get(number)
-            candidate = self._next(number, board, tried) if known is None else space.candidate(known.params)
+            # One that came later, or a confirmation: an earlier process had found the space exhausted here.
+            if known is not None and _asked_at(known, numbers[0]) != numbers[0]:
+                break
+            candidate = (
+                self._next(number, board, tried)
+                if known is None
+                else space.candidate(self._point(known.params))
+            )
             if candidate is None:
                 break
+            if known is None:
+                self._latest.set_user_attr(_TOGETHER, numbers[0])
+                self._latest.set_user_attr(NUMBER, number)
             template = space.render(candidate)
             assert template is not None  # it is admissible
             tried.add(template.fingerprint)
@@ -88,14 +108,30 @@ class Trials:
         if free_point(distributions, admissible, seed) is None:
             return None
         inner = SAMPLERS[self._plan.file.search.sampler.name].make(seed, board)
-        planned = next((point for point in space.opening if admissible(point)), None)
-        self._optuna.sampler = WithinSpace(inner, distributions, admissible, seed, planned=planned)
-        trial = self._optuna.ask(fixed_distributions=dict(distributions))
-        candidate = space.candidate(trial.params)
+        # A race opens with enough candidates to meet every pair of style and format by chance.
+        opening = () if self._plan.races else space.opening
+        planned = next((point for point in opening if admissible(point)), None)
+        self._optuna.sampler = Numbered(
+            WithinSpace(inner, distributions, admissible, seed, planned=planned), tuple(self._letters)
+        )
+        trial = self._optuna.ask(fixed_distributions=self._distributions())
+        candidate = space.candidate(self._point(trial.params))
         trial.set_user_attr("instruction", candidate.instruction.text)
         trial.set_user_attr("digest", candidate.digest)
-        trial.set_user_attr(NUMBER, number)
+        self._latest = trial
         return candidate
+
+    def _distributions(self) -> "dict[str, BaseDistribution]":
+        """Return the space as Optuna stores it."""
+        return {n: IDS if n in self._letters else d for n, d in self.space.distributions().items()}
+
+    def _point(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a point of ours from what Optuna stores."""
+        return {n: f"{self._letters[n]}{v:04d}" if n in self._letters else v for n, v in params.items()}
+
+    def _stored(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a point of ours as Optuna stores it."""
+        return {n: int(str(v)[1:]) if n in self._letters else v for n, v in point.items()}
 
     def _print(self, candidate: Candidate) -> str:
         """Return the fingerprint of a candidate's rendering, "" where it cannot be run; each is rendered once."""
@@ -121,8 +157,8 @@ class Trials:
             optuna.create_trial(
                 state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
                 value=row.score,
-                params=point if inside else {},
-                distributions=dict(distributions) if inside else {},
+                params=self._stored(point) if inside else {},
+                distributions=self._distributions() if inside else {},
                 user_attrs={NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
                 intermediate_values={} if row.score is None else {row.n: row.score},
             )
@@ -139,6 +175,13 @@ class Trials:
             self._optuna.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         else:
             self._optuna.tell(trial.number, row.score)
+
+
+def _asked_at(trial: "FrozenTrial", first: int) -> int | None:
+    """Return the first of the numbers that a trial was asked for with; `first` where it was added when completed."""
+    usual = None if trial.user_attrs.get("stage") == "confirm" else first
+    together: int | None = trial.user_attrs.get(_TOGETHER, usual)
+    return together
 
 
 def _is_outdated(trial: "FrozenTrial", row: TrialRecord) -> bool:

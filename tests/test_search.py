@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -194,7 +194,7 @@ def test_who_left_the_race_is_pruned_in_the_history_and_in_optuna(write: Write, 
     for row in rows:
         trial = trials[row.trial]
         assert trial.state.name == {"pruned": "PRUNED", "complete": "COMPLETE"}[row.state]
-        assert trial.params == row.point
+        assert trial.params == numbered(row.point)
         assert trial.intermediate_values.get(row.n, trial.value) == row.score
         assert 1 <= row.n <= 24
     lasted = [row.n for row in rows if row.state == "complete"]
@@ -203,12 +203,35 @@ def test_who_left_the_race_is_pruned_in_the_history_and_in_optuna(write: Write, 
     assert Counter(line[1] for line in lines)["pruned"] == sum(row.state == "pruned" for row in rows)
 
 
+def numbered(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point as Optuna stores it where parts may still be made: an id is the number in it."""
+    ids = ("instruction", "demonstrations")
+    return {name: int(str(value)[1:]) if name in ids else value for name, value in point.items()}
+
+
+def test_new_demonstration_sets_are_made_of_the_best_while_the_search_runs_and_a_stop_changes_nothing(
+    write: Write, run: Run
+) -> None:
+    changes = (("calls: 300", "calls: 900"), ("screen: 2", "screen: 1"))
+    plan = write(*changes)
+    whole, known = run(plan, by_luck), {shown.id for shown in plan.space.demonstration_sets}
+    born = {str(row.point["demonstrations"]) for row in whole.rows} - known
+    assert born, "no candidate has a demonstration set that was made during the search"
+    other, sent = write(*changes, folder="stopped"), list[Request]()
+    for at in (250, 90, 40):
+        with pytest.raises(InterruptedRunError):
+            run(other, Stop(at, by_luck), sent=sent)
+    again = run(other, by_luck, sent=sent)
+    assert again.files == whole.files
+    assert len(sent) == len(whole.requests)
+
+
 def test_a_clearly_better_prompt_wins(write: Write, run: Run) -> None:
     won = 0
     for seed in range(8):
         ended = run(write(folder=f"seed{seed}", seed=seed), by_luck)
         shown = next(line for line in ended.files["instructions.jsonl"].splitlines() if PLANTED in line)
-        won += ended.winner.point["instruction"] in shown
+        won += str(ended.winner.point["instruction"]) in shown
     assert won >= 7
 
 
@@ -278,7 +301,7 @@ def test_a_larger_budget_goes_on_from_what_is_known(write: Write, run: Run) -> N
     second = run(write(LARGER), by_luck, sent=sent)
     assert max(Counter(map(str, sent)).values()) == 1
     assert len(sent) == second.calls <= 500
-    assert second.calls > 400
+    assert second.calls > first.calls + 50
     assert len(second.rows) > len(first.rows)
     known = {row.trial: row for row in second.rows}
     for row in first.rows:

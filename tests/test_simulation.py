@@ -75,14 +75,14 @@ def test_a_good_prompt_is_found(name: str, factors: bool) -> None:
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_what_is_expected_of_the_choice_is_what_it_scores_elsewhere(name: str) -> None:
+def test_no_more_is_expected_of_the_choice_than_it_scores_elsewhere(name: str) -> None:
     gaps, lucky = [], []
     for seed in range(15):
         table = drawn_world(seed)
         found = simulate(table, calls=600, seed=seed, sampler=name)
         gaps.append(found.validation - table.test_scores[found.chosen])
         lucky.append(statistics.fmean(table.scores[found.chosen].values()) - table.test_scores[found.chosen])
-    assert abs(np.mean(gaps)) < 0.04
+    assert -0.1 < np.mean(gaps) < 0.02
     assert np.mean(gaps) < np.mean(lucky) - 0.02  # who wins was lucky, and that is taken back
 
 

@@ -1,11 +1,14 @@
 """`simulate TABLE`: a search replayed on recorded scores."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optimizer.commands import AsJson, command, say, say_json
+
+if TYPE_CHECKING:
+    from optimizer.simulation import Simulation
 
 
 @command
@@ -38,7 +41,6 @@ def simulate(
     the choice.
     """
     from optimizer.config import PRUNER, SAMPLER
-    from optimizer.explanation import score_text, signed_points
     from optimizer.recorded import read_recorded
     from optimizer.simulation import simulate as replay
 
@@ -64,11 +66,17 @@ def simulate(
             }
         )
         return
-    tested = "" if test is None else f", on test {score_text(test)}"
-    gain = signed_points(found.validation - found.baseline)
     say(
         f"{table.name}: {found.tried} of {len(recorded.scores)} prompts tried, {found.calls} of {calls} calls"
     )
+    _say_found(found, test)
+
+
+def _say_found(found: "Simulation", test: float | None) -> None:
+    from optimizer.explanation import score_text, signed_points
+
+    tested = "" if test is None else f", on test {score_text(test)}"
+    gain = signed_points(found.validation - found.baseline)
     say(f"chosen      {found.chosen}")
     say(
         f"expected    {score_text(found.validation)} on all examples, {gain} points over the baseline{tested}"

@@ -1,7 +1,8 @@
 """A candidate that is proven worse than the best one so far, on the examples both have, is given up.
 
 For 0/1 scores the sequential sign test, exact, with a look after every `LOOK` shared examples; for graded ones the
-betting test, which may be looked at as often as one likes (`optimizer.sequential`). The error over all looks is 5 %.
+betting test, which may be looked at as often as one likes (`optimizer.sequential`). Of two equal candidates one is given
+up in 5 % of cases at most, over all looks: either may be the one that is ahead, so each side has half of that.
 """
 
 import math
@@ -16,7 +17,7 @@ from optimizer.pruners import NUMBER, Rung, pruner
 from optimizer.sequential import betting_p_value, sequential_sign_test
 
 LOOK = 10
-_LEVEL = 0.95
+_LEVEL = 0.975
 
 
 class PairedTestPruner(BasePruner):

@@ -5,13 +5,13 @@ examples, is made with the board of the search.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
@@ -22,6 +22,10 @@ from optimizer.registry import Registry
 # Draws of the sampler before a point near its last one is taken: a few, because each draw of a fitted sampler costs
 # as much as the fit, and a favourite that was tried is drawn again and again.
 _TRIES = 4
+
+# n stands for the id that ends in it, never for an order; more than any study makes.
+MOST_PARTS = 4096
+IDS = IntDistribution(0, MOST_PARTS - 1)
 
 Nearest = Callable[[Mapping[str, Parameter]], Mapping[str, Any]]
 
@@ -111,6 +115,37 @@ class WithinSpace(BaseSampler):
         found = near_point(self._distributions, self._admissible, self._seed, point)
         assert found is not None  # the study asks only while the space holds one
         return found
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> object:
+        """Return a value for a dimension outside the space, of which there is none in a study of ours."""
+        return self._inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+class Numbered(BaseSampler):
+    """Asks another sampler, and gives ids as the numbers in them: a list of names cannot grow in Optuna, a range can.
+
+    Args:
+        inner: The sampler to ask.
+        names: The dimensions whose values are ids such as `d0042`.
+    """
+
+    def __init__(self, inner: BaseSampler, names: Sequence[str]) -> None:
+        self._inner = inner
+        self._names = tuple(names)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the space of the inner sampler, its ids as numbers."""
+        space = self._inner.infer_relative_search_space(study, trial)
+        return {name: IDS if name in self._names else d for name, d in space.items()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the point of the inner sampler, its ids as numbers."""
+        point = self._inner.sample_relative(study, trial, search_space)
+        return {name: int(str(v)[1:]) if name in self._names else v for name, v in point.items()}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

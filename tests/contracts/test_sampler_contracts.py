@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
 
-from optimizer.board import Board
+from optimizer.board import Arm, Board, Reading
 from optimizer.candidate import Parameter
 from optimizer.digest import derived_seed
 from optimizer.samplers import SAMPLERS, WithinSpace, free_point
@@ -130,6 +130,36 @@ def test_tpe_comes_back_to_what_was_good() -> None:
     ]
     learned = [point["format"] for points in likes_json for point in points[10:]]
     assert learned.count("json") >= 16  # of 36; even draws give 12
+
+
+def test_joint_asks_for_kin_of_what_scored_well_once_the_board_has_scores() -> None:
+    rng = random.Random(0)
+    points = rng.sample(POINTS, len(POINTS))
+    board = Board([f"e{k}" for k in range(20)], lambda draw, n: draw.sample(points, min(n, 40)), kindred=True)
+    tried = points[:16]
+    board.enter([Arm(number=k, cost=1, point=point) for k, point in enumerate(tried)])
+    drawn = SAMPLERS["joint"].make(0, board).sample_relative(*nobody(), {})
+    assert drawn in POINTS  # nothing is known yet
+    for number, point in enumerate(tried):
+        chance = 0.9 if point["format"] == "json" else 0.2
+        board.take({number: {e: Reading(score=float(rng.random() < chance)) for e in board.examples}})
+
+    found, entered = list[dict[str, Parameter]](), len(tried)
+    study = optuna.create_study()
+    for number in range(entered, entered + 6):
+        inner = SAMPLERS["joint"].make(derived_seed(1, number), board)
+        study.sampler = WithinSpace(inner, SPACE, lambda p: dict(p) not in [*tried, *found], number)
+        found.append(study.ask(fixed_distributions=dict(SPACE)).params)
+        board.enter([Arm(number=number, cost=1, point=found[-1])])
+    assert [point["format"] for point in found].count("json") >= 5
+    assert len({str(sorted(point.items())) for point in found}) == 6
+
+
+def nobody() -> tuple[optuna.Study, optuna.trial.FrozenTrial]:
+    """Return a study and a trial of it, for a sampler that looks at neither."""
+    study = optuna.create_study()
+    study.ask()
+    return study, study.trials[0]
 
 
 def test_a_free_point_is_found_if_there_is_one_and_depends_on_the_seed() -> None:

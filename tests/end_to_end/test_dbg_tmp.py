@@ -1,0 +1,180 @@
+"""Nothing paid for is lost, and an interruption changes no result."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+Until = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+
+CONCURRENCY = 8
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, Any]:
+    """Results of a run that nothing disturbed; filled by the first test that needs them."""
+    return {}
+
+
+def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, Any]:
+    if not kept:
+        server = serve()
+        project.write(server.port)
+        done = project.run("run", str(project.study), "--output", "undisturbed", "--quiet")
+        assert done.returncode == 0, done.stderr
+        counts = server.counts()
+        kept.update(results=project.results("undisturbed"), requests=len(counts))
+        assert set(counts.values()) == {1}
+    return kept
+
+
+def test_a_killed_run_resumes_and_repeats_at_most_what_was_in_flight(
+    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any]
+) -> None:
+    expected = _undisturbed(project, serve, uninterrupted)
+    server = serve("--delay", "0.01")
+    project.write(server.port)
+    process = project.start("run", str(project.study), "--quiet")
+    until(lambda: len(server.bodies()) >= 0.45 * expected["requests"], process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (project.study.parent / "prompt.json").exists()
+    again = project.run("run", str(project.study), "--quiet")
+    assert again.returncode == 0, again.stderr
+    counts = server.counts()
+    assert project.results() == expected["results"]
+    assert len(counts) == expected["requests"]
+    assert max(counts.values()) <= 2
+    assert sum(counts.values()) - len(counts) <= CONCURRENCY
+
+
+def test_a_study_killed_at_random_moments_sends_no_committed_call_again(
+    project: Any, colours: Any, clean: Any, until: Until
+) -> None:
+    dice, colours.delay, in_flight = random.Random(0), 0.01, 0
+    marks: list[tuple[int, frozenset[str]]] = []
+    project.write_small(colours.port)
+    database = project.study.parent / "study.db"
+    # The first kill hits a database in the making, the others a search, a confirmation or a test.
+    for new in [0, *(dice.randrange(1, clean.requests // 4) for _ in range(4))]:
+        process = project.start("run", str(project.study), "--quiet")
+        until(partial(reached, colours, len(colours.bodies) + new) if new else database.exists, process)
+        time.sleep(dice.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        colours.settle()
+        kept = project.kept()
+        import sqlite3
+        if not kept.reserved: continue
+        rows = sqlite3.connect(database).execute("select payer, state, attempts, substr(key,1,6) from ps_call where state != 'done' order by payer").fetchall()
+        n = sqlite3.connect(database).execute("select count(*), max(payer) from ps_call").fetchall()
+        print("DBG", new, len(kept.reserved), len(kept.committed), rows, n, sqlite3.connect(database).execute("select kind, number, substr(content,1,60) from ps_record where kind in ('leg','trial') order by 1,2").fetchall()[:4])
+        assert len(kept.reserved - kept.committed) <= CONCURRENCY
+        in_flight += len(kept.reserved - kept.committed)
+        marks.append((len(colours.bodies), kept.committed))
+    done = project.run("run", str(project.study), "--quiet")
+    assert done.returncode == 0, done.stderr
+    keys = project.keys(colours.port, colours.bodies)
+    assert project.kept().committed == set(keys)
+    assert all(committed.isdisjoint(keys[sent:]) for sent, committed in marks)
+    assert len(keys) - len(set(keys)) <= in_flight
+    assert len(set(keys)) == clean.requests
+    assert project.results() == clean.results
+
+
+def reached(server: Any, requests: int) -> bool:
+    return len(server.bodies) >= requests
+
+
+def test_one_call_at_a_time_and_eight_give_the_same_bytes(
+    project: Any, serve: Any, uninterrupted: dict[str, Any]
+) -> None:
+    expected = _undisturbed(project, serve, uninterrupted)
+    server = serve()
+    project.write(server.port, concurrency="1")
+    done = project.run("run", str(project.study), "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert project.results() == expected["results"]
+
+
+def test_interrupts_at_random_moments_finish_the_calls_under_way_and_lose_none(
+    project: Any, colours: Any, clean: Any, until: Until
+) -> None:
+    dice, colours.delay = random.Random(0), 0.05
+    project.write_small(colours.port)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+        process = project.start("run", str(project.study), "--quiet")
+        new = dice.randrange(1, clean.requests // 5)
+        until(partial(reached, colours, len(colours.bodies) + new), process)
+        time.sleep(dice.uniform(0, 0.06))
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+    again = project.run("run", str(project.study), "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert set(colours.counts.values()) == {1}
+    assert project.results() == clean.results
+
+
+def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(project: Any, serve: Any) -> None:
+    server = serve()
+    project.write(server.port)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    before, first = server.counts(), project.results()
+    again = project.run("run", str(project.study))
+    assert again.returncode == 0, again.stderr
+    assert server.counts() == before
+    assert project.results() == first
+
+
+def test_a_larger_budget_continues_the_search(project: Any, serve: Any) -> None:
+    server = serve()
+    project.write(server.port, calls=230)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    before = project.results()["history.csv"].decode().splitlines()
+    text = project.study.read_text(encoding="utf-8").replace("calls: 230", "calls: 400")
+    project.study.write_text(text, encoding="utf-8")
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    after = project.results()["history.csv"].decode().splitlines()
+    assert len(after) > len(before)
+    assert after[: len(before)] == before
+    assert set(server.counts().values()) == {1}
+
+
+def test_a_second_run_of_a_live_study_is_refused_with_the_process(
+    project: Any, serve: Any, until: Until
+) -> None:
+    server = serve("--delay", "0.2")
+    project.write(server.port)
+    first = project.start("run", str(project.study), "--quiet")
+    until(lambda: len(server.bodies()) > 3, first)
+    second = project.run("run", str(project.study), "--quiet")
+    first.kill()
+    first.communicate()
+    assert second.returncode == 2
+    assert f"already running, process {first.pid}" in second.stderr
+
+
+def test_a_changed_study_is_refused_and_fresh_reuses_what_was_paid_for(project: Any, serve: Any) -> None:
+    server = serve()
+    project.write(server.port)
+    assert project.run("run", str(project.study), "--quiet").returncode == 0
+    first, before = project.results(), sum(server.counts().values())
+    text = project.study.read_text(encoding="utf-8").replace("screen: 6", "screen: 5")
+    project.study.write_text(text, encoding="utf-8")
+    refused = project.run("run", str(project.study), "--quiet")
+    assert refused.returncode == 2
+    assert "search.screen changed" in refused.stderr
+    assert "--fresh" in refused.stderr
+    assert project.results() == first
+    fresh = project.run("run", str(project.study), "--fresh", "--quiet")
+    assert fresh.returncode == 0, fresh.stderr
+    assert max(server.counts().values()) == 1
+    assert sum(server.counts().values()) < 2 * before
