@@ -44,6 +44,12 @@ _MARKS, _BYTES_PER_TOKEN, _MOST_TOKENS, _THOUGHTS = 12, 2, 1024, 400
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
+# What the sampler does, with and without a test.
+_SEARCHES = {
+    True: "candidates race on validation, many on few examples and few on many",
+    False: "candidates are drawn by what those like them scored",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wishes:
@@ -316,8 +322,7 @@ search:
   # The first of each is the baseline's; `optimizer plugins styles` and `optimizer plugins formats` list them.
   styles: [{styles}]
   formats: [{formats}]
-  screen: {_screen(dataset)}    # {_screened(dataset)}
-  sampler: {{name: tpe, seed: 0}}
+{_screen_text(dataset)}  sampler: {{name: joint, seed: 0}}    # {_SEARCHES[bool(dataset.test)]}
 budget: {{calls: {calls}}}    # a hard limit; tokens, usd and seconds can be limited as well
 """
 
@@ -328,10 +333,13 @@ def _screen(dataset: Dataset) -> int:
     return min(SCREEN, n) if dataset.test else n
 
 
-def _screened(dataset: Dataset) -> str:
+def _screen_text(dataset: Dataset) -> str:
     if dataset.test:
-        return "validation examples that a candidate is tried on first"
-    return "all of validation, whatever is written here: without a test each candidate is scored on all of it"
+        return ""
+    return (
+        f"  screen: {_screen(dataset)}    # all of validation, whatever is written here: without a test each candidate "
+        "is scored on all of it\n"
+    )
 
 
 def _model_text(model: ModelSpec, proposal: Proposal) -> str:

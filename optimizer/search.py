@@ -30,6 +30,8 @@ FLOOR = 20
 # Arms whose demonstrations have a child whenever new arms are wanted.
 _PARENTS = 4
 
+_TOLD_AT_ONCE = 64
+
 # More confirmations than a study makes.
 _HANDED_OVER = 64
 
@@ -57,6 +59,25 @@ class _Contestant:
     results: dict[str, Result] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(kw_only=True, slots=True)
+class _Leg:
+    """A race or a screening, as the study keeps it.
+
+    Attributes:
+        first: Number of its first new arm.
+        calls: What it may spend.
+        budget: What it was begun under.
+        tries: How often scores were wanted that the budget held; an earlier process may have been interrupted at it.
+        over: Whether the budget did not hold those that were wanted next.
+    """
+
+    first: int
+    calls: int
+    budget: dict[str, float | None]
+    tries: int = 0
+    over: bool = False
+
+
 class _Searching:
     """Answers a race or a screening from the model, and keeps the books."""
 
@@ -67,26 +88,28 @@ class _Searching:
         self._board = Board(tuple(self._examples), self._propose, kindred=study.space.varied)
         self._goes_by_kin = self._board.kindred and SAMPLERS[plan.file.search.sampler.name].races
         self._arms: dict[int, _Contestant] = {}
+        self._untold = 0
         self._told: dict[int, int] = {}  # results by arm, when it was last told
         self._pruning: Pruning | None = None
-        self._left = 0
+        self._leg = _Leg(first=0, calls=0, budget={})
+        self._n_tries = self._left = 0
 
     async def run(self) -> tuple[TrialRecord, ...]:
         """Take up every leg that was begun, then begin another one where the budget holds it."""
         study = self._study
         await self._begin()
         study.enter("search")
-        legs = list(study.store.records("leg").values())
-        for leg in legs:
-            await self._leg(leg["first"], leg["calls"])
+        legs = [_Leg(**kept) for kept in study.store.records("leg").values()]
+        for number, leg in enumerate(legs):
+            await self._go(number, leg)
         # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
         budget = {name: n for name, n in dataclasses.asdict(study.plan.budget).items() if name != "attempts"}
-        if not legs or legs[-1]["budget"] != budget:
-            first, calls = len(study.trials), study.race_calls()
+        if not legs or legs[-1].budget != budget:
+            leg = _Leg(first=len(study.trials), calls=study.race_calls(), budget=budget)
             # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
-            study.ledger.hand_over(range(first, first + _HANDED_OVER), NO_TRIAL)
-            study.store.record("leg", len(legs), {"first": first, "calls": calls, "budget": budget})
-            await self._leg(first, calls)
+            study.ledger.hand_over(range(leg.first, leg.first + _HANDED_OVER), NO_TRIAL)
+            study.store.record("leg", len(legs), dataclasses.asdict(leg))
+            await self._go(len(legs), leg)
         return study.trials
 
     def _propose(self, rng: Random, n: int) -> Sequence[Point]:
@@ -128,15 +151,16 @@ class _Searching:
             raise IncompleteError(f"the baseline could not be scored: {self._evaluation(0).failure}")
         study.keep([row])
 
-    async def _leg(self, first: int, calls: int) -> None:
-        """Search for so many calls, if a candidate can be tried with them; the numbers of new arms go on from `first`."""
+    async def _go(self, number: int, leg: _Leg) -> None:
+        """Search for the calls of a leg, if a candidate can be tried with them."""
         plan = self._study.plan
-        if calls < plan.bounds.candidate.calls:
+        if leg.calls < plan.bounds.candidate.calls:
             return
-        self._next, self._left = first, calls
+        self._number, self._leg, self._n_tries = number, leg, 0
+        self._next, self._left = leg.first, leg.calls
         self._pruning = self._new_pruning()
         if plan.races:
-            race = Race(self._board, calls=calls, first=plan.first)
+            race = Race(self._board, calls=leg.calls, first=plan.first)
             await self._drive(race.run())
             self._study.ranking = race.ranking
         else:
@@ -193,17 +217,27 @@ class _Searching:
 
     async def _readings(self, work: Mapping[int, Sequence[str]]) -> dict[int, dict[str, Reading]] | None:
         """Return scores, or None where the budget does not hold them beside confirmation and test."""
-        study = self._study
         calls = sum(len(self._arms[n].template.calls) * len(examples) for n, examples in work.items())
-        unpaid = sum(
-            len(self._arms[number].template.calls)
-            * len(set(examples) - study.paid(self._arms[number].template))
-            for number, examples in work.items()
-        )
-        if calls > self._left or (unpaid and not study.affords(unpaid)):
+        if calls > self._left or not self._holds(work):
             return None
         self._left -= calls
         return await self._try(work)
+
+    def _holds(self, work: Mapping[int, Sequence[str]]) -> bool:
+        """Return whether the budget holds some work; what was found of it once is not asked again.
+
+        What an earlier process sent, and what was confirmed and tested since, is spent and would count twice.
+        """
+        study, leg = self._study, self._leg
+        self._n_tries += 1
+        if self._n_tries <= leg.tries or leg.over:
+            return self._n_tries <= leg.tries
+        templates = {number: self._arms[number].template for number in work}
+        unpaid = sum(len(t.calls) * len(set(work[number]) - study.paid(t)) for number, t in templates.items())
+        leg.over = bool(unpaid) and not study.affords(unpaid)
+        leg.tries += not leg.over
+        study.store.record("leg", self._number, dataclasses.asdict(leg))
+        return not leg.over
 
     async def _try(self, work: Mapping[int, Sequence[str]]) -> dict[int, dict[str, Reading]]:
         study = self._study
@@ -226,7 +260,12 @@ class _Searching:
     def _close(self, arms: Sequence[int], state: State) -> None:
         """Record what became of some arms."""
         self._told |= {number: len(self._arms[number].results) for number in arms}
-        self._study.keep([self._row(number, state) for number in arms if self._arms[number].results])
+        self._untold += len(arms)
+        # Optuna reads every running trial again whenever it is told of one, so it is told of many at once.
+        tell = self._pruning is not None or state == "complete" or self._untold >= _TOLD_AT_ONCE
+        self._untold = 0 if tell else self._untold
+        rows = [self._row(number, state) for number in arms if self._arms[number].results]
+        self._study.keep(rows, tell=tell)
 
     def _row(self, number: int, state: State) -> TrialRecord:
         candidate, evaluation = self._arms[number].candidate, self._evaluation(number)

@@ -219,12 +219,13 @@ class Study:
         measured = self.ledger.token_ratio()
         return USUAL_RATIO if measured is None else measured
 
-    def keep(self, rows: Sequence[TrialRecord]) -> None:
-        """Record rows in one transaction, then tell Optuna."""
+    def keep(self, rows: Sequence[TrialRecord], *, tell: bool = True) -> None:
+        """Record rows in one transaction, then tell Optuna; without `tell` with the next ones."""
         self.store.record_all("trial", {row.trial: dataclasses.asdict(row) for row in rows})
         known = {row.trial: row for row in (*self.trials, *rows)}
         self.trials = tuple(known[number] for number in sorted(known))
-        self.asked.tell(self.trials)
+        if tell:
+            self.asked.tell(self.trials)
 
     def _report(self) -> None:
         scores = [row.score for row in self.trials if row.score is not None and row.feasible]

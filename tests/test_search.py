@@ -172,7 +172,7 @@ def searched(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [row for row in rows if row.stage == "search"]
 
 
-@pytest.mark.parametrize("calls", [110, 150, 300, 1500])
+@pytest.mark.parametrize("calls", [110, 150, 300, 800])
 @pytest.mark.parametrize("screen", [1, 2, 7])
 def test_no_budget_is_exceeded_and_every_call_stands_in_a_row(
     write: Write, run: Run, calls: int, screen: int
@@ -228,20 +228,25 @@ def test_new_demonstration_sets_are_made_of_the_best_while_the_search_runs_and_a
 
 def test_a_clearly_better_prompt_wins(write: Write, run: Run) -> None:
     won = 0
-    for seed in range(8):
+    for seed in range(5):
         ended = run(write(folder=f"seed{seed}", seed=seed), by_luck)
         shown = next(line for line in ended.files["instructions.jsonl"].splitlines() if PLANTED in line)
         won += str(ended.winner.point["instruction"]) in shown
-    assert won >= 7
+    assert won >= 4
 
 
-@pytest.fixture(params=["race", "race of later examples", "pruned batches"])
+@pytest.fixture(params=["race", "race of later examples", "race that tokens end", "pruned batches"])
 def kind(request: pytest.FixtureRequest) -> tuple[tuple[str, str], ...]:
     """Return what makes the study one of a kind."""
     if request.param == "race":
         return ()
     if request.param == "race of later examples":
         return (("screen: 2", "screen: 1"), ("run: {", "constraints: {valid: {min: 0.5}}\nrun: {"))
+    if request.param == "race that tokens end":
+        return (
+            ("calls: 300", "calls: 900, tokens: 32000"),
+            ("path: rules.json", "path: rules.json, parameters: {max_tokens: 8}"),
+        )
     return (TPE, ("calls: 300", "calls: 400"), ("budget:", "  pruner: {name: paired_test}\nbudget:"))
 
 
@@ -249,7 +254,7 @@ def test_a_study_that_is_stopped_at_any_call_goes_on_as_if_nothing_had_happened(
     write: Write, run: Run, kind: tuple[tuple[str, str], ...]
 ) -> None:
     whole = run(write(*kind, folder="undisturbed"), by_luck)
-    for at in range(3, len(whole.requests), 47):
+    for at in range(3, len(whole.requests), 101):
         plan, sent = write(*kind, folder=f"stopped{at}"), list[Request]()
         with pytest.raises(InterruptedRunError):
             run(plan, Stop(at, by_luck), sent=sent)
@@ -340,6 +345,8 @@ def test_what_cannot_be_scored_is_failed_and_does_not_win(write: Write, run: Run
     assert {(row.state, row.score, row.feasible) for row in failed} == {("failed", None, False)}
     assert ended.winner.point["format"] != "json"
     assert {held(plan)[row.trial].state.name for row in failed} == {"FAIL"}
+    again = run(plan, script)
+    assert (again.rows, again.files) == (ended.rows, ended.files)
 
 
 def test_what_fails_now_and_then_cannot_win_by_what_is_left(write: Write, run: Run) -> None:
