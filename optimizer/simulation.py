@@ -93,6 +93,10 @@ class _Replay:
         self._board = Board(order, pool.propose, kindred=pool.kindred)
         self._arms: list[str] = []  # prompts by number
         self._trials: dict[int, Trial] = {}
+        self._reported: set[tuple[int, int]] = (
+            set()
+        )  # prompts by number, and how many of their scores Optuna knows
+        self._contest: Race | None = None
         self._history: list[tuple[int, str]] = []
 
     def run(self, sampler: str, pruner: str | None) -> Simulation:
@@ -118,7 +122,7 @@ class _Replay:
         )
 
     def _race(self) -> Sequence[int]:
-        race = Race(self._board, calls=self._calls)
+        race = self._contest = Race(self._board, calls=self._calls)
         race.spent = self._spent
         self._drive(race.run())
         return race.ranking
@@ -213,7 +217,8 @@ class _Replay:
         rows = self._board.scores[self._board.rows(arms)]
         for number, row in zip(arms, rows, strict=True):
             known = row[~np.isnan(row)]
-            if len(known):
+            if len(known) and (number, len(known)) not in self._reported:
+                self._reported.add((number, len(known)))
                 self._trials[number].report(float(known.mean()), step=len(known))
 
     def _close(self, move: Drop) -> None:
@@ -232,6 +237,8 @@ class _Replay:
         if move.ended:
             estimates = self._board.estimates()
             self._history.append((self._spent, self._arms[max(estimates, key=lambda n: estimates[n])]))
+        elif self._contest is not None:
+            self._history.append((self._spent, self._arms[self._contest.ranking[0]]))
 
     def _confirm(self, ranking: Sequence[int]) -> int:
         """Reveal what is missing of the best, as far as the calls go, and choose among them."""

@@ -177,7 +177,7 @@ CASES = (
         "a wrong type",
         edit(STUDY, "screen: 6", "screen: many"),
         f"{STUDY}:9: search.screen: ",
-        'expected a whole number, found text "many"',
+        'expected a whole number or null, found text "many"',
     ),
     mistake(
         "a missing task",
