@@ -20,7 +20,7 @@ search:
   formats: {formats}
   parameters: {parameters}
   screen: 12
-  sampler: {name: tpe}
+  sampler: {{name: tpe}}
 budget: {{calls: {calls}}}
 """
 
