@@ -25,13 +25,14 @@ import numpy as np
 
 from optimizer.board import Arm, Board, Readings
 
-# Measured on recorded tables (benchmarks/search.py): arms a call, probes, and the bend of the schedule. Each is flat
-# about its value: 4 to 6 calls an arm, 3 to 6 probes and bends of 1.0 to 1.5 differ by less than the noise of 60 seeds.
+# Calls an arm, probes, and the bend of the schedule, chosen on recorded tables (docs/design/search.md). 4 to 5 calls an
+# arm, 3 to 6 probes and bends of 1.0 to 1.5 differed there by less than the noise; a bend of 0.8 was worse.
 CALLS_PER_ARM = 5
 PROBES = 4
 BEND = 1.2
 
-# The same where arms have factors in common: more of them pay, because each tells of its kin. As long as there are
+# The same where arms have factors in common: more of them pay, because each tells of its kin. These are not flat: 2 or
+# 4 calls an arm and a bend of 2 were worse, so some of the gain may be luck with those tables. As long as there are
 # more than so many places they go by what all scores say of an arm, later, when its own say more, by these alone.
 KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
