@@ -15,8 +15,7 @@ from optimizer.board import Arm, Board, Reading
 from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final, shortlist
 from optimizer.config import BATCH, PRUNER, SAMPLER, SCREEN
 from optimizer.digest import derived_seed, digest
-from optimizer.pruners import NUMBER, PRUNERS, Rung
-from optimizer.pruners.paired_test import PairedTestPruner
+from optimizer.pruners import NUMBER, PRUNERS, Pruning, Rung
 from optimizer.racing import Doubt, Drop, Move, Open, Race, Search, Try
 from optimizer.recorded import RecordedScores
 from optimizer.samplers import SAMPLERS, WithinSpace
@@ -93,16 +92,13 @@ class _Replay:
         self._board = Board(order, pool.propose, kindred=pool.kindred)
         self._arms: list[str] = []  # prompts by number
         self._trials: dict[int, Trial] = {}
-        self._reported: set[tuple[int, int]] = (
-            set()
-        )  # prompts by number, and how many of their scores Optuna knows
         self._contest: Race | None = None
         self._history: list[tuple[int, str]] = []
 
     def run(self, sampler: str, pruner: str | None) -> Simulation:
         board, plan = self._board, SAMPLERS[sampler]
         rung = Rung(floor=_FLOOR, most=len(board.examples), board=board)
-        self._pruner = None if pruner is None else PRUNERS[pruner].make(rung)
+        self._pruning = None if pruner is None else Pruning(PRUNERS[pruner].make(rung), board)
         self._study, self._make, self._screens = _study(), plan.make, not plan.races
         board.enter([self._enter(self._table.baseline, {})])
         # The baseline is known whatever happens, even where the table lacks it on the first examples.
@@ -130,14 +126,14 @@ class _Replay:
     def _screen(self) -> Sequence[int]:
         """Screen what the calls hold beside confirmation; with a pruner, whoever survives is scored on everything."""
         board, first = self._board, min(SCREEN, len(self._board.examples))
-        if self._pruner is None:
+        if self._pruning is None:
             self._reserve = confirmations(self._calls, len(board.examples)) * len(board.examples)
         if (
             self._calls < self._reserve + 2 * first
         ):  # not one candidate beside it: everything goes into screening
             self._reserve = 0
         self._reveal(0, board.examples[: min(first, self._calls)])
-        self._drive(Screening(board, batch=BATCH, first=first, prune=self._pruner is not None).run())
+        self._drive(Screening(board, batch=BATCH, first=first, prune=self._pruning is not None).run())
         return tuple(arm.number for arm in board.arms)
 
     def _drive(self, search: Search) -> None:
@@ -155,7 +151,9 @@ class _Replay:
         if isinstance(move, Try):
             return self._readings(move)
         if isinstance(move, Doubt):
-            return self._doubted(move.arms)
+            return frozenset() if self._pruning is None else self._pruning.doubted(move.arms)
+        if self._pruning is not None:
+            self._pruning.drop(move.arms, ended=move.ended)
         self._close(move)
         return None
 
@@ -203,22 +201,11 @@ class _Replay:
         found = self._readings(Try(work={number: self._board.missing(number, examples)}))
         self._board.take(found or {})
 
-    def _doubted(self, arms: Sequence[int]) -> frozenset[int]:
-        """Return which prompts the pruner gives up."""
-        if self._pruner is None:
-            return frozenset()
-        if isinstance(self._pruner, PairedTestPruner):  # one look at all, in place of one look each
-            return self._pruner.worse(list(arms))
-        self._report(arms)
-        trials = {trial.number: trial for trial in self._study.get_trials(deepcopy=False)}
-        return frozenset(n for n in arms if self._pruner.prune(self._study, trials[self._trials[n].number]))
-
     def _report(self, arms: Sequence[int]) -> None:
         rows = self._board.scores[self._board.rows(arms)]
         for number, row in zip(arms, rows, strict=True):
             known = row[~np.isnan(row)]
-            if len(known) and (number, len(known)) not in self._reported:
-                self._reported.add((number, len(known)))
+            if len(known):
                 self._trials[number].report(float(known.mean()), step=len(known))
 
     def _close(self, move: Drop) -> None:

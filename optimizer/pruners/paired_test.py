@@ -28,9 +28,12 @@ class PairedTestPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether a trial is proven worse than the best of those still running."""
+        board, number = self._rung.board, trial.user_attrs[NUMBER]
+        if (~np.isnan(board.scores[board.rows([number])[0]])).sum() < self._rung.floor:
+            return False  # before the others are looked at: most of a race's arms never have as many scores
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         numbers = [each.user_attrs[NUMBER] for each in running if NUMBER in each.user_attrs]
-        return trial.user_attrs[NUMBER] in self.worse(numbers)
+        return number in self.worse(numbers)
 
     def worse(self, numbers: list[int]) -> frozenset[int]:
         """Return which of some trials are proven worse than the one of the highest posterior mean among them."""
