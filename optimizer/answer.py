@@ -1,40 +1,102 @@
 """How an answer is read from a completion.
 
 Reading is part of a prompt's identity: a prompt without its reader is not the thing that was scored. Nothing
-read is ever executed or looked up; it is compared with text.
+read is ever executed or looked up; it is compared with text. Where an answer stands is told by `optimizer.narrowing`,
+which labels and numbers a text says by `optimizer.reading`, and what passes for JSON by `optimizer.repair`.
 """
 
+import difflib
 import json
-import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 from optimizer.completion import FinishReason
+from optimizer.digest import canonical
+from optimizer.narrowing import (
+    FINDING,
+    POINTING,
+    after_marker,
+    first_line,
+    last_line,
+    narrowed,
+    reader_problem,
+    spoken,
+    unwrapped,
+)
+from optimizer.reading import (
+    ends_itself,
+    exact_label,
+    find_label,
+    find_number,
+    is_number,
+    leading_number,
+    listed_labels,
+    separated,
+    stated_number,
+)
+from optimizer.repair import (
+    ConflictError,
+    Found,
+    fenced_json,
+    repaired_json,
+    strict_json,
+    unfenced,
+    without_halves,
+)
+
+__all__ = ["Answer", "AnswerFormat", "canonical_target", "find_label", "find_number", "reader_problem"]
 
 Outcome = Literal["ok", "invalid", "refused", "truncated", "error", "unscored"]
-AnswerKind = Literal["label", "text", "number"]
+AnswerKind = Literal["label", "labels", "text", "number", "json"]
 
 OUTCOMES: tuple[Outcome, ...] = ("ok", "invalid", "refused", "truncated", "error", "unscored")
-
-# Marks that models put around a bare label; taken off both ends before comparing.
-_DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>“”‘’«»"
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?")
+KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What was read from a completion.
+    """What was read from a completion. How it was read does not make it another answer.
 
     Attributes:
-        text: The label, number or text, or None when nothing could be read.
+        text: The label, number or text, or None when nothing could be read. Labels are a JSON array in the order of
+            the format's labels, `["a", "b"]`; JSON is canonical.
         outcome: `ok`, or why there is no answer. `invalid`, `refused` and `truncated` are the model's own
             failures and score 0; `error` and `unscored` are not the model's and have no score.
+        strict: Whether the completion had exactly the form that was asked for; never where nothing was read.
+        reader: The reader that found the answer, "" for none.
     """
 
     text: str | None
     outcome: Outcome
+    strict: bool = field(default=True, compare=False)
+    reader: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if self.text is None:
+            object.__setattr__(self, "strict", False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reading:
+    """What one reader made of a text.
+
+    Attributes:
+        text: The answer in canonical form, or None where its place holds none.
+        strict: Whether the text was nothing but the answer.
+        whole: Whether a completion that was cut off cannot have cut this.
+        before: What was said before the answer.
+        reader: Which reader it was.
+    """
+
+    text: str | None
+    strict: bool = False
+    whole: bool = False
+    before: str = ""
+    reader: str = ""
+
+
+_UNREAD = _Reading(text=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,158 +104,295 @@ class AnswerFormat:
     """How the last completion of a prompt is read.
 
     Attributes:
-        kind: What is expected. A label is one of `labels`; a number is compared as a number.
-        labels: The labels, for the kind `label`.
+        kind: What is expected. A label is one of `labels`, labels are any of them; a number is compared as a number.
+        labels: The labels, for the kinds `label` and `labels`.
         field: The key that holds the answer when the completion is one JSON object, else "".
         marker: Text that introduces the answer after some reasoning, such as "Answer:", else "".
+        readers: Names of readers, in order; where there are none, what the kind, field and marker ask for is read.
+        schema: JSON Schema of the kind `json` as canonical text, "" for none. Reading does not check it.
     """
 
     kind: AnswerKind
     labels: tuple[str, ...] = ()
     field: str = ""
     marker: str = ""
+    readers: tuple[str, ...] = ()
+    schema: str = ""
+
+    def __post_init__(self) -> None:
+        problems = [problem for name in self.readers if (problem := reader_problem(name))]
+        for name in self.readers:
+            if name in KINDS and name not in {self.kind, "json"}:
+                problems.append(f"the reader {name} finds no answer of the kind {self.kind}")
+            if name == "marker" and not self.marker:
+                problems.append("the reader marker needs a marker, found none")
+        if problems:
+            raise ValueError(f"answer.readers: {'; '.join(problems)}")
 
     def read(self, completion: str, finish_reason: FinishReason = "stop") -> Answer:
         """Return the answer in a completion.
 
-        A completion that ran into its token bound is `truncated` unless a label could be read all the same:
-        a text or a number may have been cut in the middle, a whole label was not.
+        A completion that ran into its token bound is `truncated` unless an answer could be read that has its own end:
+        a text or a number may have been cut in the middle, a whole label or a closed JSON object was not. So is one
+        whose thinking has no end.
         """
         if finish_reason == "refused":
             return Answer(text=None, outcome="refused")
-        text = self._read_json(completion) if self.field else self._read_text(completion)
-        if finish_reason == "length" and (text is None or (self.kind != "label" and not self.field)):
-            return Answer(text=None, outcome="truncated")
-        return Answer(text=text, outcome="invalid" if text is None else "ok")
+        said = spoken(completion)
+        reading = _UNREAD if said is None else self._reading(said)
+        if reading.text is None or (finish_reason == "length" and not reading.whole):
+            cut = said is None or finish_reason == "length"
+            return Answer(text=None, outcome="truncated" if cut else "invalid")
+        return Answer(
+            text=without_halves(reading.text), outcome="ok", strict=reading.strict, reader=reading.reader
+        )
 
     def reasoning(self, completion: str) -> str:
         """Return what a completion says before its answer: the text before the marker, or the fields before it.
 
-        Empty where nothing stands before it, or where the answer is not introduced.
+        Empty where nothing stands before it, or where the answer is not introduced. Thinking between tags of its own
+        is not said.
         """
-        if not self.field:
-            return _rpartition_folded(completion, self.marker)[0].strip() if self.marker else ""
-        said = _json_object(completion)
-        before = list(said)[: list(said).index(self.field)] if self.field in said else []
-        return "\n".join(text.strip() for name in before if isinstance(text := said[name], str))
+        said = spoken(completion)
+        return "" if said is None else self._reading(said).before
 
     def to_dict(self) -> dict[str, object]:
-        """Return the format as plain data."""
-        return {"kind": self.kind, "labels": list(self.labels), "field": self.field, "marker": self.marker}
+        """Return the format as plain data; without readers or a schema it has no such key."""
+        plain: dict[str, object] = {
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "field": self.field,
+            "marker": self.marker,
+        }
+        plain |= {"readers": list(self.readers)} if self.readers else {}
+        return plain | ({"schema": self.schema} if self.schema else {})
 
     @classmethod
     def from_dict(cls, value: Mapping[str, object]) -> "AnswerFormat":
         """Return the format that `to_dict` wrote.
 
         Raises:
-            ValueError: When a key is missing or of another type.
+            ValueError: When a key is missing or of another type, or a reader is unknown.
         """
-        kind, labels = value.get("kind"), value.get("labels")
-        field, marker = value.get("field"), value.get("marker")
-        if kind not in ("label", "text", "number"):
-            raise ValueError(f"answer.kind: expected label, text or number, found {kind!r}")
-        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("answer.labels: expected a list of texts")
+        found, labels, readers = value.get("kind"), value.get("labels"), value.get("readers", [])
+        field, marker, schema = value.get("field"), value.get("marker"), value.get("schema", "")
+        kind = next((name for name in KINDS if name == found), None)
+        if kind is None:
+            raise ValueError(f"answer.kind: expected {', '.join(KINDS[:-1])} or {KINDS[-1]}, found {found!r}")
+        for name, texts in (("labels", labels), ("readers", readers)):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"answer.{name}: expected a list of texts")
         if not isinstance(field, str) or not isinstance(marker, str):
             raise ValueError("answer.field and answer.marker: expected text")
-        return cls(kind=kind, labels=tuple(labels), field=field, marker=marker)
+        if not isinstance(schema, str):
+            raise ValueError("answer.schema: expected text")
+        assert isinstance(labels, list)  # both were checked above
+        assert isinstance(readers, list)
+        lists = {"labels": tuple(labels), "readers": tuple(readers)}
+        return cls(kind=kind, field=field, marker=marker, schema=schema, **lists)
 
-    def _read_text(self, completion: str) -> str | None:
-        _, found, after = _rpartition_folded(completion, self.marker) if self.marker else ("", "", completion)
-        if self.kind == "label":
-            if found:
-                return find_label(after, self.labels)
-            # An answer that was asked for at once stands first; what a model runs on with, such as further examples
-            # of its own making, is not read. After some reasoning it stands last.
-            if self.marker:
-                near = find_label(_last_line(completion), self.labels)
-            else:
-                near = _exact_label(_first_line(completion), self.labels)
-            return near or find_label(completion, self.labels)
-        if self.marker and not found:
+    def _reading(self, text: str) -> _Reading:
+        if self.readers:
+            return self._piped(text)
+        if self.field or self.kind == "json":
+            return self._found("json", text) or _UNREAD
+        if self.marker:
+            return self._marked(text)
+        found = self._found(self.kind, text) or _UNREAD
+        line = first_line(text).text
+        first = exact_label(line, self.labels) if self.kind == "label" else None
+        if first is None:
+            return found
+        # An answer that was asked for at once stands first; what a model runs on with, such as further examples of
+        # its own making, is not read. After some reasoning it stands last.
+        whole = len(line.strip()) < len(text.strip()) or ends_itself(first, text, self.labels)
+        strict = found.strict and found.text == first
+        return replace(found, text=first, strict=strict, whole=whole, reader="label")
+
+    def _marked(self, text: str) -> _Reading:
+        """Return what follows the marker; labels without it are looked for in the last line, then anywhere."""
+        part = after_marker(text, self.marker)
+        if part.found:
+            return replace(self._found(self.kind, part.text, pointed=True) or _UNREAD, before=part.before)
+        if self.kind in {"text", "number"}:
+            return _UNREAD
+        last = last_line(text)
+        near = self._found(self.kind, last.text) if last.before else None
+        return replace(near or self._found(self.kind, text) or _UNREAD, strict=False)
+
+    def _piped(self, text: str) -> _Reading:
+        """Return what the first of the readers finds that finds something."""
+        names = self.readers if set(self.readers) & set(FINDING) else (*self.readers, self.kind)
+        said: list[str] = []
+        exactly, pointed, closed = True, False, False
+        for name in names:
+            if name not in FINDING:
+                part = narrowed(text, name, self.marker)
+                text, exactly = part.text, exactly and part.found
+                pointed |= part.found and name.startswith(POINTING)
+                closed |= part.found and name.startswith("xml:")
+                said.append(unwrapped(part.before))
+            elif found := self._found(name, text, pointed=pointed):
+                said.append(found.before)
+                before = "\n".join(filter(None, said))
+                strict, whole = found.strict and exactly, found.whole or closed
+                return replace(found, strict=strict, whole=whole, before=before)
+        return replace(_UNREAD, before="\n".join(filter(None, said)))
+
+    def _found(self, reader: str, text: str, *, pointed: bool = False) -> _Reading | None:
+        """Return what a reader finds, None for nothing; where something `pointed` to a text, a number begins it."""
+        found: str | None
+        if reader.startswith("json"):
+            return self._json(text, reader)
+        if reader == "labels":
+            return self._labels(text)
+        if reader == "label":
+            found = find_label(text, self.labels)
+            strict, whole = (
+                exact_label(text, self.labels) is not None,
+                ends_itself(found or "", text, self.labels),
+            )
+        elif reader == "number":
+            found = leading_number(text) if pointed else stated_number(text)
+            strict, whole = is_number(text), False
+        else:
+            found, strict, whole = text.strip() or None, True, False
+        return None if found is None else _Reading(text=found, strict=strict, whole=whole, reader=reader)
+
+    def _labels(self, text: str) -> _Reading | None:
+        try:
+            value = strict_json(unfenced(text))
+        except ValueError:
+            value = None
+        if isinstance(value, list | dict):
+            plain = text.strip().startswith("[")
+            return _Reading(text=self._typed_labels(value), strict=plain, whole=True, reader="labels")
+        found = listed_labels(text, self.labels)
+        if found is None:
             return None
-        return after.strip() or None if self.kind == "text" else find_number(after)
+        return _Reading(text=_array(found[0]), strict=found[1], reader="labels")
 
-    def _read_json(self, completion: str) -> str | None:
-        value = _json_object(completion).get(self.field)
+    def _json(self, text: str, reader: str) -> _Reading | None:
+        """Return what the JSON in a text holds; a place that holds no possible answer, or two, ends the search."""
+        try:
+            values = repaired_json(text) if reader == "json_repaired" else fenced_json(text)
+        except ConflictError:
+            return replace(_UNREAD, reader=reader)
+        except ValueError:
+            return None
+        holding = [found for found in values if self._holds(found)]
+        if not holding:
+            return None
+        found = holding[0]
+        value, fields = found.value, found.value if isinstance(found.value, dict) else {}
+        before = ""
+        if self.field:
+            value, names = fields[self.field], list(fields)
+            said = (fields[name] for name in names[: names.index(self.field)])
+            before = "\n".join(text.strip() for text in said if isinstance(text, str))
+        typed = self._typed(value)
+        if any(self._typed(self._inside(other)) != typed for other in holding):
+            return replace(_UNREAD, reader=reader, before=before)
+        strict = reader == "json" and self._fits(value) and unfenced(text) == text.strip()
+        whole = found.is_whole or bool(self.field)
+        return _Reading(text=typed, strict=strict, whole=whole, before=before, reader=reader)
+
+    def _holds(self, found: Found) -> bool:
+        """Return whether a value has the answer in it, and that with its end."""
+        if self.field:
+            has_field = isinstance(found.value, dict) and self.field in found.value
+            return has_field and self.field != found.open_key
+        return self.kind != "json" or isinstance(found.value, dict | list)
+
+    def _inside(self, found: Found) -> object:
+        return found.value[self.field] if self.field and isinstance(found.value, dict) else found.value
+
+    def _typed(self, value: object) -> str | None:
+        """Return a JSON value as an answer, or None when it is no possible one."""
+        if self.kind == "json":
+            return _canonical(value)
+        if self.kind == "labels":
+            return self._typed_labels(value)
         if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
             return find_number(repr(value))
+        if self.kind == "label" and isinstance(value, int | float):
+            return exact_label(json.dumps(value), self.labels)
         if not isinstance(value, str):
             return None
-        if self.kind == "label":
-            return _exact_label(value, self.labels)
-        return value.strip() or None if self.kind == "text" else find_number(value)
+        readers = {"label": lambda: exact_label(value, self.labels), "number": lambda: stated_number(value)}
+        return readers.get(self.kind, lambda: value.strip() or None)()
+
+    def _typed_labels(self, value: object) -> str | None:
+        if isinstance(value, str):
+            listed = listed_labels(value, self.labels)
+            return None if listed is None else _array(listed[0])
+        items = [] if value is None else value if isinstance(value, list) else [value]
+        named = {exact_label(item, self.labels) if isinstance(item, str) else None for item in items}
+        return None if None in named else _array(label for label in self.labels if label in named)
+
+    def _fits(self, value: object) -> bool:
+        """Return whether a JSON value has the type that was asked for."""
+        if self.kind == "number":
+            return isinstance(value, int | float)
+        return self.kind == "json" or isinstance(value, list if self.kind == "labels" else str)
 
 
-def find_label(text: str, labels: tuple[str, ...]) -> str | None:
-    """Return the one label that a text names, or None when it names none or several.
+def canonical_target(text: str, kind: str, labels: tuple[str, ...]) -> str:
+    """Return a target as an answer that equals it would be read.
 
-    A text that is nothing but a label, give or take case and punctuation, names it. Otherwise labels are
-    looked for as whole words, longer ones first, so that `card payment` is not also `card`. Two different
-    labels are no answer: to take either would be luck.
+    Labels are a JSON array, or texts with `;`, `|` or a comma between them, whichever no label has in it; an empty
+    text has none. A number is in its shortest decimal form, JSON is canonical, a label or a text is as it was.
+
+    Raises:
+        ValueError: When it is no possible answer; says what was expected and what was found.
     """
-    exact = _exact_label(text, labels)
-    if exact is not None:
-        return exact
-    longest_first = sorted(labels, key=len, reverse=True)
-    pattern = r"(?<!\w)(?:" + "|".join(re.escape(label) for label in longest_first) + r")(?!\w)"
-    found = {_exact_label(match, labels) for match in re.findall(pattern, text, re.IGNORECASE)}
-    return found.pop() if len(found) == 1 else None
+    if kind == "label" and text not in labels:
+        raise ValueError(_unknown_label(text, labels))
+    if kind == "number":
+        number = find_number(text)
+        if number is None:
+            raise ValueError(f"expected a number, found {text!r}")
+        return number
+    if kind == "labels":
+        named = _target_labels(text.strip(), labels)
+        for name in named:
+            if name not in labels:
+                raise ValueError(_unknown_label(name, labels))
+        return _array(label for label in labels if label in named)
+    if kind == "json":
+        try:
+            return canonical(strict_json(text))
+        except ValueError as error:
+            raise ValueError(f"expected JSON, found {text[:60]!r}: {error}") from error
+    return text
 
 
-def find_number(text: str) -> str | None:
-    """Return the last number in a text in its shortest decimal form, or None when there is none.
-
-    A number too large for a float is none: `1e400` and `1e500` would be the same.
-
-    Thousands separators, a currency sign or a percent sign around it do not matter: `$1,200.50` and `1200.5`
-    are one number.
-    """
-    found = _NUMBER.findall(text)
-    if not found:
-        return None
-    number = float(found[-1].replace(",", ""))
-    if not math.isfinite(number):
-        return None
-    return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
+def _target_labels(text: str, labels: tuple[str, ...]) -> list[str]:
+    if text.startswith("[") and text not in labels:
+        try:
+            items = strict_json(text)
+        except ValueError as error:
+            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}: {error}") from error
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}")
+        return items
+    if text in labels:
+        return [text]
+    return separated(text, labels)
 
 
-def _exact_label(text: str, labels: tuple[str, ...]) -> str | None:
-    """Return the one label that a text is: as it is written, or else without the marks around it."""
-    for marks in (None, _DECORATION):
-        plain = text.strip(marks).casefold()
-        found = [label for label in labels if label.strip(marks).casefold() == plain]
-        if plain and len(found) == 1:
-            return found[0]
-    return None
+def _unknown_label(text: str, labels: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(text, labels, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"expected one of {', '.join(map(repr, labels))}, found {text[:60]!r}{meant}"
 
 
-def _first_line(text: str) -> str:
-    return next((line for line in text.splitlines() if line.strip()), "")
+def _array(labels: Iterable[str]) -> str:
+    return json.dumps(list(labels), ensure_ascii=False)
 
 
-def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if len(lines) > 1 else ""
-
-
-def _rpartition_folded(text: str, separator: str) -> tuple[str, str, str]:
-    """Split at the last occurrence of `separator`, whatever its case."""
-    matches = list(re.finditer(re.escape(separator), text, re.IGNORECASE))
-    if not matches:
-        return "", "", text
-    start, end = matches[-1].span()
-    return text[:start], text[start:end], text[end:]
-
-
-def _json_object(text: str) -> Mapping[str, object]:
-    """Return the JSON object that a text is, a code fence around it allowed; empty when it is none."""
-    plain = text.strip()
-    # By hand: a regular expression takes cubic time on a fence that is followed by blank lines without end.
-    if plain.startswith("```") and plain.endswith("```"):
-        plain = plain.removeprefix("```").removesuffix("```").removeprefix("json")
+def _canonical(value: object) -> str | None:
     try:
-        value = json.loads(plain)
-    except (ValueError, RecursionError):  # not JSON, or nested without end
-        return {}
-    return value if isinstance(value, dict) else {}
+        return canonical(value)
+    except ValueError:  # NaN and infinities are no JSON
+        return None

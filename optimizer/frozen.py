@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 from optimizer.answer import Answer
 from optimizer.completion import Completion, Request
@@ -18,10 +19,10 @@ from optimizer.errors import InputError, Problem
 from optimizer.prompt import PromptTemplate
 
 # Raised in the first place when an old reader would misread the file, in the second when it merely ignores news.
-SCHEMA = (1, 1)
+SCHEMA = (1, 2)
 
-# The newest schema of a prompt without retrieved examples, which came with 1.1: a file says what reading it takes.
-_WITHOUT_RETRIEVAL = (1, 0)
+# What came with each: a file says what reading it takes, and not what its writer knew.
+_PLAIN, _RETRIEVAL, _MORE_KINDS = (1, 0), (1, 1), (1, 2)
 
 _MAPPINGS = ("model", "task", "evidence", "tool_versions")
 _TEXTS = ("name", "style", "format")
@@ -83,7 +84,7 @@ class FrozenPrompt:
         """
         return self.template.request(inputs, completions)
 
-    def messages(self, /, *completions: str, **inputs: str) -> list[dict[str, str]]:
+    def messages(self, /, *completions: str, **inputs: str) -> list[dict[str, Any]]:
         """Return the messages of the next call, given the completions so far (none for the first).
 
         Raises:
@@ -106,7 +107,7 @@ class FrozenPrompt:
 
     def to_dict(self) -> dict[str, object]:
         """Return the document that `prompt.json` holds."""
-        major, minor = _WITHOUT_RETRIEVAL if self.template.retrieval is None else SCHEMA
+        major, minor = _version(self.template)
         document: dict[str, object] = {
             "schema": f"{major}.{minor}",
             **self.template.to_dict(),
@@ -165,6 +166,16 @@ class FrozenPrompt:
         values = {key: document[key] for key in (*_MAPPINGS, *_TEXTS)}
         values |= {key: tuple(document[key]) for key in _LISTS}  # type: ignore[arg-type]  # checked to be lists
         return cls(template=template, **values)  # type: ignore[arg-type]  # types checked by _check_keys
+
+
+def _version(template: PromptTemplate) -> tuple[int, int]:
+    """Return the oldest version whose readers understand a template: images, optional parts and answers of more kinds came last."""
+    answer = template.answer
+    if template.shows_images or any(hole.lead or hole.tail for hole in template.holes()):
+        return _MORE_KINDS
+    if answer.readers or answer.schema or answer.kind in ("labels", "json"):
+        return _MORE_KINDS
+    return _PLAIN if template.retrieval is None else _RETRIEVAL
 
 
 def _document(text: str) -> dict[str, object]:

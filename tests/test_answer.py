@@ -1,11 +1,27 @@
-"""How labels, texts and numbers are read from what models write."""
+"""How labels, texts, numbers and JSON are read from what models write."""
 
+import json
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from optimizer.answer import Answer, AnswerFormat, find_label, find_number
+from optimizer.answer import (
+    KINDS,
+    Answer,
+    AnswerFormat,
+    AnswerKind,
+    canonical_target,
+    find_label,
+    find_number,
+    reader_problem,
+)
 from optimizer.completion import FinishReason
+from optimizer.digest import digest
+
+# What models write, by hand: each list of completions with the format that reads them and what it makes of them.
+COMPLETIONS = Path(__file__).resolve().parent / "data" / "completions.json"
 
 TEAMS = ("billing", "technical", "shipping")
 LABEL = AnswerFormat(kind="label", labels=TEAMS)
@@ -274,12 +290,21 @@ def test_a_reader_survives_plain_data(reader: AnswerFormat) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "json"}, "answer.kind: expected label, text or number, found 'json'"),
-        ({"kind": None}, "answer.kind: expected label, text or number, found None"),
+        ({"kind": "yaml"}, "answer.kind: expected label, labels, text, number or json, found 'yaml'"),
+        ({"kind": None}, "answer.kind: expected label, labels, text, number or json, found None"),
         ({"labels": "ab"}, "answer.labels: expected a list of texts"),
         ({"labels": ["a", 1]}, "answer.labels: expected a list of texts"),
         ({"field": None}, "answer.field and answer.marker: expected text"),
         ({"marker": 1}, "answer.field and answer.marker: expected text"),
+        ({"readers": "label"}, "answer.readers: expected a list of texts"),
+        ({"readers": [1]}, "answer.readers: expected a list of texts"),
+        ({"schema": {}}, "answer.schema: expected text"),
+        ({"readers": ["lable"]}, "answer.readers: unknown reader 'lable'; did you mean 'label'?"),
+        ({"readers": ["number"]}, "answer.readers: the reader number finds no answer of the kind label"),
+        (
+            {"readers": ["marker", "xml:"]},
+            "answer.readers: expected a tag such as xml:answer, found 'xml:'; the reader marker needs a marker, found none",
+        ),
     ],
 )
 def test_a_reader_of_another_shape_is_refused(change: dict[str, object], message: str) -> None:
@@ -291,3 +316,234 @@ def test_a_reader_of_another_shape_is_refused(change: dict[str, object], message
 def test_after_reasoning_the_last_line_is_read_even_without_its_marker() -> None:
     reasoned = AnswerFormat(kind="label", labels=LABEL.labels, marker="Answer:")
     assert reasoned.read("technical or shipping?\nNo, so it is billing.\n\n").text == "billing"
+
+
+def cases() -> list[Any]:
+    """Return every case of the file, named after what it is about."""
+    found = []
+    for group in json.loads(COMPLETIONS.read_text(encoding="utf-8")):
+        plain = {"labels": [], "field": "", "marker": "", **group["format"]}
+        for number, case in enumerate(group["cases"]):
+            found.append(pytest.param(plain, case, id=f"{group['what']}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize(("plain", "case"), cases())
+def test_credit_is_never_luck(plain: dict[str, object], case: dict[str, Any]) -> None:
+    answer = AnswerFormat.from_dict(plain).read(case["completion"])
+    assert (answer.text, answer.strict) == (case["text"], case.get("strict", False)), case["completion"]
+
+
+def test_the_cases_are_many_and_of_every_kind() -> None:
+    groups = json.loads(COMPLETIONS.read_text(encoding="utf-8"))
+    assert {group["format"]["kind"] for group in groups} == set(KINDS)
+    assert sum(len(group["cases"]) for group in groups) >= 150
+
+
+def test_the_fingerprint_of_a_format_without_readers_is_what_it_was_before_there_were_any() -> None:
+    plain = AnswerFormat(kind="label", labels=("a", "b"), marker="Answer:").to_dict()
+    assert plain == {"kind": "label", "labels": ["a", "b"], "field": "", "marker": "Answer:"}
+    assert digest(plain) == "46c896c341bdb2518994c3c8843572fd5d9c29206382adb140f78151c0ecfad1"
+
+
+def test_readers_and_schema_are_written_and_read_back() -> None:
+    piped = AnswerFormat(kind="json", readers=("xml:answer", "json"), schema='{"type":"object"}')
+    assert piped.to_dict()["readers"] == ["xml:answer", "json"]
+    assert piped.to_dict()["schema"] == '{"type":"object"}'
+    assert AnswerFormat.from_dict(piped.to_dict()) == piped
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        *(
+            (name, None)
+            for name in ("thinking", "first_line", "last_line", "marker", "json", "json_repaired")
+        ),
+        *((name, None) for name in ("label", "labels", "number", "text", "xml:answer", "regex:so (.*)")),
+        ("xml:", "expected a tag such as xml:answer, found 'xml:'"),
+        ("xml:a b", "expected a tag such as xml:answer, found 'xml:a b'"),
+        ("xml", "unknown reader 'xml'; did you mean 'xml:TAG'?"),
+        ("regex:", "expected a pattern after regex:, found 'regex:'"),
+        (
+            "regex:(",
+            "expected a regular expression after regex:, found '(': missing ), unterminated subpattern",
+        ),
+        ("last line", "unknown reader 'last line'; did you mean 'last_line'?"),
+        ("xlm:answer", "unknown reader 'xlm:answer'; did you mean 'xml:TAG'?"),
+        ("", "unknown reader ''; there are thinking, first_line,"),
+    ],
+)
+def test_the_name_of_a_reader_is_checked(name: str, problem: str | None) -> None:
+    found = reader_problem(name)
+    assert (found is None) == (problem is None)
+    assert (found or "").startswith(problem or "")
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "completion", "reader"),
+    [
+        (LABEL, "billing", "label"),
+        (MARKED_LABEL, "Answer: billing", "label"),
+        (JSON_LABEL, '{"team": "billing"}', "json"),
+        (TEXT, "so", "text"),
+        (NUMBER, "12", "number"),
+        (AnswerFormat(kind="labels", labels=TEAMS), "billing", "labels"),
+        (AnswerFormat(kind="labels", labels=TEAMS), '["billing"]', "labels"),
+        (AnswerFormat(kind="json"), "{}", "json"),
+        (AnswerFormat(kind="json", readers=("json", "json_repaired")), "{'a': 1}", "json_repaired"),
+        (AnswerFormat(kind="label", labels=TEAMS, readers=("last_line",)), "hm\nbilling", "label"),
+        (LABEL, "sales", ""),
+    ],
+)
+def test_an_answer_says_which_reader_found_it(
+    answer_format: AnswerFormat, completion: str, reader: str
+) -> None:
+    assert answer_format.read(completion).reader == reader
+
+
+def test_how_it_was_read_does_not_make_it_another_answer() -> None:
+    assert Answer(text="a", outcome="ok", strict=False, reader="label") == Answer(text="a", outcome="ok")
+
+
+def test_what_was_not_read_is_not_strict() -> None:
+    assert not Answer(text=None, outcome="invalid").strict
+    assert Answer(text="a", outcome="ok").strict
+
+
+@pytest.mark.parametrize("finish_reason", ["stop", "length"])
+def test_thinking_without_an_end_is_truncated(finish_reason: FinishReason) -> None:
+    truncated = Answer(text=None, outcome="truncated")
+    assert LABEL.read(" <think>surely billing", finish_reason) == truncated
+    assert LABEL.read("<think>a</think>\n<think>surely billing", finish_reason) == truncated
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "completion", "text"),
+    [
+        (AnswerFormat(kind="label", labels=("card", "card payment")), "It is a card", None),
+        (AnswerFormat(kind="label", labels=("card", "card payment")), "card pa", None),
+        (AnswerFormat(kind="label", labels=("card", "card payment")), "card payment", "card payment"),
+        (AnswerFormat(kind="labels", labels=TEAMS), "billing, shipping", None),
+        (AnswerFormat(kind="labels", labels=TEAMS), '["billing"]', '["billing"]'),
+        (AnswerFormat(kind="json"), '{"a": 1}', '{"a":1}'),
+        (AnswerFormat(kind="json", readers=("json_repaired",)), '{"a": [1, 2', None),
+        (AnswerFormat(kind="text", readers=("xml:a", "text")), "<a>so</a> an", "so"),
+        (AnswerFormat(kind="text", readers=("xml:a", "text")), "<a>so", None),
+        (
+            AnswerFormat(kind="labels", labels=TEAMS, field="t", readers=("json_repaired",)),
+            '{"t": ["billing", ',
+            None,
+        ),
+    ],
+)
+def test_an_answer_that_may_have_been_cut_is_none(
+    answer_format: AnswerFormat, completion: str, text: str | None
+) -> None:
+    answer = answer_format.read(completion, "length")
+    assert answer == Answer(text=text, outcome="ok" if text else "truncated")
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "completion", "reasoning"),
+    [
+        (MARKED_LABEL, "It is about money.\nAnswer: billing", "It is about money."),
+        (MARKED_LABEL, "<think>hm</think>It is about money.\nAnswer: billing", "It is about money."),
+        (JSON_LABEL, '{"why": " money ", "n": 1, "team": "billing", "more": "x"}', "money"),
+        (LABEL, "billing", ""),
+        (
+            AnswerFormat(kind="label", labels=TEAMS, readers=("last_line",)),
+            "money\nit is\nbilling",
+            "money\nit is",
+        ),
+        (
+            AnswerFormat(kind="label", labels=TEAMS, readers=("xml:team", "label")),
+            "<reasoning>money</reasoning>\n<team>billing</team>",
+            "money",
+        ),
+        (
+            AnswerFormat(kind="label", labels=TEAMS, readers=("regex:so (\\w+)", "label")),
+            "money, so billing",
+            "money, so",
+        ),
+        (
+            AnswerFormat(kind="label", labels=TEAMS, field="team", readers=("json_repaired",)),
+            "Here: {'why': 'money', 'team': 'billing'}",
+            "money",
+        ),
+        (AnswerFormat(kind="label", labels=TEAMS, readers=("first_line",)), "billing\nmoney", ""),
+    ],
+)
+def test_reasoning_is_what_stands_before_the_answer(
+    answer_format: AnswerFormat, completion: str, reasoning: str
+) -> None:
+    assert answer_format.read(completion).text == "billing"
+    assert answer_format.reasoning(completion) == reasoning
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("label", "a", "a"),
+        ("text", " as it is ", " as it is "),
+        ("number", "$1,200.50", "1200.5"),
+        ("number", "12,5", "12.5"),
+        ("json", '{"b": 1, "a": "é"}', '{"a":"é","b":1}'),
+        ("json", "3", "3"),
+        ("labels", "", "[]"),
+        ("labels", " [] ", "[]"),
+        ("labels", "b; a", '["a", "b"]'),
+        ("labels", "b|a|b", '["a", "b"]'),
+        ("labels", "b, a", '["a", "b"]'),
+        ("labels", '["b", "é"]', '["b", "é"]'),
+        ("labels", "b", '["b"]'),
+    ],
+)
+def test_a_target_has_the_form_of_an_answer(kind: AnswerKind, text: str, expected: str) -> None:
+    assert canonical_target(text, kind, ("a", "b", "é")) == expected
+
+
+def test_a_comma_separates_labels_only_where_no_label_has_one() -> None:
+    labels = ("cash, card", "cheque")
+    assert canonical_target("cash, card", "labels", labels) == '["cash, card"]'
+    assert canonical_target("cheque; cash, card", "labels", labels) == '["cash, card", "cheque"]'
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        ("label", "biling", "expected one of 'billing', 'shipping', found 'biling'; did you mean 'billing'?"),
+        ("label", "", "expected one of 'billing', 'shipping', found ''"),
+        (
+            "labels",
+            "billing; shiping",
+            "expected one of 'billing', 'shipping', found 'shiping'; did you mean",
+        ),
+        ("labels", '["billing", 1]', "expected a JSON array of labels, found '[\"billing\", 1]'"),
+        ("labels", "[billing", "expected a JSON array of labels, found '[billing': Expecting value"),
+        ("number", "many", "expected a number, found 'many'"),
+        ("number", "1,2,3", "expected a number, found '1,2,3'"),
+        ("json", "{'a': 1}", "expected JSON, found \"{'a': 1}\": Expecting property name"),
+        ("json", "[NaN]", "expected JSON, found '[NaN]': "),
+        (
+            "json",
+            '{"a": 1, "a": 2}',
+            "expected JSON, found '{\"a\": 1, \"a\": 2}': expected one value for the key 'a'",
+        ),
+    ],
+)
+def test_a_target_that_no_answer_can_equal_is_refused(kind: AnswerKind, text: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        canonical_target(text, kind, ("billing", "shipping"))
+    assert str(caught.value).startswith(message)
+
+
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    assert JSON_TEXT.read(r'{"summary": "a\ud800"}').text == "a\ufffd"
+    assert AnswerFormat(kind="json").read(r'["\udc00"]').text == '["\ufffd"]'
+
+
+def test_a_pattern_is_searched_at_the_end_of_a_long_text_alone() -> None:
+    piped = AnswerFormat(kind="number", readers=("regex:is (\\d+)", "number"))
+    assert piped.read("it is 3 " + "." * 30_000 + " it is 4 ").text == "4"
+    assert not piped.read("it is 3 " + "." * 30_000).strict

@@ -154,7 +154,7 @@ def test_what_is_no_version_is_refused(version: str | None) -> None:
 
 def test_a_newer_minor_version_is_read_with_a_warning_and_news_are_ignored() -> None:
     text = sealed({**document(), "schema": "1.7", "news": [1]})
-    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.1"):
+    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.2"):
         assert FrozenPrompt.loads(text) == frozen()
 
 
@@ -356,5 +356,16 @@ print(json.dumps([messages, answer.text, sorted(set(sys.modules) - before)]))
     messages, answer, loaded = json.loads(result.stdout)
     assert (messages, answer) == (make().messages(message="m"), "billing")
     foreign = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names}
-    stages = ("answer", "completion", "digest", "errors", "frozen", "prompt", "retrieval")
+    stages = (
+        "answer",
+        "completion",
+        "digest",
+        "errors",
+        "frozen",
+        "narrowing",
+        "prompt",
+        "reading",
+        "repair",
+        "retrieval",
+    )
     assert foreign == {"optimizer", *(f"optimizer.{stage}" for stage in stages)}

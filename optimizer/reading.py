@@ -1,0 +1,368 @@
+"""What a piece of text says: the labels that it names, the number that it comes to. Standard library only.
+
+Nobody gets credit by luck here. Where a text names two labels, denies the only one or leaves the choice open, and where
+two numbers stand side by side, there is no answer: whoever guesses one of them would be right now and then.
+Every search is one pass over the text, with bounded looks to both sides of what it finds.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Marks that models put around a bare label; taken off both ends before comparing. No `-`, `+`, `#`: with them `-1` and
+# `C#` would be `1` and `C`.
+_DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>|“”‘’«»„‹›。、「」『』【】…–—•·→"
+
+# Characters that nobody sees: soft hyphen, zero-width space, word joiner, byte order mark.
+_UNSEEN = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
+
+# How far to both sides of a label its sentence is looked at; a negation stands nearer than this.
+_NEAR = 80
+
+# A text that names labels more often than this is no answer, nor is one of more items or of more words that look like
+# labels and are none, such as the article for the label A.
+_MOST_MENTIONS, _MOST_ITEMS = 100, 2000
+
+# Labels that sentences hold without meaning them. The first are matched as they are written, case included.
+_FUNCTION_WORDS = frozenset(
+    str.split(
+        "a à am an and as at au aux be by can ce de des do du elle en est et go he i if il in is it la le les ma may me mon"
+        " my ne ni nous o of on or ou par pas plus pour que qui sa se si so son the to un une up us we will y"
+    )
+)
+_COMMON_WORDS = frozenset(str.split("all any autre autres both no non none not other others some"))
+
+_OPENING = r"[\s\"'“‘«(\[*_`]*\Z"
+# A word that goes on with a sentence, unlike those that begin another thought.
+_WORD = r"(?:[ \t]+(?!(?:but|mais|so|then|because|since|car|donc|alors)\b)[\w'’-]+)"
+
+# What stands before a label that is not meant: "not", within the clause; "no", right before it; "or", undecided.
+_NOT_MEANT_BEFORE = re.compile(
+    rf"(?:(?:\b(?:not|cannot|never|nor|neither|either|both|hardly|pas|ni|jamais|aucune?|nullement)|n['’]t)\b"
+    rf"(?![ \t]+(?:only|just|seulement|simplement|doute)\b){_WORD}{{0,5}}"
+    rf"|\b(?:no|non|without|sans)\b(?![ \t]+(?:doubts?|doutes?|aucun doute|question)\b)(?:[ \t]+[\w'’]+)?"
+    rf"|\b(?:rather than|other than|instead of|anything but|all but|except(?: for)?|excluding|far from|rule[sd]? out"
+    rf"|plutôt que|autre que|au lieu d[eu]|sauf|hormis|excepté|loin d[eu]){_WORD}{{0,2}}"
+    rf"|\b(?:or|ou)\b{_WORD}?|\w[ \t]*/){_OPENING}|\b(?:non|un|in|anti|not|pseudo|quasi|ex)-\Z",
+    re.IGNORECASE,
+)
+_NOT_MEANT_AFTER = re.compile(
+    r"-(?:free|less)\b|[\"'”’»)\]*_`]*(?:\s*[?:]\s*(?:no|non|not|pas|false|faux)\b|[ \t]*/[ \t]*\w|[ \t]+(?:or|ou)\b"
+    r"|[ \t]+(?:(?:is|was|are|seems|looks|would be|could be|does|did|do|can|could|would|should|est|serait|semble)[ \t]*)?"
+    r"(?:n['’]t|not|cannot|wrong|incorrect|false|excluded|ruled out|impossible|unlikely|pas|n['’]est|ne|faux|fausse"
+    r"|exclue?)\b)",
+    re.IGNORECASE,
+)
+# What follows an ordinary word that is meant as a label: the end of the line, a mark, or the reason for it.
+_SET_OFF = re.compile(
+    r"[ \t]*(?:\Z|[\r\n]|[^\w\s'’-]|['’](?!\w)|-+(?!\w)|(?:is|est|was|because|since|as|car)\b)", re.IGNORECASE
+)
+# A letter that is a piece of a word, as in C'est, I'd, e.g., a-t-il, C++.
+_PIECE_BEFORE, _PIECE_AFTER = re.compile(r"\w['’.-]\Z"), re.compile(r"['’.-]\w|[+#]")
+# A figure that is a piece of a number, as in 4.5, 3/4, 3-4, -1, $5, 10%.
+_FIGURE_BEFORE = re.compile(r"\d[.,:/–-]\Z|(?:\A|[\s(:=])[-+−.,]\Z|[$€£]\Z")
+_FIGURE_AFTER = re.compile(r"[.,:/–-]\d|[ \t]?[%€]")
+
+# How a list says that nothing is in it, and how a sentence does.
+_NOTHING = frozenset(("none", "aucun", "aucune", "nothing", "rien", "no label", "no labels", "none of them"))
+_NONE_OF = re.compile(r"\W*(?:none|no labels?|aucune?)\b", re.IGNORECASE)
+_BULLET = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.)])\s+")
+_AND = re.compile(r"\b(?:and|et)\b|&", re.IGNORECASE)
+
+_SPACES = "\u00a0\u202f\u2009"
+_GROUPED = rf"\d{{1,3}}(?:[{_SPACES} ]\d{{3}})+(?:,\d+)?"
+_NUMBER = re.compile(
+    # A letter before it makes it a name (B12); after a digit, a closing bracket or a letter the sign is a dash.
+    r"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%])[-+])?"
+    r"(?:(?P<english>\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])(?:\.\d+)?)"
+    r"|(?P<german>\d{1,3}(?:\.\d{3})+,\d+(?![\d,.])|\d{1,3}(?:\.\d{3}){2,}(?![\d,.]))"
+    # A space between groups is one for certain where it cannot be broken, where there are several, or before a comma.
+    rf"|(?P<french>\d{{1,3}}(?:(?:[{_SPACES}]\d{{3}})+|(?:[ ]\d{{3}}){{2,}}|[ ]\d{{3}}(?=,\d))(?!\d)(?:,\d+(?![\d,]))?)"
+    r"|(?P<comma>\d+,(?:\d{1,2}|\d{4,})(?![\d,.]))"
+    r"|(?P<unclear>\d+(?:,\d+)+(?:\.\d+)?)"
+    r"|(?P<plain>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?))"
+)
+_WHOLE_GROUPED = re.compile(rf"[-+]?{_GROUPED}")
+_MONEY = _DECORATION.replace(".", "") + "$€£¥%\u00a0\u202f"
+
+# What may stand between two numbers that are alternatives, a range or a sum that nobody worked out.
+_BETWEEN = frozenset(
+    str.split(
+        "or ou and et to à a through maybe perhaps possibly even about around either peut être - – — / , ; & ( ) [ ] $ € £"
+        " % ~ ± + * × x ÷ ^"
+    )
+)
+_TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Mention:
+    """A label in a text, and whether the text stands by it."""
+
+    label: str | None
+    meant: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Lexicon:
+    """Some labels, prepared: what is equal to which of them, and a pattern of all as whole words, longest first."""
+
+    raw: Mapping[str, str | None]
+    folded: Mapping[str, str | None]
+    bare: Mapping[str, str | None]
+    pattern: re.Pattern[str] | None
+
+
+def exact_label(text: str, labels: tuple[str, ...]) -> str | None:
+    """Return the one label that a text is: as it is written, or else without the marks around it.
+
+    Case does not matter, nor do the width of characters, how accents are encoded, or how wide the spaces are.
+    """
+    lexicon, folded = _lexicon(labels), _folded(text)
+    raw, bare = text.strip().casefold(), folded.strip(_DECORATION)
+    return lexicon.raw.get(raw) or lexicon.folded.get(folded) or lexicon.bare.get(bare)
+
+
+def ends_itself(label: str, text: str, labels: tuple[str, ...]) -> bool:
+    """Return whether a label in a text that was cut off is whole: no longer one could have gone on at the end."""
+    short, end = label.casefold(), text.casefold()
+    longer = [name.casefold() for name in labels if name.casefold().startswith(short)]
+    return not any(end.endswith(name[:cut]) for name in longer for cut in range(len(short), len(name)))
+
+
+def find_label(text: str, labels: tuple[str, ...]) -> str | None:
+    """Return the one label that a text names, or None when it names none or several, or does not stand by it.
+
+    A text that is nothing but a label, give or take case and punctuation, names it. Otherwise labels are
+    looked for as whole words, longer ones first, so that `card payment` is not also `card`. Two different
+    labels are no answer: to take either would be luck. Neither is `not spam`, nor `spam or something else`.
+    """
+    exact = exact_label(text, labels)
+    if exact is not None:
+        return exact
+    found = _mentions(_normal(text), labels)
+    named = {mention.label for mention in found}
+    return named.pop() if len(named) == 1 and all(mention.meant for mention in found) else None
+
+
+def listed_labels(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] | None:
+    """Return the labels that a text lists, in their own order, and whether it is nothing but that list.
+
+    A list has its items on one line or on several, with or without bullets; all of them are labels. What a model runs
+    on with after an empty line is not read. A word such as "none" lists nothing. Failing that, prose is looked at.
+    """
+    if (exact := exact_label(text, labels)) is not None:
+        return (exact,), True
+    if _folded(text).strip(_DECORATION) in _NOTHING:
+        return (), True
+    if found := _items(text, labels):
+        return found
+    first, _, rest = text.strip().partition("\n\n")
+    if rest and (found := listed_labels(first, labels)):
+        return found[0], False
+    normal = _normal(text)
+    if _NONE_OF.match(normal) and not _mentions(normal, labels):
+        return (), False
+    named = find_labels(text, labels)
+    return None if named is None else (named, False)
+
+
+def separated(text: str, labels: tuple[str, ...]) -> list[str]:
+    """Return the texts with `;`, `|` or a comma between them, the first of these that is there and in no label."""
+    for separator in ";|,":
+        if separator in text and not any(separator in label for label in labels):
+            return [item for part in text.split(separator) if (item := part.strip())]
+    return [text] if text else []
+
+
+def find_labels(text: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the labels that some prose names, in their own order, or None when it names none or denies one.
+
+    Prose cannot say that there is no label; that takes a word of its own or an empty list. A list with an unknown
+    item is not what the known ones alone say, so it is None as well.
+    """
+    normal = _normal(text)
+    items = [
+        item for item in re.split(r"[,;|\n]", normal, maxsplit=_MOST_ITEMS) if item.strip(_DECORATION + "-")
+    ]
+    known = [exact_label(item, labels) is not None for item in items]
+    short = [len(item.split()) <= 2 for item in items]
+    if any(known) and any(brief and not hit for brief, hit in zip(short, known, strict=True)):
+        return None
+    found = _mentions(normal, labels)
+    named = {mention.label for mention in found}
+    if not found or None in named or not all(mention.meant for mention in found):
+        return None
+    return tuple(label for label in labels if label in named)
+
+
+def find_number(text: str) -> str | None:
+    """Return the last number in a text in its shortest decimal form, or None when there is none.
+
+    A number too large for a float is none: `1e400` and `1e500` would be the same.
+
+    Thousands separators, a currency sign or a percent sign around it do not matter: `$1,200.50`, `1 200,50` and
+    `1200.5` are one number. A comma before one or two digits is a decimal comma; `1,2,3` and `1234,567` could mean
+    several things and are none.
+    """
+    found = _numbers(text)
+    return found[-1][0] if found else None
+
+
+def stated_number(text: str) -> str | None:
+    """Return the number that an answer comes to: what is boxed or follows `####`, else the last in the text.
+
+    None also where the last number stands beside another one as an alternative, a range or a term: to take the last
+    of `3 or 4`, `3-4` and `3 * 4` would be luck. Without any word, two different numbers are none.
+    """
+    boxed = _BOXED.findall(text)
+    if boxed:
+        text = boxed[-1]
+    elif "####" in text:
+        text = next(iter(text.rpartition("####")[2].strip().splitlines()), "")
+    found = _numbers(text)
+    if not found:
+        return None
+    number, start, _ = found[-1]
+    if len(found) > 1 and found[-2][0] != number:
+        between = text[found[-2][2] : start]
+        wordless = "=" not in text and not re.search(r"[^\W\d_]", text)
+        if wordless or ("\n" not in between and _side_by_side(between)):
+            return None
+    return number
+
+
+def leading_number(text: str) -> str | None:
+    """Return the number that a text after a marker begins with, or else the one that it comes to.
+
+    Units and remarks may follow: `18 dollars for 2 days` is 18. An equation is read to its end.
+    """
+    line = next((line for line in text.splitlines() if line.strip(_MONEY)), "")
+    found = _numbers(line)
+    if not found or "=" in line or line[: found[0][1]].strip(_MONEY + "-+"):
+        return stated_number(text)
+    if len(found) > 1 and found[1][0] != found[0][0] and _side_by_side(line[found[0][2] : found[1][1]]):
+        return None
+    return found[0][0]
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is one number and nothing else, signs of currency and percent aside."""
+    found = _numbers(text)
+    return len(found) == 1 and not (text[: found[0][1]] + text[found[0][2] :]).strip(_MONEY + ".")
+
+
+def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] | None:
+    """Return the labels of a list all of whose items are labels, and whether it came without a caption and an "and"."""
+    pieces = [_BULLET.sub("", piece) for piece in re.split(r"[,;|\n]", _normal(text), maxsplit=_MOST_ITEMS)]
+    pieces = [piece for piece in pieces if piece.strip(_DECORATION)]
+    bare = True
+    if pieces and exact_label(pieces[0], labels) is None and ":" in pieces[0]:
+        bare, pieces[0] = False, pieces[0].partition(":")[2]
+    named: set[str | None] = set()
+    for piece in pieces:
+        whole = exact_label(piece, labels)
+        if whole is None:
+            bare = False
+            named |= {exact_label(part, labels) for part in _AND.split(piece) if part.strip(_DECORATION)}
+        else:
+            named.add(whole)
+    if not named or None in named:
+        return None
+    return tuple(label for label in labels if label in named), bare
+
+
+def _numbers(text: str) -> list[tuple[str | None, int, int]]:
+    """Return every number in a text: its shortest decimal form, None for one that has none, and where it stands."""
+    plain = text.replace("\u2212", "-")
+    whole = plain.strip(_MONEY)
+    if _WHOLE_GROUPED.fullmatch(whole):
+        start = plain.find(whole)
+        return [(_shortest(re.sub(rf"[{_SPACES} ]", "", whole).replace(",", ".")), start, start + len(whole))]
+    return [(_value(match), *match.span()) for match in _NUMBER.finditer(plain)]
+
+
+def _value(match: re.Match[str]) -> str | None:
+    written, kind = match[0], match.lastgroup
+    if kind == "unclear" or unicodedata.category(match.string[match.end() : match.end() + 1] or " ") == "No":
+        return None  # 2½ and 10² are not 2 and 10
+    if kind == "english":
+        written = written.replace(",", "")
+    elif kind in {"german", "french", "comma"}:
+        written = re.sub(rf"[{_SPACES} .]", "", written).replace(",", ".")
+    return _shortest(written)
+
+
+def _shortest(written: str) -> str | None:
+    number = float(written)
+    if not math.isfinite(number):
+        return None
+    return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
+
+
+def _side_by_side(between: str) -> bool:
+    """Return whether nothing stands between two numbers but what makes them alternatives, a range or terms."""
+    return all(token in _BETWEEN for token in _TOKEN.findall(between.casefold().replace("\u2212", "-")))
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).translate(_UNSEEN)
+
+
+def _folded(text: str) -> str:
+    return " ".join(_normal(text).split()).casefold()
+
+
+@lru_cache(maxsize=64)
+def _lexicon(labels: tuple[str, ...]) -> _Lexicon:
+    longest_first = sorted({_normal(label).strip() for label in labels} - {""}, key=len, reverse=True)
+    words = "|".join(r"\s+".join(map(re.escape, label.split())) for label in longest_first)
+    return _Lexicon(
+        raw=_by_form(labels, [label.strip().casefold() for label in labels]),
+        folded=_by_form(labels, [_folded(label) for label in labels]),
+        bare=_by_form(labels, [_folded(label).strip(_DECORATION) for label in labels]),
+        # Looked for at every place, so that a label that begins within another one is seen as well.
+        pattern=re.compile(rf"(?<!\w)(?=({words})(?!\w))", re.IGNORECASE) if words else None,
+    )
+
+
+def _by_form(labels: tuple[str, ...], forms: list[str]) -> dict[str, str | None]:
+    """Return the label of each form, None where several share it."""
+    found: dict[str, str | None] = {}
+    for label, form in zip(labels, forms, strict=True):
+        found[form] = label if found.setdefault(form, label) == label else None
+    return {form: label for form, label in found.items() if form}
+
+
+def _mentions(text: str, labels: tuple[str, ...]) -> list[_Mention]:
+    """Return the labels that a normal text names, in order; one that lies within a longer one is not named."""
+    pattern, found, reached = _lexicon(labels).pattern, [], 0
+    for place, match in enumerate(pattern.finditer(text) if pattern is not None else ()):
+        start, end = match.span(1)
+        if end > reached:
+            reached = end
+            label = exact_label(match[1], labels)
+            before, after = text[max(0, start - _NEAR) : start], text[end : end + _NEAR]
+            if _is_named(label or match[1], match[1], before, after):
+                meant = not (_NOT_MEANT_BEFORE.search(before) or _NOT_MEANT_AFTER.match(after))
+                found.append(_Mention(label=label, meant=meant))
+        if len(found) > _MOST_MENTIONS or place > _MOST_ITEMS:
+            return [_Mention(label=None, meant=False)]
+    return found
+
+
+def _is_named(label: str, written: str, before: str, after: str) -> bool:
+    """Return whether a word that looks like a label is one, and no piece or common word of a sentence."""
+    if len(label) == 1 and (_PIECE_BEFORE.search(before) or _PIECE_AFTER.match(after)):
+        return False
+    if label.isdigit() and (_FIGURE_BEFORE.search(before) or _FIGURE_AFTER.match(after)):
+        return False
+    word = label.casefold()
+    if word in _FUNCTION_WORDS:
+        capitals = len(label) > 1 and label.isupper()
+        return written == label and (capitals or _SET_OFF.match(after) is not None)
+    return word not in _COMMON_WORDS or _SET_OFF.match(after) is not None
