@@ -13,6 +13,7 @@
     + RejectedError       this request was refused; another attempt would be too
     + EndpointError       every request would be refused (key, unknown model, quota): the run stops
     + OutageError         the endpoint gave no answer at all for as long as a call may take: the run stops
+  x SandboxError          code cannot be confined on this machine; it says nothing about the code
   x StorageError          the database cannot be read or written, as on a full disk; what was committed is safe
   x IncompleteError       errors above the limit; partial results are saved, exit code 3
   x BudgetError           a budget ended before the work did; state is saved, exit code 4
@@ -132,6 +133,12 @@ class EndpointError(ModelError):
 
 class OutageError(ModelError):
     """The endpoint gave no answer at all for as long as one call may take; what was paid for is saved."""
+
+
+class SandboxError(OptimizerError):
+    """The sandbox could not be made or broke; it says nothing about the code."""
+
+    exit_code = 3
 
 
 class StorageError(OptimizerError):

