@@ -8,4 +8,13 @@ CHAIN_OF_THOUGHT = ReasoningStyle(
     marker="Answer:",
     # Three or four sentences; a longer chain is rarely finished by the models that need the bound.
     reasoning_tokens=96,
+    translations={
+        "fr": ReasoningStyle(
+            request="Raisonnez étape par étape en quelques phrases courtes. Donnez ensuite la réponse sur une dernière"
+            " ligne qui commence par « Réponse : ».",
+            marker="Réponse :",
+            # The same sentences: French takes up to half as many tokens again.
+            reasoning_tokens=144,
+        )
+    },
 )

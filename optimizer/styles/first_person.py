@@ -7,4 +7,10 @@ back on the likeliest first letters; in the middle of a sentence of its own it w
 
 from optimizer.styles import ReasoningStyle
 
-FIRST_PERSON = ReasoningStyle(opener="I think this is about")
+FIRST_PERSON = ReasoningStyle(
+    opener="I think this is about",
+    translations={
+        # A colon: in the middle of a French sentence a label would want an article or an elision of its own.
+        "fr": ReasoningStyle(opener="Je pense que le sujet est le suivant :")
+    },
+)
