@@ -21,8 +21,11 @@ from optimizer.retrieval import Retrieval
 # Invisible and without meaning (WORD JOINER); one of them inside a control token makes it plain text.
 WORD_JOINER = "\u2060"
 
-_HOLE = re.compile(r"input:.+|completion:\d+|shot:\d+:(?:input:.+|reply)", re.DOTALL)
+_HOLE = re.compile(r"input:.+|completion:\d+|shot:\d+:(?:input:.+|reply)|image:.+", re.DOTALL)
+_IMAGE = re.compile(r"(?:shot:\d+:)?input:.+|image:(?:https?://|data:image/).+", re.DOTALL)
 _SHOT = "shot:"
+
+_SHOWN = 60  # characters of the URL of an image that people are shown
 
 # The retrieved examples of one prompt, in the order they are shown: texts by the ends of their holes' names.
 Shots = Sequence[Mapping[str, str]]
@@ -34,12 +37,23 @@ class Hole:
 
     Attributes:
         name: `input:NAME`, or `completion:K` for the K-th earlier completion, or `shot:K:input:NAME` and
-            `shot:K:reply` for the K-th retrieved example, all counted from 0.
+            `shot:K:reply` for the K-th retrieved example, all counted from 0; or `image:URL`, which is its own value.
         neutralise: Control tokens that are broken in the value.
+        lead: Text before the value, shown where the value is not empty, as the caption of an optional input is.
+        tail: Text after the value, shown likewise.
+        image: Whether the value is the URL of an image, which the message shows beside its text.
     """
 
     name: str
     neutralise: tuple[str, ...] = ()
+    lead: str = ""
+    tail: str = ""
+    image: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Return the name for people to read, in which the content of an image is cut short."""
+        return self.name if len(self.name) <= _SHOWN or not self.image else f"{self.name[:_SHOWN]}…"
 
     @property
     def shot(self) -> tuple[int, str] | None:
@@ -48,13 +62,21 @@ class Hole:
         return (int(number), what) if self.name.startswith(_SHOT) else None
 
     def fill(self, inputs: Mapping[str, str], completions: Sequence[str], shots: Shots = ()) -> str:
-        """Return the value of this hole, made harmless."""
+        """Return the value of this hole, made harmless, between lead and tail; nothing where it is empty."""
+        value = self.value(inputs, completions, shots)
+        if self.image:
+            return f"{self.lead}{self.tail}" if value else ""
+        return f"{self.lead}{neutralised(value, self.neutralise)}{self.tail}" if value else ""
+
+    def value(self, inputs: Mapping[str, str], completions: Sequence[str], shots: Shots = ()) -> str:
+        """Return what fills this hole, as it is."""
         if self.shot is not None:
             number, what = self.shot
-            return neutralised(shots[number][what], self.neutralise)
+            return shots[number][what]
         kind, _, key = self.name.partition(":")
-        value = inputs[key] if kind == "input" else completions[int(key)]
-        return neutralised(value, self.neutralise)
+        if kind == "image":
+            return key
+        return inputs[key] if kind == "input" else completions[int(key)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,9 +87,20 @@ class MessageTemplate:
     parts: tuple[str | Hole, ...]
 
     def fill(self, inputs: Mapping[str, str], completions: Sequence[str], shots: Shots = ()) -> Message:
-        """Return the message."""
-        texts = (p if isinstance(p, str) else p.fill(inputs, completions, shots) for p in self.parts)
-        return Message(role=self.role, content="".join(texts))
+        """Return the message; where it can hold several images, its text says where each belongs."""
+        several = sum(isinstance(part, Hole) and part.image for part in self.parts) > 1
+        texts: list[str] = []
+        images: list[str] = []
+        for part in self.parts:
+            if isinstance(part, str):
+                texts.append(part)
+            elif not part.image:
+                texts.append(part.fill(inputs, completions, shots))
+            elif url := part.value(inputs, completions, shots):
+                images.append(url)
+                mark = f"[image {len(images)}]" if several else ""
+                texts.append(f"{part.lead}{mark}{part.tail}")
+        return Message(role=self.role, content="".join(texts), images=tuple(images))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +135,11 @@ class PromptTemplate:
         names = [hole.name.partition(":") for hole in self.holes()]
         compared = () if self.retrieval is None else self.retrieval.inputs
         return tuple(dict.fromkeys([*(name for kind, _, name in names if kind == "input"), *compared]))
+
+    @property
+    def shows_images(self) -> bool:
+        """Return whether any message can show an image."""
+        return any(hole.image for hole in self.holes())
 
     def holes(self) -> tuple[Hole, ...]:
         """Return every hole, in order."""
@@ -187,7 +225,13 @@ def _call_to_dict(call: CallTemplate) -> dict[str, object]:
 
 
 def _part_to_json(part: str | Hole) -> str | dict[str, object]:
-    return part if isinstance(part, str) else {"hole": part.name, "neutralise": list(part.neutralise)}
+    if isinstance(part, str):
+        return part
+    around: dict[str, object] = {
+        name: text for name, text in (("lead", part.lead), ("tail", part.tail)) if text
+    }
+    image = {"image": True} if part.image else {}
+    return {"hole": part.name, "neutralise": list(part.neutralise), **around, **image}
 
 
 def _call_from_dict(value: object, k: int) -> CallTemplate:
@@ -241,7 +285,7 @@ def _message_from_json(value: object, where: str) -> MessageTemplate:
 def _part_from_json(value: object, where: str) -> str | Hole:
     if isinstance(value, str):
         return value
-    if not isinstance(value, dict) or set(value) != {"hole", "neutralise"}:
+    if not isinstance(value, dict) or set(value) - {"lead", "tail", "image"} != {"hole", "neutralise"}:
         raise ValueError(f"{where}: expected text or a hole")
     name, tokens = value["hole"], value["neutralise"]
     if not isinstance(name, str) or not _HOLE.fullmatch(name):
@@ -250,7 +294,16 @@ def _part_from_json(value: object, where: str) -> str | Hole:
         )
     if not isinstance(tokens, list) or not all(isinstance(token, str) and token for token in tokens):
         raise ValueError(f"{where}.neutralise: expected a list of texts")
-    return Hole(name=name, neutralise=tuple(tokens))
+    around = {key: value[key] for key in ("lead", "tail") if key in value}
+    for key, text in around.items():
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{where}.{key}: expected some text")
+    image = value.get("image", False)
+    if not isinstance(image, bool) or (name.startswith("image:") and not image):
+        raise ValueError(f"{where}.image: expected true for an image, found {image!r}")
+    if image and not _IMAGE.fullmatch(name):
+        raise ValueError(f"{where}.image: expected an input or the URL of an image, found {name!r}")
+    return Hole(name=name, neutralise=tuple(tokens), image=image, **around)
 
 
 def _listed(names: set[str]) -> str:

@@ -1,39 +1,83 @@
-"""The answer as one field of a JSON object, held to a JSON Schema; reasoning, where asked for, is a field before it."""
+"""The answer as one field of a JSON object, held to a JSON Schema; reasoning, where asked for, is a field before it.
 
-from json import loads
+An answer that is an object itself is the whole reply, unless a reasoning comes before it.
+"""
 
 from optimizer.candidate import Demonstration
-from optimizer.formats import Draft, Format, chain, json_text, reader, schema_constraint, turns
+from optimizer.formats import (
+    Draft,
+    Format,
+    answer_schema,
+    chain,
+    json_text,
+    reader,
+    schema_constraint,
+    turns,
+)
 from optimizer.prompt import PromptTemplate
 from optimizer.styles import ReasoningStyle
 from optimizer.task import Task
 
+# Ways to read JSON, which a task may ask for; all others are for text.
+_READERS = ("thinking", "json", "json_repaired")
 
-def _misfit(_task: Task, style: ReasoningStyle) -> str | None:
+
+def _misfit(task: Task, style: ReasoningStyle) -> str | None:
     if style.opener and style.n_calls == 1:
         return (
             "is one JSON object, which cannot start with the words that the style puts into the model's mouth"
         )
+    if style.reasons_while_answering and task.target == "reasoning":
+        return "has a field 'reasoning' before the answer, and the task's own target has that name"
     return None
 
 
 def _render(draft: Draft) -> PromptTemplate:
-    reasoning = draft.style.reasons_while_answering
-    target = draft.task.target
+    task, reasoning = draft.task, draft.style.reasons_while_answering
+    whole = not reasoning and _is_whole(task)
 
     def reply(shot: Demonstration) -> str:
+        answer = draft.value(shot.target)
+        if whole:
+            return json_text(answer)
         said = {"reasoning": text} if (text := draft.reasoning(shot)) else {}
-        # A number is in its shortest decimal form, which is JSON; the schema wants a number, not a text.
-        answer = loads(shot.target) if draft.task.output == "number" else draft.inert(shot.target)
-        return json_text({**said, target: answer})
+        return json_text({**said, task.target: answer})
 
-    keys = f'the keys "reasoning" and "{target}"' if reasoning else f'the key "{target}"'
     # The schema's own field takes the place of the style's words about a last line.
-    asked = draft.candidate.instruction.text if reasoning else draft.instruction
-    first = turns(draft, instruction=f"{asked}\n\nReply with a JSON object with {keys}.", reply=reply)
-    calls = chain(draft, first, schema_constraint(draft.task, reasoning=reasoning))
-    read = reader(draft, field=target)
+    asked = draft.field_instruction if reasoning else draft.instruction
+    wanted = _wanted(draft, whole=whole)
+    first = turns(draft, instruction=f"{asked}\n\n{wanted}", reply=reply)
+    calls = chain(draft, first, schema_constraint(task, reasoning=reasoning, whole=whole))
+    readers = task.readers if set(task.readers) <= set(_READERS) else ()
+    read = reader(draft, field="" if whole else task.target, readers=readers)
     return PromptTemplate(calls=calls, answer=read, retrieval=draft.retrieval(reply))
+
+
+def _is_whole(task: Task) -> bool:
+    """Return whether an answer can be the whole reply: an object is asked for, or nothing is known of it."""
+    return task.output == "json" and answer_schema(task).get("type", "object") == "object"
+
+
+def _wanted(draft: Draft, *, whole: bool) -> str:
+    """Return the sentences that ask for JSON, in the language of the task where that is French."""
+    task, french = draft.task, draft.french
+    schema = json_text(answer_schema(task)) if task.schema else ""
+    if whole:
+        asked = "Répondez uniquement en JSON." if french else "Reply with JSON alone."
+        holds = "Il respecte ce schéma JSON : " if french else "It follows this JSON Schema: "
+        return f"{asked} {holds}{schema}" if schema else asked
+    if draft.style.reasons_while_answering:
+        keys = (
+            f'les clés "reasoning" et "{task.target}"'
+            if french
+            else f'the keys "reasoning" and "{task.target}"'
+        )
+    else:
+        keys = f'la clé "{task.target}"' if french else f'the key "{task.target}"'
+    asked = f"Répondez par un objet JSON avec {keys}." if french else f"Reply with a JSON object with {keys}."
+    holds = f'La valeur de "{task.target}" respecte' if french else f'The value of "{task.target}" follows'
+    kind = " ce schéma JSON : " if french else " this JSON Schema: "
+    return f"{asked} {holds}{kind}{schema}" if schema else asked
 
 
 JSON = Format(render=_render, misfit=_misfit)

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
+from optimizer.digest import canonical
 from optimizer.document import Located
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import PromptTemplate
 from optimizer.styles import STYLES, ReasoningStyle
-from optimizer.task import DatasetSpec, OutputType, Splits, Task
+from optimizer.task import Task
+from optimizer.taskfile import DatasetSpec, OutputType, Splits
 
 # Texts that would matter to a careless template: braces, the names of holes, quotes, markup.
 INSTRUCTION = 'Route {user_message} to {{team}} and "say" input:subject, %s \\n <b>.'
@@ -19,7 +21,19 @@ TARGETS: dict[OutputType, tuple[str, ...]] = {
     "label": ("billing", "order status", "order"),
     "text": ('It says: "no" {subject}', "deux mots\nsur deux lignes"),
     "number": ("12", "-0.5", "1e+16"),
+    "labels": ('["billing", "order"]', "[]", '["order status"]'),
+    "json": ('{"city":"\\"Paris\\" {subject}","n":2}', '{"city":"","n":-1}'),
 }
+LABELS = TARGETS["label"]
+SCHEMA = canonical(
+    {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "city": {"$ref": "#/$defs/place"}},
+        "required": ["n", "city"],
+        "additionalProperties": False,
+        "$defs": {"place": {"type": "string"}},
+    }
+)
 
 # Styles of several calls, which no file of the folder has to have for the formats to be tested on them.
 OF_SEVERAL_CALLS = {
@@ -35,10 +49,15 @@ OF_SEVERAL_CALLS = {
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test that takes a `pair` for every format with every style and output type that it can lay out."""
+    """Run a test that takes a `pair` for every format with every style and output type that it can lay out.
+
+    Of styles that take the same turns, one stands for all.
+    """
     if "pair" not in metafunc.fixturenames:
         return
-    styles = {**{name: STYLES[name] for name in STYLES}, **OF_SEVERAL_CALLS}
+    named = {**{name: STYLES[name] for name in reversed(list(STYLES))}, **OF_SEVERAL_CALLS}
+    by_shape = {shape(style): (name, style) for name, style in named.items()}
+    styles = dict(by_shape.values())
     fitting = {
         f"{layout}-{name}-{output}": (layout, style, output)
         for layout in FORMATS
@@ -49,9 +68,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("pair", list(fitting.values()), ids=list(fitting))
 
 
+def shape(style: ReasoningStyle) -> tuple[bool, bool, int]:
+    """Return what of a style decides where its words stand; there may be more of them or fewer."""
+    return bool(style.opener), bool(style.marker), style.n_calls
+
+
 def a_task(output: OutputType = "label") -> Task:
     """Return a task with two inputs."""
-    labels = TARGETS["label"] if output == "label" else ()
+    labels = LABELS if output in {"label", "labels"} else ()
     inputs, target = ("subject", "user_message"), "right_answer"
     return Task(
         name="triage",
@@ -63,6 +87,7 @@ def a_task(output: OutputType = "label") -> Task:
         output=output,
         labels=labels,
         label_descriptions=tuple("" for _ in labels),
+        schema=SCHEMA if output == "json" else "",
         metric="exact_match",
         metrics=(),
         instruction=INSTRUCTION,

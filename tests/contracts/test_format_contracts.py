@@ -4,17 +4,20 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import get_args
+from itertools import product
+from typing import Any, get_args
 
 import pytest
 
 from optimizer.candidate import Candidate, Demonstration
 from optimizer.completion import CAPABILITIES, Capabilities
+from optimizer.digest import canonical
 from optimizer.formats import FORMATS, Draft, Format
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
 from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, compose
 from optimizer.styles import STYLES, ReasoningStyle
-from optimizer.task import OutputType, Task
+from optimizer.task import Task
+from optimizer.taskfile import OutputType
 
 MakeDraft = Callable[..., Draft]
 MakeTask = Callable[..., Task]
@@ -54,16 +57,23 @@ def written(messages: tuple[MessageTemplate, ...]) -> str:
 def reply(template: PromptTemplate, shot: Demonstration) -> str:
     """Return how a demonstration is answered: what stands where the model's completion would.
 
-    What leads from the last input to the completion leads from a demonstration's last input to its reply, which
-    ends with the message or with a blank line.
+    That is the next message. Where all is in one message, what leads from the last input to the completion leads from
+    a demonstration's last input to its reply, which ends with a blank line.
     """
-    messages = template.calls[0].messages
-    opened = messages[-1].role == "assistant"
-    text = written(messages[:-1] if opened else messages)
-    lead = text.rpartition(HOLE)[2]
-    after = text.split(shot.inputs[-1][1])[1]
+    texts = [written((message,)) for message in template.calls[0].messages]
+    at = next(n for n, text in enumerate(texts) if shot.inputs[-1][1] in text)
+    if HOLE not in texts[at]:
+        return texts[at + 1]
+    lead = texts[at].rpartition(HOLE)[2]
+    after = texts[at].split(shot.inputs[-1][1])[1]
     assert after.startswith(lead)
-    return re.split(f"{BETWEEN}|\n\n", after.removeprefix(lead).removeprefix(BETWEEN))[0]
+    return after.removeprefix(lead).split("\n\n")[0]
+
+
+def said(template: PromptTemplate, draft: Draft, shot: Demonstration) -> str:
+    """Return what a provider would hand on of a reply: the text after the model's own first words."""
+    opener = f"{draft.style.opener} " if draft.style.opener and draft.style.n_calls == 1 else ""
+    return reply(template, shot).removeprefix(opener)
 
 
 def test_every_input_is_shown_exactly_once_in_every_conversation(
@@ -113,12 +123,41 @@ def test_demonstrations_are_shown_in_their_order_before_the_inputs(
     assert [*places, text.index(HOLE)] == sorted([*places, text.index(HOLE)])
 
 
-def test_a_demonstrations_own_reply_is_read_as_its_target(template: PromptTemplate, draft: Draft) -> None:
-    opener = f"{draft.style.opener} " if draft.style.opener and draft.style.n_calls == 1 else ""
+def test_the_inputs_of_a_demonstration_are_laid_out_as_the_inputs_are(
+    template: PromptTemplate, draft: Draft
+) -> None:
+    texts = [written((message,)) for message in template.calls[0].messages if message.role == "user"]
     for shot in draft.candidate.demonstrations.demonstrations:
-        # What a provider hands on is the text after the model's own first words.
-        answer = template.answer.read(reply(template, shot).removeprefix(opener))
+        filled = texts[-1]
+        for name, value in shot.inputs:
+            filled = filled.replace(f"{HOLE}input:{name}{HOLE}", value)
+        # DSPy says how to answer behind the inputs, and before those of a demonstration that lacks a reasoning.
+        shown = next(text for text in texts if shot.inputs[0][1] in text)
+        first, last = shot.inputs[0][1], shot.inputs[-1][1]
+        between = shown[shown.index(first) : shown.index(last)]
+        assert between in filled
+        lead = filled[: filled.index(first)].rpartition("\n\n")[2]
+        assert shown[: shown.index(first)].endswith(lead)
+
+
+def test_a_demonstrations_own_reply_is_read_as_its_target(template: PromptTemplate, draft: Draft) -> None:
+    for shot in draft.candidate.demonstrations.demonstrations:
+        answer = template.answer.read(said(template, draft, shot))
         assert (answer.text, answer.outcome) == (shot.target, "ok")
+
+
+@pytest.mark.parametrize("layout", list(FORMATS))
+def test_in_every_style_and_language_a_demonstrations_reply_is_read_as_its_target(
+    layout: str, make_draft: MakeDraft
+) -> None:
+    for style, output, language in product(STYLES, get_args(OutputType), ("en", "fr")):
+        draft = make_draft(STYLES[style].in_language(language), output=output)
+        draft = replace(draft, task=replace(draft.task, language=language))
+        if FORMATS[layout].misfit(draft.task, draft.style) is None:
+            draft = varied(draft, reasoning="Il dit :")
+            template = FORMATS[layout].render(draft)
+            for shot in draft.candidate.demonstrations.demonstrations:
+                assert template.answer.read(said(template, draft, shot)).text == shot.target
 
 
 def test_what_a_constraint_allows_is_read(template: PromptTemplate, draft: Draft) -> None:
@@ -129,12 +168,31 @@ def test_what_a_constraint_allows_is_read(template: PromptTemplate, draft: Draft
         assert tuple(label.strip() for label in constraint.choice) == draft.task.labels
         assert [template.answer.read(label).text for label in constraint.choice] == list(draft.task.labels)
         return
-    schema = json.loads(constraint.json_schema or "")
-    value = {"string": "a text", "number": 12}[schema["properties"][template.answer.field]["type"]]
-    allowed = schema["properties"][template.answer.field].get("enum", [value])
-    for one in allowed:
-        document = {**dict.fromkeys(schema["required"], "because"), template.answer.field: one}
-        assert template.answer.read(json.dumps(document)).text == str(one)
+    schema, asked = asked_of(template)
+    field = template.answer.field
+    labels = list(draft.task.labels)
+    allowed: dict[str, list[object]] = {
+        "string": asked.get("enum", ["a text"]),
+        "number": [12],
+        "array": [labels, labels[1:], []],
+        "object": [{"n": 1, "city": "Lyon"}],
+    }
+    for one in allowed[asked["type"]]:
+        document = {**dict.fromkeys(schema["required"], "because"), field: one} if field else one
+        read = template.answer.read(json.dumps(document))
+        assert (read.text, read.strict) == (one if isinstance(one, str) else as_text(one), True)
+
+
+def asked_of(template: PromptTemplate) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the schema that a completion is held to, and the part of it that the answer is held to."""
+    constraint, field = template.calls[-1].constraint, template.answer.field
+    assert constraint is not None
+    schema: dict[str, Any] = constraint.schema()
+    return schema, schema["properties"][field] if field else schema
+
+
+def as_text(value: object) -> str:
+    return canonical(value) if isinstance(value, dict) else json.dumps(value)
 
 
 def test_a_demonstration_in_json_holds_its_answer_in_the_type_that_the_schema_asks_for(
@@ -143,11 +201,21 @@ def test_a_demonstration_in_json_holds_its_answer_in_the_type_that_the_schema_as
     constraint = template.calls[-1].constraint
     if constraint is None or constraint.json_schema is None:
         return
-    asked = json.loads(constraint.json_schema)["properties"][template.answer.field]
+    _, asked = asked_of(template)
+    field = template.answer.field
+    types: dict[str, tuple[type, ...]] = {
+        "string": (str,),
+        "number": (int, float),
+        "array": (list,),
+        "object": (dict,),
+    }
     for shot in draft.candidate.demonstrations.demonstrations:
-        value = json.loads(reply(template, shot))[template.answer.field]
-        assert isinstance(value, str) == (asked["type"] == "string")
+        document = json.loads(reply(template, shot))
+        value = document[field] if field else document
+        assert isinstance(value, types[asked["type"]])
         assert value in asked.get("enum", [value])
+        # A model that is held to the schema writes the fields in its order, and should find that order shown.
+        assert not isinstance(value, dict) or list(value) == list(asked["properties"])
 
 
 def test_a_rendering_is_deterministic_and_survives_plain_data(
@@ -211,18 +279,23 @@ def varied(draft: Draft, *, reasoning: str = "", retrieved: int = 0) -> Draft:
     return replace(draft, candidate=replace(draft.candidate, demonstrations=shown))
 
 
-def test_a_reasoning_is_shown_before_its_answer_where_the_style_reasons_in_one_turn_and_nowhere_else(
+def test_a_reasoning_is_shown_before_its_answer_where_the_style_reasons_in_one_turn_or_as_an_explanation(
     pair: Pair, draft: Draft, template: PromptTemplate
 ) -> None:
     reasoned = FORMATS[pair[0]].render(varied(draft, reasoning="Surely it is"))
+    if pair[0] == "label_then_explanation":
+        for shot in draft.candidate.demonstrations.demonstrations:
+            assert reply(reasoned, shot) == f"{reply(template, shot)}\nSurely it is {shot.target}"
+        return
     if not draft.style.reasons_in_one_turn:
         assert reasoned == template
         return
     for shot in draft.candidate.demonstrations.demonstrations:
-        said = reply(reasoned, shot)
-        assert reasoned.answer.read(said).text == shot.target
-        opener = f"{draft.style.opener} " if draft.style.opener else ""
-        assert reasoned.answer.reasoning(said.removeprefix(opener)) == f"Surely it is {shot.target}"
+        answered = said(reasoned, draft, shot)
+        assert reasoned.answer.read(answered).text == shot.target
+        found = reasoned.answer.reasoning(answered)
+        assert (found.count("Surely"), f"Surely it is {shot.target}" in found) == (1, True)
+        assert found == f"Surely it is {shot.target}"
 
 
 def test_control_tokens_in_a_reasoning_are_broken(pair: Pair, make_draft: MakeDraft) -> None:
