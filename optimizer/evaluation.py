@@ -2,16 +2,26 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.answer import OUTCOMES, Answer
 from optimizer.completion import Completion, Model
 from optimizer.dataset import Example, clusters_of
-from optimizer.errors import EndpointError, ModelError, OutageError, TransientError
-from optimizer.metrics import METRICS, Metric
+from optimizer.errors import (
+    BudgetError,
+    EndpointError,
+    InterruptedRunError,
+    ModelError,
+    OutageError,
+    TransientError,
+)
+from optimizer.metrics import Role
 from optimizer.prompt import PromptTemplate
+from optimizer.scoring import Prepared, plain, prepared
 from optimizer.significance import Interval, score_interval
+from optimizer.slices import SLICE_GAP, shrunken_gap
+from optimizer.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +31,7 @@ class Result:
     Attributes:
         score: In [0, 1], greater is better; None when the example has no score.
         completions: One for each call that was answered.
+        further: Scores by other metrics, where these take a model or a process of their own.
         error: Why there is no score, else "".
         outage: Whether another attempt, later, may well succeed.
     """
@@ -31,36 +42,62 @@ class Result:
     completions: tuple[Completion, ...]
     error: str = ""
     outage: bool = False
+    further: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
-    """The objective of a task, ready to be applied.
+class Scorer:
+    """The metrics of a task, ready to be applied.
 
     Attributes:
-        objective: The metric.
-        per_example: The metric itself, or the proxy of an aggregate.
-        labels: The task's labels.
+        objective: What is maximised.
+        per_example: The objective itself, or what stands in for one of all examples together.
+        others: What is reported beside it, by name.
     """
 
-    objective: Metric
-    per_example: Callable[[Answer, str], float]
-    labels: tuple[str, ...]
+    objective: Prepared
+    per_example: Prepared
+    others: Mapping[str, Prepared]
 
     @classmethod
-    def of(cls, name: str, labels: tuple[str, ...]) -> "Judge":
-        """Return the judge for the objective of that name."""
-        objective = METRICS[name]
-        score = objective.score or METRICS[objective.proxy].score
-        assert score is not None  # a proxy scores single examples; the folder's contract tests prove it
-        return cls(objective=objective, per_example=score, labels=labels)
+    def of(cls, task: Task, models: Mapping[Role, Model] | None = None) -> "Scorer":
+        """Return the scorer of a task.
+
+        Args:
+            models: What its metrics ask, where they need a model.
+
+        Raises:
+            InputError: With every mistake in its metrics.
+        """
+        found = prepared(task, models)
+        objective = found.pop(task.metric)
+        proxy = objective.metric.proxy
+        stand_in = plain(proxy, objective.setting) if proxy else objective
+        if proxy and stand_in.metric.options is objective.metric.options is not None:
+            stand_in = dataclasses.replace(stand_in, setting=objective.setting)
+        return cls(objective=objective, per_example=stand_in, others=found)
+
+    @property
+    def by_example(self) -> bool:
+        """Return whether the objective is a mean of scores by example."""
+        return not self.objective.metric.proxy
+
+    def named(self, name: str) -> Prepared:
+        """Return one of the task's metrics, or one that it does not name, without options."""
+        if name == self.objective.name:
+            return self.objective
+        return self.others.get(name) or plain(name, self.objective.setting)
 
     def value(self, results: Sequence[Result]) -> float:
         """Return the objective over results that all have a score; in [0, 1]."""
-        if self.objective.aggregate is None:
-            return sum(result.score or 0.0 for result in results) / len(results)
-        answers = [result.answer for result in results]
-        return self.objective.aggregate(answers, [result.example.target for result in results], self.labels)
+        return _value(self.objective, results, [result.score or 0.0 for result in results])
+
+
+def _value(metric: Prepared, results: Sequence[Result], scores: Sequence[float]) -> float:
+    if metric.metric.aggregate is None:
+        return sum(scores) / len(scores)
+    answers = [result.answer for result in results]
+    return metric.value(answers, [result.example.target for result in results])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +106,7 @@ class Evaluation:
 
     fingerprint: str
     results: tuple[Result, ...]
-    judge: Judge
+    scorer: Scorer
 
     @property
     def scored(self) -> tuple[Result, ...]:
@@ -89,7 +126,7 @@ class Evaluation:
     @property
     def value(self) -> float | None:
         """Return the objective over the scored examples, or None when there are none."""
-        return self.judge.value(self.scored) if self.scored else None
+        return self.scorer.value(self.scored) if self.scored else None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -121,31 +158,62 @@ class Evaluation:
     def measure(self, name: str) -> float | None:
         """Return the mean of a measure, or the value of another metric, over the scored examples.
 
-        A time is measured on answers that this study got itself; None where it got none of them.
+        A time is measured on answers that this study got itself; None where it got none of them, and where a metric
+        that asks a model was not asked. The gap between slices is one of the whole evaluation; None where no column has
+        two slices large enough.
         """
-        metric, results = METRICS[name], self.scored
-        if metric.unit == "seconds":
-            results = tuple(r for r in results if not any(c.cached for c in r.completions))
+        if name == SLICE_GAP:
+            return self._slice_gap()
+        found, results = self.scorer.named(name), self.scored
+        reading = found.metric.measure
+        if reading is not None:
+            if found.metric.unit == "seconds":
+                results = tuple(r for r in results if not any(c.cached for c in r.completions))
+            read = (reading(result.answer, result.completions) for result in results)
+            figures = [figure for figure in read if figure is not None]
+            return sum(figures) / len(figures) if figures else None
         if not results:
             return None
-        if metric.measure is None:
-            return Judge.of(name, self.judge.labels).value([_rescored(result, metric) for result in results])
-        return sum(metric.measure(result.answer, result.completions) for result in results) / len(results)
+        if found.metric.aggregate is not None:
+            return _value(found, results, ())
+        if found.at_once:
+            scores = [found.score(result.answer, result.example.target) for result in results]
+        else:
+            results = tuple(result for result in results if name in result.further)
+            scores = [result.further[name] for result in results]
+        return _value(found, results, scores) if scores else None
+
+    def _slice_gap(self) -> float | None:
+        results = self.scored
+        rows, scores = [result.example.slices for result in results], list(self.scores.values())
+        if self.scorer.by_example:
+            return shrunken_gap(rows, scores)
+        return shrunken_gap(
+            rows, scores, statistic=lambda part: self.scorer.value([results[k] for k in part])
+        )
 
     def interval(self, *, seed: int) -> Interval | None:
         """Return the interval of the mean per-example score; None where the objective is an aggregate."""
-        if self.judge.objective.score is None or not self.scored:
+        if not self.scorer.by_example or not self.scored:
             return None
         examples = [result.example for result in self.scored]
         return score_interval(list(self.scores.values()), seed=seed, clusters=clusters_of(examples))
 
 
 async def evaluate(
-    template: PromptTemplate, examples: Sequence[Example], model: Model, judge: Judge
+    template: PromptTemplate,
+    examples: Sequence[Example],
+    model: Model,
+    scorer: Scorer,
+    *,
+    reported: bool = False,
 ) -> Evaluation:
     """Return the results of one template; how many calls are under way at once is the model's affair.
 
     An example that the model did not answer has the outcome `error` and no score.
+
+    Args:
+        reported: Whether metrics beside the objective that ask a model are asked, too.
 
     Raises:
         EndpointError: When the endpoint would refuse every request.
@@ -154,16 +222,19 @@ async def evaluate(
         InterruptedRunError: When the run is stopping. Calls under way are finished first in all cases.
     """
     outcomes = await asyncio.gather(
-        *(_result(template, example, model, judge) for example in examples), return_exceptions=True
+        *(_result(template, example, model, scorer, reported=reported) for example in examples),
+        return_exceptions=True,
     )
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
     results = tuple(outcome for outcome in outcomes if isinstance(outcome, Result))
-    return Evaluation(fingerprint=template.fingerprint, results=results, judge=judge)
+    return Evaluation(fingerprint=template.fingerprint, results=results, scorer=scorer)
 
 
-async def _result(template: PromptTemplate, example: Example, model: Model, judge: Judge) -> Result:
+async def _result(
+    template: PromptTemplate, example: Example, model: Model, scorer: Scorer, *, reported: bool
+) -> Result:
     completions: list[Completion] = []
     inputs: Mapping[str, str] = example.values
     try:
@@ -183,24 +254,26 @@ async def _result(template: PromptTemplate, example: Example, model: Model, judg
             outage=isinstance(error, TransientError),
         )
     answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
-    return _judged(Result(example=example, answer=answer, score=None, completions=tuple(completions)), judge)
+    read = Result(example=example, answer=answer, score=None, completions=tuple(completions))
+    return await _scored(read, scorer, reported=reported)
 
 
-def _judged(result: Result, judge: Judge) -> Result:
-    """Return the result with its score, or as `unscored` where the metric failed: that is not the model's fault."""
+async def _scored(result: Result, scorer: Scorer, *, reported: bool) -> Result:
+    """Return the result with its scores, or as `unscored` where a metric failed: that is not the model's fault."""
+    further = {name: each for name, each in scorer.others.items() if reported and _apart(each)}
     try:
-        score = judge.per_example(result.answer, result.example.target)
-        if not 0 <= score <= 1:
-            raise ValueError(f"expected a score in [0, 1], found {score}")  # noqa: TRY301  # told like any failure
+        score = await scorer.per_example.scored(result.answer, result.example)
+        others = {name: await each.scored(result.answer, result.example) for name, each in further.items()}
+    except (EndpointError, OutageError, BudgetError, InterruptedRunError):
+        raise
     except Exception as error:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
-        answer = Answer(text=result.answer.text, outcome="unscored")
+        answer = dataclasses.replace(result.answer, outcome="unscored")
         reason = f"the metric failed: {type(error).__name__}: {error}"
-        return dataclasses.replace(result, answer=answer, error=reason)
-    return dataclasses.replace(result, score=score)
+        return dataclasses.replace(
+            result, answer=answer, error=reason, outage=isinstance(error, TransientError)
+        )
+    return dataclasses.replace(result, score=score, further=others)
 
 
-def _rescored(result: Result, metric: Metric) -> Result:
-    if metric.score is None:
-        return result
-    score = metric.score(result.answer, result.example.target)
-    return Result(example=result.example, answer=result.answer, score=score, completions=result.completions)
+def _apart(metric: Prepared) -> bool:
+    return metric.metric.kind == "score" and not metric.at_once

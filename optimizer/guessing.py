@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from optimizer.answer import Answer
 from optimizer.dataset import Example
-from optimizer.evaluation import Judge, Result
+from optimizer.evaluation import Result, Scorer
 
 # Targets that are tried as the constant answer, most frequent first; a label set is smaller, and a text that is
 # rarer than fifty others is no guess.
@@ -32,16 +32,16 @@ class Guess:
     score: float
 
 
-def best_guess(examples: Sequence[Example], judge: Judge) -> Guess | None:
-    """Return the best constant answer on some examples; None where there are fewer than two.
+def best_guess(examples: Sequence[Example], scorer: Scorer) -> Guess | None:
+    """Return the best constant answer on some examples; None where none can be told.
 
-    Of equally good ones the more frequent target is taken, then the one that comes first in the alphabet.
+    That is with fewer than two examples, and where a metric would have to ask about each. Of equally good ones the more frequent target is taken, then the one that comes first in the alphabet.
     """
-    if len(examples) < 2:
+    if len(examples) < 2 or not scorer.per_example.at_once:
         return None
     counts = Counter(example.target for example in examples)
     tried = sorted(counts, key=lambda target: (-counts[target], target))[:_TRIED]
-    scores = {target: _left_one_out(target, counts, judge) for target in tried}
+    scores = {target: _left_one_out(target, counts, scorer) for target in tried}
     guesses = [Guess(text=text, score=score) for text, score in scores.items() if score is not None]
     return max(guesses, key=lambda guess: guess.score, default=None)
 
@@ -54,7 +54,7 @@ def guessed(result: Result, guess: Guess) -> Result:
     return dataclasses.replace(result, answer=answer, score=guess.score)
 
 
-def _left_one_out(text: str, counts: Counter[str], judge: Judge) -> float | None:
+def _left_one_out(text: str, counts: Counter[str], scorer: Scorer) -> float | None:
     """Return the mean score of a constant answer, one example with that very target left out.
 
     None where the metric fails on one of them: what cannot be scored is no guess.
@@ -62,7 +62,7 @@ def _left_one_out(text: str, counts: Counter[str], judge: Judge) -> float | None
     answer, total = Answer(text=text, outcome="ok"), 0.0
     for target, n in counts.items():
         try:
-            total += (n - (target == text)) * judge.per_example(answer, target)
+            total += (n - (target == text)) * scorer.per_example.score(answer, target)
         except Exception:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
             return None
     return total / (counts.total() - 1)

@@ -19,10 +19,11 @@ from optimizer.errors import (
     RejectedError,
     UnreachableError,
 )
-from optimizer.evaluation import Evaluation, Judge, evaluate
-from optimizer.metrics import Metric
+from optimizer.evaluation import Evaluation, Scorer, evaluate
+from optimizer.metrics import Metric, Setting
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.scoring import Prepared, plain
 from optimizer.significance import score_interval
 
 LABELS = ("red", "green", "blue")
@@ -49,10 +50,18 @@ def right(request: Request) -> str:
     return LABELS[number(request) % 3]
 
 
+def a_scorer(metric: str) -> Scorer:
+    """Return the scorer of a task that names one metric."""
+    objective = plain(metric, Setting(labels=LABELS))
+    proxy = objective.metric.proxy
+    per_example = plain(proxy, objective.setting) if proxy else objective
+    return Scorer(objective=objective, per_example=per_example, others={})
+
+
 def evaluated(
     model: Model, *, metric: str = "accuracy", examples: tuple[Example, ...] = EXAMPLES, n_calls: int = 1
 ) -> Evaluation:
-    return asyncio.run(evaluate(a_template(n_calls), examples, model, Judge.of(metric, LABELS)))
+    return asyncio.run(evaluate(a_template(n_calls), examples, model, a_scorer(metric)))
 
 
 def failing_on(broken: set[int], error: Exception, otherwise: Callable[[Request], str] = right) -> Scripted:
@@ -113,15 +122,16 @@ def test_an_unanswered_example_is_an_error_without_a_score() -> None:
 
 @pytest.mark.parametrize("bad", [2.0, -0.1, float("nan"), None])
 def test_a_metric_that_fails_leaves_the_example_unscored(bad: float | None) -> None:
-    def score(answer: Answer, target: str) -> float:
+    def score(answer: Answer, target: str, setting: Setting) -> float:
         if target != LABELS[0]:
             return 1.0
         if bad is None:
             raise KeyError("no such target")
         return bad
 
-    judge = Judge(objective=Metric(score=score), per_example=score, labels=LABELS)
-    found = asyncio.run(evaluate(a_template(), EXAMPLES, Scripted(right), judge))
+    own = Prepared(name="own", metric=Metric(score=score), setting=Setting())
+    scorer = Scorer(objective=own, per_example=own, others={})
+    found = asyncio.run(evaluate(a_template(), EXAMPLES, Scripted(right), scorer))
     unscored = found.results[0]
     assert (unscored.answer.outcome, unscored.score) == ("unscored", None)
     assert unscored.error.startswith("the metric failed: ")
@@ -286,6 +296,15 @@ def test_measures_are_means_over_the_answered_examples() -> None:
     assert found.measure("valid") == pytest.approx(4 / 5)
     assert found.measure("tokens") == pytest.approx(21.0)
     assert found.measure("seconds") == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("costs", "mean"), [((0.25, 0.75, 0.5), 0.5), ((0.25, None, 0.75), 0.5), ((None, None, None), None)]
+)
+def test_an_example_without_a_figure_is_left_out_of_the_mean(
+    costs: tuple[float | None, ...], mean: float | None
+) -> None:
+    assert evaluated(priced(*costs), examples=EXAMPLES[:3]).measure("cost") == mean
 
 
 def test_measures_add_up_the_calls_of_an_example() -> None:

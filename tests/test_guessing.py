@@ -1,11 +1,11 @@
 """What guessing brings, counted by hand."""
 
-import dataclasses
-
 from optimizer.answer import Answer
 from optimizer.dataset import Example
-from optimizer.evaluation import Judge, Result
+from optimizer.evaluation import Result, Scorer
 from optimizer.guessing import Guess, best_guess, guessed
+from optimizer.metrics import Metric, Setting
+from optimizer.scoring import Prepared, plain
 
 
 def examples(targets: str) -> list[Example]:
@@ -15,7 +15,11 @@ def examples(targets: str) -> list[Example]:
     ]
 
 
-ACCURACY = Judge.of("accuracy", ("a", "b", "c"))
+def scorer(objective: Prepared) -> Scorer:
+    return Scorer(objective=objective, per_example=objective, others={})
+
+
+ACCURACY = scorer(plain("accuracy", Setting(labels=("a", "b", "c"))))
 
 
 def test_the_most_frequent_target_is_the_best_guess_and_does_not_judge_itself() -> None:
@@ -28,7 +32,7 @@ def test_of_equally_frequent_targets_the_first_in_the_alphabet_is_taken() -> Non
 
 
 def test_targets_that_never_repeat_cannot_be_guessed() -> None:
-    found = best_guess(examples("abc"), Judge.of("exact_match", ()))
+    found = best_guess(examples("abc"), scorer(plain("exact_match", Setting())))
     assert found is not None
     assert found.score == 0.0
 
@@ -51,12 +55,20 @@ def test_only_an_answer_that_could_not_be_read_is_replaced() -> None:
 
 
 def test_a_target_that_the_metric_fails_on_is_no_guess() -> None:
-    def fails(answer: Answer, target: str) -> float:
+    def fails(answer: Answer, target: str, setting: Setting) -> float:
         if (answer.text, target) == ("b", "a"):
             raise ZeroDivisionError
         return float(answer.text == target)
 
-    judge = dataclasses.replace(ACCURACY, per_example=fails)
-    found = best_guess(examples("aabbbb"), judge)
+    own = Prepared(name="own", metric=Metric(score=fails), setting=Setting())
+    found = best_guess(examples("aabbbb"), scorer(own))
     assert found is not None
     assert found.text == "a"
+
+
+def test_a_metric_that_would_have_to_ask_about_each_answer_is_given_no_guess() -> None:
+    async def asks(answer: Answer, example: Example, setting: Setting) -> float:
+        raise AssertionError("asked")
+
+    own = Prepared(name="own", metric=Metric(judged=asks), setting=Setting())
+    assert best_guess(examples("aabb"), scorer(own)) is None

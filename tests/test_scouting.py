@@ -14,12 +14,13 @@ from optimizer.dataset import Example
 from optimizer.demonstrations import NO_EVIDENCE, Attempt, Evidence, OneShot, draw_sets
 from optimizer.document import Located
 from optimizer.errors import OutageError, RejectedError
-from optimizer.evaluation import Evaluation, Judge, evaluate
+from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import PromptTemplate
 from optimizer.scouting import Scouting
 from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, compose
-from optimizer.task import DatasetSpec, Splits, Task
+from optimizer.task import Task
+from optimizer.taskfile import DatasetSpec, Splits
 
 LABELS = ("red", "green")
 EVERY = ("hard", "bootstrapped", "winners")
@@ -36,8 +37,8 @@ def a_task() -> Task:
         version="1.0",
         description="",
         language="en",
-        inputs=spec.inputs,
-        target=spec.target,
+        inputs=("text",),
+        target="colour",
         output="label",
         labels=LABELS,
         label_descriptions=("", ""),
@@ -92,10 +93,10 @@ def item(request: Request) -> int:
 
 
 def gathered(scouting: Scouting, script: Script) -> tuple[Evidence, list[Request]]:
-    model, judge = Scripted(script), Judge.of("accuracy", LABELS)
+    model, scorer = Scripted(script), Scorer.of(a_task())
 
     async def score(template: PromptTemplate, examples: Sequence[Example]) -> Evaluation:
-        return await evaluate(template, examples, model, judge)
+        return await evaluate(template, examples, model, scorer)
 
     return asyncio.run(scouting.gather(score)), model.requests
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from optimizer.answer import Answer
-from optimizer.metrics import aggregate
+from optimizer.metrics import Setting, aggregate
+from optimizer.metrics._classes import averaged, classes
 
 
-@aggregate(proxy="accuracy", outputs=("label",))
-def macro_f1(answers: Sequence[Answer], targets: Sequence[str], labels: tuple[str, ...]) -> float:
+@aggregate(proxy="labels_f1", outputs=("label", "labels"))
+def macro_f1(answers: Sequence[Answer], targets: Sequence[str], setting: Setting) -> float:
     """Return the mean F1 over the task's labels; 0 for a label that is neither wanted nor given.
 
     An answer that could not be read is a miss of its label and no hit of any other. It is not a label of its own:
@@ -15,5 +16,4 @@ def macro_f1(answers: Sequence[Answer], targets: Sequence[str], labels: tuple[st
     """
     from sklearn.metrics import f1_score
 
-    given = [answer.text if answer.text is not None else "" for answer in answers]
-    return float(f1_score(list(targets), given, labels=list(labels), average="macro", zero_division=0.0))
+    return averaged(f1_score, classes(answers, targets, setting.labels), "macro")

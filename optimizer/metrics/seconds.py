@@ -8,4 +8,4 @@ from optimizer.metrics import measure
 @measure(unit="seconds", greater_is_better=False)
 def seconds(_answer: Answer, completions: tuple[Completion, ...]) -> float:
     """Return the duration of the successful attempts."""
-    return sum(call.seconds for call in completions)
+    return sum((call.seconds for call in completions), 0.0)

@@ -1,0 +1,11 @@
+"""Tokens written for one example, over all its calls, reasoning included."""
+
+from optimizer.answer import Answer
+from optimizer.completion import Completion
+from optimizer.metrics import measure
+
+
+@measure(unit="tokens", greater_is_better=False)
+def output_tokens(_answer: Answer, completions: tuple[Completion, ...]) -> float:
+    """Return completion tokens."""
+    return float(sum(call.completion_tokens for call in completions))

@@ -1,0 +1,278 @@
+"""How a task's answers are scored: its metrics with their options, functions of its own, and weighted means.
+
+Python that a task names lies beside it and is imported here, by commands that score, and nowhere else. Nothing found
+in a data set or an answer is ever run by it but what the metric itself runs.
+"""
+
+import asyncio
+import dataclasses
+import importlib.util
+import inspect
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from optimizer.answer import Answer
+from optimizer.completion import Model
+from optimizer.dataset import Example
+from optimizer.document import Located
+from optimizer.errors import InputError, PluginError, Problem
+from optimizer.metrics import METRICS, Metric, Role, Setting
+from optimizer.schema import read
+from optimizer.task import Task
+from optimizer.taskfile import MetricSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A metric with all it needs to score.
+
+    Attributes:
+        parts: The metrics of a weighted mean and their weights, which add up to 1.
+    """
+
+    name: str
+    metric: Metric
+    setting: Setting
+    parts: tuple[tuple[float, "Prepared"], ...] = ()
+
+    @property
+    def at_once(self) -> bool:
+        """Return whether it scores by itself, without a model or a process of its own."""
+        if self.parts:
+            return all(part.at_once for _, part in self.parts)
+        return self.metric.score is not None and not self.metric.slow
+
+    @property
+    def needs(self) -> tuple[Role, ...]:
+        """Return the models it asks."""
+        own = self.metric.needs
+        return tuple(dict.fromkeys([*own, *(role for _, part in self.parts for role in part.needs)]))
+
+    @property
+    def asks(self) -> int:
+        """Return how many calls of models one answer takes at most."""
+        own = self.metric.asks(self.setting) if self.metric.needs else 0
+        return own + sum(part.asks for _, part in self.parts)
+
+    def score(self, answer: Answer, target: str) -> float:
+        """Return the score of one answer, of a metric that scores at once.
+
+        Raises:
+            ValueError: When it is not in [0, 1].
+        """
+        if self.parts:
+            return sum(weight * part.score(answer, target) for weight, part in self.parts)
+        assert self.metric.score is not None  # `at_once` was asked first
+        return _sound(self.metric.score(answer, target, self.setting))
+
+    async def scored(self, answer: Answer, example: Example) -> float:
+        """Return the score of one answer to an example.
+
+        Raises:
+            ValueError: When it is not in [0, 1].
+        """
+        if self.parts:
+            scores = await asyncio.gather(*(part.scored(answer, example) for _, part in self.parts))
+            return sum(weight * score for (weight, _), score in zip(self.parts, scores, strict=True))
+        if self.metric.judged is not None:
+            return _sound(await self.metric.judged(answer, example, self.setting))
+        if self.metric.slow:
+            return await asyncio.to_thread(self.score, answer, example.target)
+        return self.score(answer, example.target)
+
+    def value(self, answers: Sequence[Answer], targets: Sequence[str]) -> float:
+        """Return the figure of a metric that judges all answers together; in [0, 1].
+
+        Raises:
+            ValueError: When it is not in [0, 1], or there is nothing to judge.
+        """
+        assert self.metric.aggregate is not None
+        if not answers:
+            raise ValueError("expected at least one answer, found none")
+        return _sound(self.metric.aggregate(answers, targets, self.setting))
+
+
+def _sound(score: float) -> float:
+    if not 0 <= score <= 1:
+        raise ValueError(f"expected a score in [0, 1], found {score}")
+    return float(score)
+
+
+def prepared(task: Task, models: Mapping[Role, Model] | None = None) -> dict[str, Prepared]:
+    """Return the metrics of a task by name, the objective first.
+
+    Args:
+        models: What the metrics ask, where they need a model.
+
+    Raises:
+        InputError: With every mistake in their names, options and functions.
+    """
+    specs = task.specs or {name: MetricSpec(name=name) for name in (task.metric, *task.metrics)}
+    setting = Setting(labels=task.labels, schema=task.schema, language=task.language, models=models or {})
+    made: dict[str, Prepared] = {}
+    problems: list[Problem] = []
+    for n, (name, spec) in enumerate(specs.items()):
+        where: tuple[str | int, ...] = ("metrics", n - 1) if n else ("metric",)
+        try:
+            made[name] = _prepared(task, spec, setting, where)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError(problems)
+    return made
+
+
+def plain(name: str, task_setting: Setting) -> Prepared:
+    """Return a metric by its name alone, without options of a task."""
+    metric = METRICS[name]
+    options = None if metric.options is None else metric.options()
+    return Prepared(name=name, metric=metric, setting=dataclasses.replace(task_setting, options=options))
+
+
+def _prepared(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str | int, ...]) -> Prepared:
+    if spec.weighted:
+        return _weighted(task, spec, setting, where)
+    if spec.python is not None:
+        return Prepared(name=spec.shown, metric=_own(task, spec.python, where), setting=setting)
+    assert spec.name is not None  # the task file was checked
+    try:
+        metric = METRICS[spec.name]
+    except PluginError as error:
+        raise InputError([task.source.problem(where, str(error))]) from None
+    if metric.options is None:
+        if spec.args:
+            message = f"{spec.name} has no options, found {', '.join(sorted(spec.args))}"
+            raise InputError([task.source.problem((*where, "args"), message)])
+        return Prepared(name=spec.shown, metric=metric, setting=setting)
+    own = dataclasses.replace(setting, options=_options(task.source, metric.options, spec, where))
+    return Prepared(name=spec.shown, metric=metric, setting=own)
+
+
+def _options(source: Located, kind: type, spec: MetricSpec, where: tuple[str | int, ...]) -> object:
+    """Return the options of a metric, read as strictly as the rest of the file.
+
+    Raises:
+        InputError: With every mistake.
+    """
+    if not spec.args:
+        try:
+            return kind()
+        except TypeError:
+            missing = [
+                f.name
+                for f in dataclasses.fields(kind)
+                if f.default is f.default_factory is dataclasses.MISSING
+            ]
+            message = f"{spec.name} needs args: {', '.join(missing)}"
+            raise InputError([source.problem(where, message)]) from None
+    options: object = read(source, kind, at=(*where, "args"))
+    problem = getattr(options, "problem", None)
+    if problem is not None and (message := problem()):
+        raise InputError([source.problem((*where, "args"), message)])
+    return options
+
+
+def _weighted(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str | int, ...]) -> Prepared:
+    total = sum(part.weight for part in spec.weighted)
+    parts = []
+    for n, part in enumerate(spec.weighted):
+        inner = part.metric if isinstance(part.metric, MetricSpec) else MetricSpec(name=part.metric)
+        place = (*where, "weighted", n, "metric")
+        made = _prepared(task, inner, setting, place)
+        if made.metric.kind != "score":
+            message = f"expected a metric that scores single examples, found {made.name}"
+            raise InputError([task.source.problem(place, message)])
+        parts.append((part.weight / total, made))
+    outputs = tuple(
+        kind for kind in METRICS["exact_match"].outputs if all(kind in p.metric.outputs for _, p in parts)
+    )
+    return Prepared(
+        name=spec.shown,
+        metric=Metric(score=lambda _answer, _target, _setting: 0.0, outputs=outputs),
+        setting=setting,
+        parts=tuple(parts),
+    )
+
+
+def _own(task: Task, reference: str, where: tuple[str | int, ...]) -> Metric:
+    """Return the metric that a function of the task's own makes.
+
+    A function of `answer` and `target` is handed two texts; an answer that could not be read scores 0 without it.
+    Any other is called as DSPy calls a metric: with the example and the prediction, and None for the trace.
+
+    Raises:
+        InputError: When there is no such function, or its file cannot be imported.
+    """
+    path, found = task.code[reference]
+    name = reference.rpartition(":")[2]
+    try:
+        function = getattr(_module(path, found), name, None)
+    except Exception as error:  # whatever a file of the user's does wrong is told like any mistake
+        message = f"{path.name} cannot be imported: {type(error).__name__}: {error}"
+        raise InputError([task.source.problem((*where, "python"), message)]) from error
+    if not callable(function):
+        message = f"expected a function {name!r} in {path.name}, found none"
+        raise InputError([task.source.problem((*where, "python"), message)])
+    if list(inspect.signature(function).parameters)[:2] == ["answer", "target"]:
+        return Metric(score=lambda answer, target, _setting: _plainly(function, answer, target))
+    return Metric(judged=_as_dspy_does(function, task.target))
+
+
+@cache
+def _module(path: Path, _digest: str) -> object:
+    spec = importlib.util.spec_from_file_location(f"_task_metric_{path.stem}", path)
+    assert spec is not None  # a file that ends with .py has one
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _plainly(function: Callable[..., Any], answer: Answer, target: str) -> float:
+    return 0.0 if answer.text is None else float(function(answer.text, target))
+
+
+class Record(dict[str, Any]):
+    """Named values as DSPy's examples and predictions hold them: by attribute and by key."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # a field holds anything
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def toDict(self) -> dict[str, Any]:  # noqa: N802  # DSPy's name
+        """Return the values by name."""
+        return dict(self)
+
+
+def _as_dspy_does(
+    function: Callable[..., Any], target: str
+) -> Callable[[Answer, Example, Setting], Awaitable[float]]:
+    """Return a metric that calls a function with DSPy's signature: example, prediction, and perhaps a trace."""
+
+    async def judged(answer: Answer, example: Example, _setting: Setting) -> float:
+        if answer.text is None:
+            return 0.0
+        gold = Record({**example.values, target: _valued(example.target)})
+        found = function(gold, Record({target: _valued(answer.text)}), None)
+        if inspect.isawaitable(found):
+            found = await found
+        return float(found.score if hasattr(found, "score") else found)
+
+    return judged
+
+
+def _valued(text: str) -> Any:  # noqa: ANN401  # what a field of several holds
+    """Return the object or list that a text is, for tasks with such answers, else the text."""
+    if text[:1] not in "{[":
+        return text
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return Record(value) if isinstance(value, dict) else value
