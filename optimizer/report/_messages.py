@@ -57,7 +57,7 @@ def _call(call: CallTemplate, answer: AnswerFormat | None) -> Call:
 
 def _part(part: str | Hole) -> Part:
     return (
-        Part(text=f"‹{part.name}›", is_hole=True)
+        Part(text=f"{part.lead}‹{part.shown}›{part.tail}", is_hole=True)
         if isinstance(part, Hole)
         else Part(text=part, is_hole=False)
     )
@@ -77,6 +77,8 @@ def _reading(answer: AnswerFormat) -> str:
     where = [
         f"in the field “{answer.field}” of a JSON object" if answer.field else "",
         f"after “{answer.marker}”" if answer.marker else "",
+        f"by {', '.join(answer.readers)}" if answer.readers else "",
     ]
     labels = f", one of {', '.join(answer.labels)}" if answer.labels else ""
-    return f"The answer is read as a {' '.join([answer.kind, *filter(None, where)])}{labels}."
+    kind = {"labels": "set of labels", "json": "JSON value"}.get(answer.kind, answer.kind)
+    return f"The answer is read as a {' '.join([kind, *filter(None, where)])}{labels}."

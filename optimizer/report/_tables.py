@@ -5,6 +5,7 @@ from typing import Any
 
 from optimizer.answer import OUTCOMES
 from optimizer.frozen import FrozenPrompt
+from optimizer.report._behaviour import gaps_table, robustness_table, slices_table
 from optimizer.report._history import history_table
 from optimizer.report._reading import (
     ABSENT,
@@ -37,6 +38,9 @@ def tables(frozen: FrozenPrompt) -> dict[str, Table]:
         _scores(frozen),
         _measures(frozen.evidence),
         _differences(frozen.evidence),
+        slices_table(frozen.evidence),
+        gaps_table(frozen.evidence),
+        robustness_table(frozen.evidence),
         _search(frozen),
         _picked(frozen.evidence),
         _cost(frozen.evidence),

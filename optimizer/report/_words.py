@@ -7,6 +7,7 @@ from typing import Any
 
 from optimizer.explanation import provable_in_words
 from optimizer.frozen import FrozenPrompt
+from optimizer.report._behaviour import consistency_in_words
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
@@ -36,6 +37,9 @@ _HEADINGS = {
 
 _FROZEN = {"winner": "the new prompt is frozen", "baseline": "the baseline is frozen"}
 
+# How a sentence of the evidence begins that speaks against trusting the prompt.
+_CAUTION = "Caution: "
+
 # Prompts for which the test was opened: the beginning of a fingerprint, and which prompt of this study it is, or "".
 Opening = tuple[tuple[str, str], ...]
 
@@ -56,6 +60,7 @@ class Words:
         provable: What the examples could show at all.
         cautions: What speaks against trusting the evidence.
         methods: How the differences were judged, and what stood in for unreadable answers.
+        consistency: How often the winner's answers agree, or "".
         evidence: Whether the prompt carries evidence.
     """
 
@@ -70,14 +75,18 @@ class Words:
     provable: str
     cautions: tuple[str, ...]
     methods: tuple[str, ...]
+    consistency: str
     evidence: bool
 
 
 def words(frozen: FrozenPrompt) -> Words:
     """Return the sentences of the page."""
     evidence = frozen.evidence
-    cautions = tuple(text(leak) for leak in items(evidence.get("leaks")))
-    told = {f"Caution: {leak}" for leak in cautions}
+    leaks = [text(leak) for leak in items(evidence.get("leaks"))]
+    said_of_it = [text(said) for said in items(evidence.get("in_words"))]
+    warned = [said.removeprefix(_CAUTION) for said in said_of_it if said.startswith(_CAUTION)]
+    cautions = tuple(dict.fromkeys([*leaks, *warned]))
+    told = {f"{_CAUTION}{caution}" for caution in cautions}
     return Words(
         model=f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
         heading=_heading(evidence),
@@ -85,15 +94,14 @@ def words(frozen: FrozenPrompt) -> Words:
             part for part in (_text(evidence.get("decision")), _FROZEN.get(which(frozen), "")) if part
         ),
         confident=evidence.get("decision") == "improved",
-        sentences=tuple(
-            _held(said) for said in map(text, items(evidence.get("in_words"))) if said not in told
-        ),
+        sentences=tuple(_held(said) for said in said_of_it if said not in told),
         judged="How the choice was judged" if held_out(evidence) else "How the test was used",
         opened=_opened(evidence),
         openings=tuple(_openings(evidence)),
         provable=_held(_provable(evidence)),
         cautions=cautions,
         methods=tuple(_methods(evidence)),
+        consistency=consistency_in_words(evidence),
         evidence=bool(evidence),
     )
 
