@@ -30,6 +30,7 @@ from optimizer.errors import (
     UnreachableError,
 )
 from optimizer.retry import error_message, refusal, server_wait_seconds, stated_error, stated_status
+from optimizer.service import Service
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -50,7 +51,6 @@ _KEY_CHARACTERS = 8
 # The client adds these headers from the environment, wherever it is pointed; they are meant for one host alone.
 _AMBIENT_HEADERS, _AMBIENT_HOST = ("OpenAI-Organization", "OpenAI-Project"), "api.openai.com"
 
-_TOKENS = ("prompt_tokens", "completion_tokens")
 _FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refused"}
 
 
@@ -65,6 +65,7 @@ class Endpoint:
         timeout_seconds: float = TIMEOUT_SECONDS,
         read_seconds: float = READ_SECONDS,
         expect_model: str | None = None,
+        service: Service | None = None,
     ) -> None:
         """Check the address; nothing is contacted.
 
@@ -74,6 +75,7 @@ class Endpoint:
             timeout_seconds: Bound of one attempt.
             read_seconds: Bound of every wait for data within it.
             expect_model: The name that every answer must carry in `model`; None takes any.
+            service: What is asked of it; chat unless given.
 
         Raises:
             InputError: When the address is none, holds a password, or would carry the key in the clear.
@@ -89,6 +91,7 @@ class Endpoint:
         self._timeout_seconds = timeout_seconds
         self._read_seconds = min(read_seconds, timeout_seconds)
         self._expect_model = expect_model
+        self._service = service or Service("/chat/completions", "a chat completion", read_completion)
         self._accepted = False
         self._client: AsyncOpenAI | None = None
 
@@ -99,8 +102,8 @@ class Endpoint:
     def place(self) -> str:
         """Return host, port and path, as messages name them."""
         port = self._url.port or (443 if self._url.scheme == "https" else 80)
-        host = self._url.hostname or ""
-        return f"{f'[{host}]' if ':' in host else host}:{port}{self._url.path.rstrip('/')}/chat/completions"
+        name, path = self._url.hostname or "", f"{self._url.path.rstrip('/')}{self._service.path}"
+        return f"{f'[{name}]' if ':' in name else name}:{port}{path}"
 
     async def __aenter__(self) -> Self:
         import openai
@@ -153,7 +156,7 @@ class Endpoint:
         if self._client is None:
             raise RuntimeError("an Endpoint is used inside `async with`")
         async with asyncio.timeout(self._timeout_seconds):
-            return await self._client.post("/chat/completions", cast_to=httpx2.Response, content=content)
+            return await self._client.post(self._service.path, cast_to=httpx2.Response, content=content)
 
     def _read(self, response: "Response", seconds: float) -> Completion | ModelError:
         """Return what an answer with status 200 holds: a completion of the right model, or an error."""
@@ -165,7 +168,7 @@ class Endpoint:
         if error is not None:
             return self._stated(error, answer, response.headers)
         try:
-            completion = read_completion(answer, seconds)
+            completion = self._service.read(answer, seconds)
         except ValueError as missing:
             return self._broken(str(missing), answer)
         model = answer.get("model")
@@ -178,9 +181,8 @@ class Endpoint:
 
     def _broken(self, reason: str, answer: object = None, more: str = "") -> BrokenAnswerError:
         """Return the error for an answer that holds no completion."""
-        what = self._clean(f"{reason}{more}")
-        message = f"{self.place} answered something that is not a chat completion: {what}"
-        return BrokenAnswerError(message, reason=reason, **_charge(answer))
+        what = f"something that is not {self._service.answer}: {self._clean(reason + more)}"
+        return BrokenAnswerError(f"{self.place} answered {what}", reason=reason, **_charge(answer))
 
     def _stated(self, error: object, answer: object, headers: Mapping[str, str]) -> ModelError:
         """Return our error for one that came with status 200, by the status that its code stands for."""
@@ -316,8 +318,8 @@ def _count(usage: object, key: str) -> int:
 def _charge(answer: object) -> dict[str, Any]:
     """Return what an answer that is of no use may cost, for the error that says so."""
     usage = answer.get("usage") if isinstance(answer, dict) else None
-    stated = {kind: _count(usage, kind) for kind in _TOKENS}
-    return {"billable": True} | {kind: n for kind, n in stated.items() if n}
+    kinds = ("prompt_tokens", "completion_tokens")
+    return {"billable": True} | {kind: n for kind in kinds if (n := _count(usage, kind))}
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 from optimizer.completion import (
     CAPABILITIES,
@@ -101,12 +101,14 @@ class Provider:
         problems: Every mistake in a spec, an unset key variable among them; contacts and starts nothing.
         connect: Opens the connection for the length of an `async with`.
         free: Whether its calls cost no money, because the model runs on this machine or is none.
+        gives: Whether a completion is an answer in words, a vector, or either.
     """
 
     defaults: Callable[[ModelSpec], Capabilities]
     problems: Callable[[ModelSpec], list[str]]
     connect: Callable[[ModelSpec], AbstractAsyncContextManager[Connection]]
     free: bool = False
+    gives: tuple[Literal["text", "vectors"], ...] = ("text",)
 
     def capabilities(self, spec: ModelSpec) -> Capabilities:
         """Return what the model can do: the defaults, with what the spec states in their place."""
@@ -174,6 +176,8 @@ def chat_body(
     """
     body: dict[str, object] = dict(request.parameters)
     body |= {"model": name, "messages": [message.to_dict() for message in request.messages]}
+    if any(message.images for message in request.messages) and "images" not in can:
+        raise RejectedError(f"{name} cannot see images (capability images)")
     if request.prefill:
         if "prefill" not in can:
             raise RejectedError(f"{name} cannot continue a turn that was begun for it (capability prefill)")

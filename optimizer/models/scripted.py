@@ -91,4 +91,10 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     yield Connection(model=Scripted(rules.reply), identity=identity, capabilities=stated(spec, _DEFAULTS))
 
 
-SCRIPTED = Provider(defaults=lambda _spec: _DEFAULTS, problems=_problems, connect=_connect, free=True)
+SCRIPTED = Provider(
+    defaults=lambda _spec: _DEFAULTS,
+    problems=_problems,
+    connect=_connect,
+    free=True,
+    gives=("text", "vectors"),  # a reply may be the JSON list of one
+)
