@@ -324,10 +324,12 @@ async def _ours(job: Job) -> Measured:
     from optimizer.budget import Budget
     from optimizer.calls import Caller
     from optimizer.dataset import Example
-    from optimizer.evaluation import Judge, evaluate
+    from optimizer.evaluation import Scorer, evaluate
     from optimizer.ledger import Ledger
+    from optimizer.metrics import Setting
     from optimizer.models import MODELS, ModelSpec
     from optimizer.pacing import Pace
+    from optimizer.scoring import plain
     from optimizer.storage import open_storage
     from optimizer.store import Store
 
@@ -338,7 +340,8 @@ async def _ours(job: Job) -> Measured:
         ]
 
     warm, counted = map(examples, _texts(job))
-    template, judge = _template(job), Judge.of("accuracy", LABELS)
+    template, accuracy = _template(job), plain("accuracy", Setting(labels=LABELS))
+    scorer = Scorer(objective=accuracy, per_example=accuracy, others={})
     spec = ModelSpec(provider="openai_compatible", name=MODEL, base_url=job.base_url)
     with open_storage(Path(job.folder, "study.db")) as storage:
         store = Store(storage)
@@ -352,9 +355,9 @@ async def _ours(job: Job) -> Measured:
                 pace=Pace(start=job.concurrency, most=job.concurrency),
             )
             try:
-                await evaluate(template, warm, caller, judge)
+                await evaluate(template, warm, caller, scorer)
                 clock = _Clock()
-                evaluation = await evaluate(template, counted, caller, judge)
+                evaluation = await evaluate(template, counted, caller, scorer)
                 return clock.measured(job, evaluation.value or 0.0)
             finally:
                 await caller.close()

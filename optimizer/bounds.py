@@ -3,7 +3,7 @@
 import bisect
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from optimizer.budget import Amount, Budget, Spent
@@ -16,6 +16,7 @@ from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 from optimizer.racing import width
+from optimizer.robustness import Probes
 from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace
 
@@ -49,6 +50,14 @@ class Screen:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """What is asked beside the candidates' scores: before the search, and after the test."""
+
+    scouting: Scouting | None = None
+    probes: Probes = field(default_factory=Probes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
     """Upper bounds, known before the first call.
 
@@ -65,6 +74,7 @@ class Bounds:
         judged: Examples that the gain is judged on.
         confirmed: How many arms are confirmed: one, else the baseline and two or three more.
         scouting: Finding out, before the search, what some demonstrations are chosen by.
+        robustness: Asking baseline and winner again with perturbed inputs, and the winner several times.
     """
 
     budget: Budget
@@ -78,17 +88,18 @@ class Bounds:
     judged: int = 0
     confirmed: int = 1
     scouting: Amount = field(default_factory=Amount)
+    robustness: Amount = field(default_factory=Amount)
     races: bool = False
 
     @property
     def reserved(self) -> Amount:
         """Return what the search may not touch."""
-        return self.confirmation * self.confirmed + self.test
+        return self.confirmation * self.confirmed + self.test + self.robustness
 
     @property
     def one_more(self) -> Amount:
-        """Return what confirming one more candidate, and the test after it, take."""
-        return self.confirmation + self.test
+        """Return what confirming one more candidate, and what comes after it, take."""
+        return self.confirmation + self.test + self.robustness
 
     @property
     def least(self) -> Amount:
@@ -161,6 +172,7 @@ class Bounds:
             "one candidate": self.candidate,
             "confirmation": self.confirmation,
             "test": self.test,
+            **({"robustness": self.robustness} if self.robustness.calls else {}),
         }
         if budget.calls < least.calls:
             listed = ", ".join(f"{name} {amount.calls}" for name, amount in parts.items())
@@ -180,43 +192,37 @@ def bounds_of(
     screen: "int | Screen",
     budget: Budget,
     price: Price | None,
-    scouting: Scouting | None = None,
+    beside: Beside = Beside(),
 ) -> Bounds:
     """Return the bounds of a study.
 
     Args:
         screen: How many validation examples a candidate is screened on; or how those of a race are.
-        scouting: What is found out before the search, after which the space has more demonstration sets.
+        beside: What is found out before the search, after which the space has more demonstration sets, and after the
+            test.
         price: US dollars from tokens read and written, or None where no price is known; money is 0 then.
     """
     price = (
         None if price is None else functools.lru_cache(maxsize=None)(price)
     )  # a published one takes a while
     screen = Screen(baseline=screen, first=screen) if isinstance(screen, int) else screen
+    scouting, probes = beside.scouting, beside.probes
     screened, validation, test = dataset.validation[: screen.baseline], dataset.validation, dataset.test
     to_come = () if scouting is None else scouting.longest
     dearest = list(_dearest(space, to_come))
     baseline = space.render(space.baseline)
     templates = [template for template in (baseline, *dearest) if template is not None]
 
-    def most(examples: Sequence[Example], of: Sequence[PromptTemplate]) -> Amount:
-        amounts = [_amount(template, examples, price) for template in of]
-        return Amount(
-            calls=max((amount.calls for amount in amounts), default=0),
-            tokens=max((amount.tokens for amount in amounts), default=0.0),
-            usd=max((amount.usd for amount in amounts), default=0.0),
-            # Of one candidate: which of them is tried is not known, and the cheapest may be.
-            least_tokens=min((amount.least_tokens for amount in amounts), default=0.0),
-            least_usd=min((amount.least_usd for amount in amounts), default=0.0),
-        )
-
+    most = functools.partial(_most, price=price)
     first = templates[:1] if baseline is not None else []
-    longest = max((*validation, *test), key=lambda example: sum(map(utf8_length, example.values.values())))
+    longest = max((*validation, *test), key=_bytes)
     confirmation = most(validation if test else (), dearest)
     # Baseline, winner, and the baseline's wording in the winner's format.
     final = most(test, first) + most(test, dearest) * 2
+    robustness = _robustness(probes, templates, first, dearest, most)
     judged = test or validation
-    call = most([longest], templates)
+    changed = [example for probe in probes.probes for example in probe.examples]
+    call = most([max([longest, *changed], key=_bytes)], templates)
     return Bounds(
         budget=budget,
         baseline=most(screened, first),
@@ -229,14 +235,49 @@ def bounds_of(
         ),
         smallest_provable=smallest_provable_difference(len(judged), clusters=group_sizes(judged)),
         judged=len(judged),
-        confirmed=_confirmed(budget, confirmation, final) if test else 0,
+        confirmed=_confirmed(budget, confirmation, final + robustness) if test else 0,
         scouting=_scouting_amount(scouting, call),
+        robustness=robustness,
         races=screen.races,
     )
 
 
+def _robustness(
+    probes: Probes,
+    templates: Sequence[PromptTemplate],
+    first: Sequence[PromptTemplate],
+    dearest: Sequence[PromptTemplate],
+    most: Callable[[Sequence[Example], Sequence[PromptTemplate]], Amount],
+) -> Amount:
+    """Return what the calls after the test take at most.
+
+    Baseline and winner are asked with each perturbation; the winner, whichever it is, once more for each repeat.
+    """
+    amount = most(probes.repeated, templates) * probes.repeats
+    for probe in probes.probes:
+        amount += most(probe.examples, first) + most(probe.examples, dearest)
+    return amount
+
+
+def _most(examples: Sequence[Example], of: Sequence[PromptTemplate], *, price: Price | None) -> Amount:
+    """Return what one of some templates takes on some examples at most."""
+    amounts = [_amount(template, examples, price) for template in of]
+    return Amount(
+        calls=max((amount.calls for amount in amounts), default=0),
+        tokens=max((amount.tokens for amount in amounts), default=0.0),
+        usd=max((amount.usd for amount in amounts), default=0.0),
+        # Of one candidate: which of them is tried is not known, and the cheapest may be.
+        least_tokens=min((amount.least_tokens for amount in amounts), default=0.0),
+        least_usd=min((amount.least_usd for amount in amounts), default=0.0),
+    )
+
+
+def _bytes(example: Example) -> int:
+    return sum(map(utf8_length, example.values.values()))
+
+
 def _confirmed(budget: Budget, confirmation: Amount, final: Amount) -> int:
-    """Return how many arms are confirmed: as many as every unit of the budget holds beside the test.
+    """Return how many arms are confirmed: as many as every unit of the budget holds beside what comes after.
 
     How long a call takes is not known before, so a budget in seconds holds one.
     """
@@ -317,8 +358,14 @@ def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price 
 
 def _blank(call: CallTemplate) -> tuple[int, int]:
     """Return upper bounds of the tokens that a call reads, its holes apart, and writes."""
-    texts = ("".join(part for part in message.parts if isinstance(part, str)) for message in call.messages)
-    messages = tuple(Message(role="user", content=text) for text in texts)
+    messages = tuple(
+        Message(
+            role="user",
+            content="".join(part for part in message.parts if isinstance(part, str)),
+            images=("",) * sum(isinstance(part, Hole) and part.image for part in message.parts),
+        )
+        for message in call.messages
+    )
     empty = Request(messages=messages, parameters=call.parameters, constraint=call.constraint)
     read, written = empty.most_tokens
     return read, written or 0

@@ -2,23 +2,26 @@
 
 import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from optimizer.completion import CAPABILITIES
 from optimizer.config import StudyConfig
 from optimizer.dataset import Dataset
 from optimizer.demonstrations import SELECTORS
-from optimizer.document import FieldPath, Located, inside_project
-from optimizer.errors import PluginError, Problem
+from optimizer.document import FieldPath, Located
+from optimizer.errors import InputError, PluginError, Problem
 from optimizer.formats import FORMATS
 from optimizer.metrics import METRICS
 from optimizer.models import MODELS, RESERVED_PARAMETERS, ModelSpec
+from optimizer.perturbations import PERTURBATIONS
 from optimizer.pricing import price_of
 from optimizer.pruners import PRUNERS
 from optimizer.registry import Registry, did_you_mean
+from optimizer.roles import located, role_models
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import meant
+from optimizer.scoring import prepared
+from optimizer.slices import SLICE_GAP
 from optimizer.styles import STYLES
 from optimizer.task import Task
 
@@ -34,7 +37,9 @@ def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
         *_plugin_problems(file, source),
         *_number_problems(file, source),
         *_scout_problems(file, source),
-        *_model_problems(file, source),
+        *_robustness_problems(file, source),
+        *_model_problems(("model",), file.model, source),
+        *(p for role, spec in role_models(file).items() for p in _model_problems((role,), spec, source)),
         *_price_problems(file, source),
         *_answer_bound_problems(file, source),
     ]
@@ -50,29 +55,27 @@ def located_model(file: StudyConfig, source: Located) -> ModelSpec:
     Raises:
         ValueError: When the path leads outside the project.
     """
-    if file.model.path is None:
-        return file.model
-    path = inside_project(file.model.path, file=Path(source.file))
-    return dataclasses.replace(file.model, path=str(path))
+    return located(file.model, source)
 
 
 def task_problems(task: Task) -> list[Problem]:
     """Return the mistakes in the metrics that a task names."""
+    try:
+        found = prepared(task)
+    except InputError as error:
+        return list(error.problems)
     problems = []
-    for where, name in (
-        (("metric",), task.metric),
-        *((("metrics", n), m) for n, m in enumerate(task.metrics)),
-    ):
-        try:
-            metric = METRICS[name]
-        except PluginError as error:
-            problems.append(task.source.problem(where, str(error)))
-            continue
+    for n, (name, made) in enumerate(found.items()):
+        where: FieldPath = ("metrics", n - 1) if n else ("metric",)
+        metric = made.metric
         if task.output not in metric.outputs:
             listed = ", ".join(metric.outputs)
             problems.append(
                 task.source.problem(where, f"{name} judges {listed}, and the task's output is {task.output}")
             )
+        if getattr(made.setting.options, "schema", "") is None and not task.schema:
+            message = f"{name} needs a schema: in its args, or in the task's output"
+            problems.append(task.source.problem(where, message))
         if where == ("metric",) and metric.kind == "measure":
             problems.append(
                 task.source.problem(where, f"{name} is a measure: it can be reported, not maximised")
@@ -104,13 +107,12 @@ def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
             ("search", "pruner", "name"),
             numbered=False,
         ),
-        *_unknown(MODELS, [file.model.provider], source, ("model", "provider"), numbered=False),
     ]
 
 
 def _constraint_problems(file: StudyConfig, name: str, source: Located) -> list[Problem]:
     where = ("constraints", name)
-    problems = _unknown(METRICS, [name], source, where, numbered=False)
+    problems = [] if name == SLICE_GAP else _unknown(METRICS, [name], source, where, numbered=False)
     bound = file.constraints[name]
     if bound.min is None and bound.max is None:
         problems.append(source.problem(where, "expected min, max or both, found neither"))
@@ -142,6 +144,7 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
             (("budget", "calls"), file.budget.calls, 1),
             (("budget", "attempts"), 1 if file.budget.attempts is None else file.budget.attempts, 1),
             (("budget", "tokens"), 1 if file.budget.tokens is None else file.budget.tokens, 1),
+            (("budget", "judge_calls"), 1 if file.budget.judge_calls is None else file.budget.judge_calls, 1),
             (("run", "batch"), run.batch, 1),
             (("run", "concurrency"), 1 if run.concurrency == "auto" else run.concurrency, 1),
         )
@@ -166,6 +169,23 @@ def _scout_problems(file: StudyConfig, source: Located) -> list[Problem]:
     return [source.problem(("search", "demos", "scout"), message)]
 
 
+def _robustness_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    spec, where = file.robustness, ("robustness",)
+    if spec is None:
+        return []
+    problems = _unknown(PERTURBATIONS, spec.perturbations, source, (*where, "perturbations"))
+    problems += [
+        source.problem((*where, name), f"expected at least {least}, found {value}")
+        for name, value, least in (("examples", spec.examples, 1), ("repeats", spec.repeats, 0))
+        if value < least
+    ]
+    if len(set(spec.perturbations)) < len(spec.perturbations):
+        problems.append(source.problem((*where, "perturbations"), "expected each once, found one twice"))
+    if not spec.perturbations and not spec.repeats:
+        problems.append(source.problem(where, "expected perturbations, repeats or both, found neither"))
+    return problems
+
+
 def _amount_problems(file: StudyConfig, source: Located) -> list[Problem]:
     budget, run = file.budget, file.run
     amounts: dict[FieldPath, float | None] = {
@@ -187,10 +207,11 @@ def _amount_problems(file: StudyConfig, source: Located) -> list[Problem]:
 
 def _price_problems(file: StudyConfig, source: Located) -> list[Problem]:
     problems = []
+    models = [spec.name for spec in (file.model, *role_models(file).values())]
     for name, price in file.budget.prices.items():
         where = ("budget", "prices", name)
-        if name != file.model.name:
-            message = f"{name!r} is no model of this study{meant(name, [file.model.name])}"
+        if name not in models:
+            message = f"{name!r} is no model of this study{meant(name, models)}"
             problems.append(source.problem(where, message))
         problems += [
             source.problem((*where, side), f"expected at least 0, found {amount}")
@@ -274,27 +295,32 @@ def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:
     ]
 
 
-def _model_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    unknown = [
+def _model_problems(where: FieldPath, spec: ModelSpec, source: Located) -> list[Problem]:
+    unknown = _unknown(MODELS, [spec.provider], source, (*where, "provider"), numbered=False)
+    unknown += [
         source.problem(
-            ("model", "capabilities", n), f"unknown capability {name!r}{did_you_mean(name, CAPABILITIES)}"
+            (*where, "capabilities", n), f"unknown capability {name!r}{did_you_mean(name, CAPABILITIES)}"
         )
-        for n, name in enumerate(file.model.capabilities or ())
+        for n, name in enumerate(spec.capabilities or ())
         if name not in CAPABILITIES
     ]
-    if file.model.provider not in MODELS or unknown:
+    if unknown:
         return unknown
+    wanted: Literal["text", "vectors"] = "vectors" if where == ("embeddings",) else "text"
+    if wanted not in (gives := MODELS[spec.provider].gives):
+        message = f"expected a provider of {wanted}, found {spec.provider}, which gives {', '.join(gives)}"
+        return [source.problem((*where, "provider"), message)]
     try:
-        model = located_model(file, source)
+        model = located(spec, source)
     except ValueError as error:
-        return [source.problem(("model", "path"), str(error))]
-    return [_model_problem(source, message) for message in MODELS[model.provider].problems(model)]
+        return [source.problem((*where, "path"), str(error))]
+    return [_model_problem(where, source, message) for message in MODELS[model.provider].problems(model)]
 
 
-def _model_problem(source: Located, message: str) -> Problem:
+def _model_problem(where: FieldPath, source: Located, message: str) -> Problem:
     """Return what a provider says of a model, in the field that its message begins with, if it does with one."""
     name, _, rest = message.partition(": ")
     fields = {field.name for field in dataclasses.fields(ModelSpec)}
     if name.partition(".")[0] not in fields:
-        return source.problem(("model",), message)
-    return source.problem(("model", *name.split(".", 1)), rest)
+        return source.problem(where, message)
+    return source.problem((*where, *name.split(".", 1)), rest)

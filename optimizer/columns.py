@@ -5,20 +5,25 @@ Every guess comes with its reason, so that none is made in silence. Cells are co
 | column | is taken for |
 |---|---|
 | named like an answer, else the last with few values, else the last | the target |
-| three words and more in a cell; where there is none, the longest | an input |
+| three words and more in a cell; where there is none, the longest; and lists of texts | an input |
 | the id, the group, codes, what is the same in every row, what is named like metadata | neither |
+
+An input that is empty in some rows is an optional one.
 """
 
+import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
+from optimizer.digest import canonical
 from optimizer.document import clipped
 from optimizer.errors import InputError, Problem
+from optimizer.record import Record
 from optimizer.table import Table
 
 # Last words of the name of a column of right answers, the surest first; French and German ones without accents.
@@ -49,20 +54,24 @@ _ASIDE = {
     **dict.fromkeys(("rationale", "explanation", "reasoning", "solution"), "may give the answer away"),
 }
 
-_MOST_LABELS = 20  # more than a prompt lists, and few data sets have examples enough of each
+_IMAGE = re.compile(r"\s*(?:data:image/\S+|\S+\.(?:png|jpe?g|gif|webp)(?:[?#]\S*)?)\s*", re.IGNORECASE)
+
+FEW_LABELS = 20  # more are a long list in a prompt, and few data sets have examples enough of each
+_MOST_WITH_MANY_ROWS, _MANY_ROWS = 100, 10  # rows for each label, on average, that make up for that
 _ROWS_FOR_LABEL = 3  # on average; with fewer, values that come back are chance
 _LONGEST_LABEL = 60  # characters; longer ones are sentences, which no model repeats letter by letter
 _ONCE = (
     0.05  # share of rows whose value comes once and may be a label nevertheless; more of them are free text
 )
 _FREE_TEXT_WORDS = 3  # on average; fewer are names, codes and categories
+_FILLED_ONE_IN = 20  # rows that have something in an optional input; with fewer it hardly ever says anything
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
     """The columns that are asked for; None and nothing are proposed."""
 
-    target: str | None = None
+    targets: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     group: str | None = None
 
@@ -72,11 +81,13 @@ class Column:
     """A column.
 
     Attributes:
-        cells: Its texts, row by row; None where a row has none, or a value that is no text.
+        cells: Its texts, row by row, lists and objects as JSON; None where a row has none, or a value that is no text.
+        contents: What they are as JSON means it.
     """
 
     name: str
     cells: tuple[str | None, ...]
+    contents: tuple[object, ...]
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -84,9 +95,40 @@ class Column:
         return Counter(cell for cell in self.cells if cell is not None and cell.strip())
 
     @cached_property
+    def structures(self) -> tuple[object, ...] | None:
+        """Return the lists and objects of all cells that hold anything, as JSON or as its text; None unless all are."""
+        found = tuple(
+            _structure(content)
+            for cell, content in zip(self.cells, self.contents, strict=True)
+            if cell is not None and cell.strip()
+        )
+        return found if found and None not in found else None
+
+    @cached_property
+    def lists(self) -> tuple[tuple[str, ...], ...] | None:
+        """Return the texts of all cells that hold anything; None unless these are lists of texts, and one has some."""
+        if self.structures is None or not any(self.structures):
+            return None
+        found = [part for part in self.structures if isinstance(part, list) and all(map(_is_text, part))]
+        return tuple(map(tuple, found)) if len(found) == len(self.structures) else None
+
+    @cached_property
+    def filled(self) -> int:
+        """Return how many rows have something in this column; an empty list is nothing."""
+        if self.lists is not None:
+            return sum(map(bool, self.lists))
+        return self.counts.total()
+
+    @property
+    def optional(self) -> bool:
+        """Return whether some rows have nothing in this column."""
+        return self.filled < len(self.cells)
+
+    @cached_property
     def words(self) -> float:
-        """Return the words of a cell, on average."""
-        return fmean(len((cell or "").split()) for cell in self.cells)
+        """Return the words of a cell that holds anything, on average."""
+        texts = map(" ".join, self.lists) if self.lists is not None else self.counts.elements()
+        return fmean([len(text.split()) for text in texts] or [0])
 
     @property
     def shown(self) -> str:
@@ -99,35 +141,63 @@ class Column:
         rows = self.counts.total()
         again = [count for count in self.counts.values() if count > 1]
         return (
-            2 <= len(self.counts) <= _MOST_LABELS
-            and len(self.counts) * _ROWS_FOR_LABEL <= rows
+            len(self.counts) >= 2
+            and few_for(len(self.counts), rows)
             and len(again) >= 2
             and sum(again) >= (1 - _ONCE) * rows
             and all(len(value) <= _LONGEST_LABEL and len(value.splitlines()) == 1 for value in self.counts)
         )
 
 
+def few_for(values: int, rows: int) -> bool:
+    """Return whether so many different values in so many rows are few enough to be labels."""
+    if values <= FEW_LABELS:
+        return values * _ROWS_FOR_LABEL <= rows
+    return values <= _MOST_WITH_MANY_ROWS and values * _MANY_ROWS <= rows
+
+
+def _structure(content: object) -> object:
+    """Return the list or object that a cell is, or whose JSON it is; None where it is neither."""
+    if isinstance(content, str) and content.lstrip()[:1] in ("[", "{"):
+        try:
+            content = json.loads(content)
+        except (ValueError, RecursionError):
+            return None
+    return content if isinstance(content, list | dict) else None
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
+
+
 def columns_of(table: Table) -> dict[str, Column]:
     """Return the columns of a table by name."""
-    return {name: Column(name=name, cells=tuple(_cells(table, name))) for name in table.columns}
+    return {name: _column(table, name) for name in table.columns}
 
 
-def _cells(table: Table, name: str) -> Iterator[str | None]:
-    for record in table.records:
-        try:
-            yield record.text(name)
-        except ValueError:  # where the column is used, loading the data tells what is wrong
-            yield None
+def _column(table: Table, name: str) -> Column:
+    pairs = [_cell(record, name) for record in table.records]
+    return Column(name=name, cells=tuple(cell for cell, _ in pairs), contents=tuple(one for _, one in pairs))
 
 
-def target_of(columns: Mapping[str, Column], wanted: Wanted) -> tuple[Column, str]:
-    """Return the column of right answers, and why it is taken for that.
+def _cell(record: Record, name: str) -> tuple[str | None, object]:
+    if record.values.get(name) is None:
+        return None, None
+    try:
+        content = record.content(name)
+        return (canonical(content) if isinstance(content, list | dict) else record.text(name)), content
+    except ValueError:  # where the column is used, loading the data tells what is wrong
+        return None, ()
+
+
+def targets_of(columns: Mapping[str, Column], wanted: Wanted) -> tuple[list[Column], str]:
+    """Return the columns of right answers, and why they are taken for that.
 
     Raises:
         InputError: No column is left for it.
     """
-    if wanted.target is not None:
-        return columns[wanted.target], "as asked"
+    if wanted.targets:
+        return [columns[name] for name in wanted.targets], "as asked"
     taken = {"id", wanted.group, *wanted.inputs}
     usable = [column for column in columns.values() if column.name not in taken]
     if not usable:
@@ -138,19 +208,20 @@ def target_of(columns: Mapping[str, Column], wanted: Wanted) -> tuple[Column, st
     if ranked:
         others = ", ".join(usable[n].shown for _, n in ranked[1:])
         also = f"; {others} might be as well" if others else ""
-        return usable[ranked[0][1]], f"its name says that it holds the answer{also}; --target names another"
+        return [usable[ranked[0][1]]], f"its name says that it holds the answer{also}; --target names another"
     few = [column for column in usable if column.holds_labels]
     if few:
-        return few[-1], "the last column with few different values; --target names another"
-    return usable[-1], "the last column, as none has few values or a telling name; --target names another"
+        return [few[-1]], "the last column with few different values; --target names another"
+    return [usable[-1]], "the last column, as none has few values or a telling name; --target names another"
 
 
-def _rank(name: str) -> float:
+def _rank(name: str, *, plural: bool = False) -> float:
     """Return how surely a name says that its column holds answers: 0 most surely, `len(_TARGETS)` not at all."""
     words = _words(name)
-    if words[-1] not in _TARGETS:
+    last = words[-1] if words[-1] in _TARGETS or not plural else words[-1].removesuffix("s")
+    if last not in _TARGETS:
         return len(_TARGETS)
-    return _TARGETS.index(words[-1]) + (0.5 if len(words) > 1 else 0)
+    return _TARGETS.index(last) + (0.5 if len(words) > 1 else 0)
 
 
 def _words(name: str) -> list[str]:
@@ -160,7 +231,9 @@ def _words(name: str) -> list[str]:
     return re.findall(r"[^\W_]+", plain) or [""]
 
 
-def inputs_of(columns: Mapping[str, Column], target: Column, wanted: Wanted) -> tuple[list[Column], str]:
+def inputs_of(
+    columns: Mapping[str, Column], targets: Collection[str], wanted: Wanted
+) -> tuple[list[Column], str]:
     """Return the columns for the model to read, and why these.
 
     Raises:
@@ -168,33 +241,46 @@ def inputs_of(columns: Mapping[str, Column], target: Column, wanted: Wanted) -> 
     """
     if wanted.inputs:
         return [columns[name] for name in wanted.inputs], "as asked"
-    others = [column for column in columns.values() if column.name not in ("id", wanted.group, target.name)]
+    others = [one for one in columns.values() if one.name not in ("id", wanted.group, *targets)]
     free = [column for column in others if not _aside(column, columns)]
-    texts = [column for column in free if column.words >= _FREE_TEXT_WORDS]
-    if texts:
-        return texts, f"text of {_FREE_TEXT_WORDS} words or more; --inputs names others"
-    # Better a column that looks like a code than none.
-    free = free or [column for column in others if None not in column.cells]
-    if not free:
-        message = f"expected a column for the model to read besides the target '{target.shown}', found none"
+    lists = [column for column in free if column.lists is not None]
+    texts = [column for column in free if column.lists is None and column.words >= _FREE_TEXT_WORDS]
+    why = f"text of {_FREE_TEXT_WORDS} words or more"
+    if not texts:
+        # Better a column that looks like a code than none.
+        coded = [column for column in others if None not in column.cells and column.structures is None]
+        usable = [column for column in free if column.lists is None] or ([] if lists else coded)
+        texts = [max(usable, key=lambda column: len("".join(column.counts.elements())))] if usable else []
+        why = "no column holds free text, and this is the longest"
+    if not texts and not lists:
+        answers = ", ".join(f"'{clipped(name)}'" for name in targets)
+        message = f"expected a column for the model to read besides the target {answers}, found none"
         raise InputError([Problem(file="", field="--inputs", message=message)])
-    longest = max(free, key=lambda column: sum(len(cell or "") for cell in column.cells))
-    return [longest], "no column holds free text, and this is the longest; --inputs names others"
+    if lists:
+        why = f"{why}; and lists of texts" if texts else "lists of texts"
+    named = {column.name for column in (*texts, *lists)}
+    return [column for column in others if column.name in named], f"{why}; --inputs names others"
 
 
 def _aside(column: Column, columns: Mapping[str, Column]) -> str:
     """Return why a column is no input, "" when it may be one."""
-    if None in column.cells:
-        return "has no text in some rows"
-    if len(set(column.cells)) == 1:
-        return "is the same in every row"
-    if "id" in columns and column.cells == columns["id"].cells:
-        return "is the same as the id"
-    if hint := _ASIDE.get(_words(column.name)[-1]):
-        return f"by its name {hint}"
-    tokens = (token for cell in column.cells for token in (cell or "").split())
-    coded = all(any(map(str.isdigit, token)) for token in tokens)
-    return "holds numbers, dates or codes" if coded and column.words < _FREE_TEXT_WORDS else ""
+    hint = _ASIDE.get(_words(column.name)[-1], "")
+    if column.lists and _rank(column.name, plural=True) < len(_TARGETS):
+        hint = "may give the answer away"
+    tokens = (token for cell in column.counts for token in cell.split())
+    coded = column.lists is None and all(any(map(str.isdigit, token)) for token in tokens)
+    reasons = {
+        "holds objects, or lists of something else than texts": column.structures and column.lists is None,
+        "has no text in some rows": () in column.contents,
+        "is empty in nearly every row": column.filled * _FILLED_ONE_IN < len(column.cells),
+        "is the same in every row": len(set(column.cells)) == 1,
+        "is the same as the id": "id" in columns and column.cells == columns["id"].cells,
+        "names images, which a model is shown where the task says `type: image`": column.counts
+        and all(map(_IMAGE.fullmatch, column.counts)),
+        f"by its name {hint}": hint,
+        "holds numbers, dates or codes": coded and column.words < _FREE_TEXT_WORDS,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def left_out(columns: Mapping[str, Column], used: set[str], wanted: Wanted) -> Iterator[tuple[str, str]]:

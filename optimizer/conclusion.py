@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 
 from optimizer.dataset import group_sizes
-from optimizer.digest import canonical
+from optimizer.digest import canonical, derived_seed
 from optimizer.evidence import (
     Arm,
     Pairing,
@@ -16,6 +16,7 @@ from optimizer.evidence import (
     saving_figures,
 )
 from optimizer.explanation import in_words
+from optimizer.flags import slice_figures
 from optimizer.frozen import FrozenPrompt
 from optimizer.guessing import Guess
 from optimizer.history import history_csv, history_entry
@@ -95,11 +96,14 @@ def conclude(
         "groups": None if sizes is None else len(sizes),
         "test_opened": opened,
         "leaks": list(study.plan.leaks),
+        **({"judges": _judges(study)} if study.bench.identities else {}),
         "wording_fingerprint": None if wording is None else wording.template.fingerprint,
         "frozen_digest": shipped.candidate.digest,
         "winner_fingerprint": winner.template.fingerprint,
         "baseline_fingerprint": baseline.template.fingerprint,
     }
+    if study.plan.task.slices:
+        evidence["slices"] = _slices(study, baseline, winner)
     evidence["in_words"] = in_words(evidence)
     return Selection(
         baseline=baseline,
@@ -132,6 +136,15 @@ def _verdict(
     return verdict, margin
 
 
+def _slices(study: Study, baseline: Arm, winner: Arm) -> list[dict[str, object]]:
+    """Return the figures of each slice; of one prompt where the baseline is the winner as well."""
+    arms = {"baseline": baseline}
+    if winner.template.fingerprint != baseline.template.fingerprint:
+        arms["winner"] = winner
+    sides = {name: arm.evaluation for name, arm in arms.items()}
+    return slice_figures(sides, seed=derived_seed(study.plan.seed, "slices"))
+
+
 def _tried(study: Study) -> dict[str, int]:
     """Return how many prompts other than the baseline were scored, and how many of them broke the constraints."""
     tried = dict[str, bool]()
@@ -141,9 +154,14 @@ def _tried(study: Study) -> dict[str, int]:
     return {"candidates": len(tried), "infeasible": sum(not sound for sound in tried.values())}
 
 
+def _judges(study: Study) -> dict[str, object]:
+    """Return what tells the models that scored answers from all others, by their role."""
+    return {role: dict(identity) for role, identity in study.bench.identities.items()}
+
+
 def _validation(study: Study, winner: Arm) -> dict[str, object]:
     standing = Standing(study, study.trials)
-    estimates = None if study.judge.objective.aggregate is not None else standing.effects().estimates
+    estimates = None if study.scorer.objective.metric.aggregate is not None else standing.effects().estimates
     arms = {"baseline": standing.baseline, "winner": winner.template.fingerprint}
     return {
         name: row_figures(standing.rows[arm], None if estimates is None else estimates[arm])

@@ -119,6 +119,8 @@ class BudgetSpec:
         usd: Money, by the published prices or those in `prices`.
         seconds: Time spent running, over all runs of the study.
         prices: Prices by model name, in place of the published ones.
+        judge_calls: Calls of each model that metrics ask, which are on accounts of their own; unless given, what the
+            answers to all `calls` could take.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
@@ -129,6 +131,7 @@ class BudgetSpec:
     usd: float | None = None
     seconds: float | None = None
     prices: dict[str, PriceSpec] = field(default_factory=dict)
+    judge_calls: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,8 +168,30 @@ class SelectionSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RobustnessSpec:
+    """What baseline and winner are asked after the test, to find out what upsets them.
+
+    Attributes:
+        perturbations: What is done to the inputs; names of `optimizer plugins perturbations`.
+        examples: Test examples, at most, that each of them is tried on.
+        repeats: How many more times the winner is asked the same, to see whether it answers alike.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    perturbations: tuple[str, ...] = ()
+    examples: int = 30
+    repeats: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StudyConfig:
-    """The content of a study file, key by key."""
+    """The content of a study file, key by key.
+
+    Attributes:
+        judge: The model that metrics such as `llm_judge` ask.
+        embeddings: The model that gives vectors to metrics that compare meanings.
+    """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
@@ -175,9 +200,12 @@ class StudyConfig:
     model: ModelSpec
     search: SearchSpec
     budget: BudgetSpec
+    judge: ModelSpec | None = None
+    embeddings: ModelSpec | None = None
     proposer: None = None
     pareto: tuple[()] = ()
     constraints: dict[str, Bound] = field(default_factory=dict)
     selection: SelectionSpec = SelectionSpec()
+    robustness: RobustnessSpec | None = None
     run: RunSpec = RunSpec()
     storage: None = None

@@ -2,24 +2,23 @@
 
 The split is a function of the examples and the seed, never of the order of rows: within each label, groups are
 ordered by a hash and go to test first, then to validation, then to train. Where train and validation meet does
-not change test.
+not change test. Rows are of one group if they have one value of the group's column, or inputs that are equal or near
+duplicates (`optimizer.duplicates`).
 """
 
-import unicodedata
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
-from typing import NamedTuple
 
-from optimizer.answer import find_number
 from optimizer.digest import digest
+from optimizer.duplicates import Text, fold, pairs_within, templates
 from optimizer.errors import InputError, Problem
+from optimizer.rows import Row, rows_of
 from optimizer.splits import apportion, totals, usual_splits
-from optimizer.table import Number, Record, read_table
-from optimizer.task import SPLITS, SplitName, Task, shown
+from optimizer.task import Task, shown
+from optimizer.taskfile import SPLITS, SplitName
 
 MAX_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 MIN_TEST = 6
@@ -37,14 +36,16 @@ class Example:
     Attributes:
         id: Stable, and unique in the data set.
         inputs: Column and text, in the order the task lists the columns.
-        target: The right answer; a number is in its shortest decimal form.
+        target: The right answer in its canonical form; of several targets an object, as JSON.
         group: What it shares with its relatives, all of which are in one split; None when it has none.
+        slices: Column and value of what results are told apart by; no part of the example itself.
     """
 
     id: str
     inputs: tuple[tuple[str, str], ...]
     target: str
     group: str | None
+    slices: tuple[tuple[str, str], ...] = ()
 
     @property
     def values(self) -> dict[str, str]:
@@ -88,26 +89,6 @@ def group_sizes(examples: Sequence[Example]) -> list[int] | None:
     return None if clusters is None else list(Counter(clusters).values())
 
 
-class _Row(NamedTuple):
-    """The columns in use of one row; a cell with a mistake is left out."""
-
-    file: str
-    line: int
-    split: int  # the index of its file, which is its split when there are three
-    cells: dict[str, str]
-
-    def problem(self, column: str, message: str) -> Problem:
-        return Problem(file=self.file, line=self.line, field=column, message=message)
-
-    def place(self, *, seen_from: "_Row") -> str:
-        return f"line {self.line}" if self.file == seen_from.file else f"{self.file}:{self.line}"
-
-    def inputs(self, task: Task) -> tuple[str, ...] | None:
-        """Return the inputs, or None when one of them has a mistake."""
-        texts = tuple(self.cells[name] for name in task.inputs if name in self.cells)
-        return texts if len(texts) == len(task.inputs) else None
-
-
 def load_dataset(task: Task) -> Dataset:
     """Return the examples of a task in their splits.
 
@@ -122,12 +103,16 @@ def load_dataset(task: Task) -> Dataset:
     problems += _clashes(rows, task)
     if problems:
         raise _input_error(problems, task)
-    groups = _groups(rows, task)
+    families = _related_rows(rows, task)
+    near = _near(rows, families, task)
+    for one, other in near:
+        families.join(one, other)
+    groups = _groups(rows, families, task)
     divided = _by_file(groups, rows) if _has_a_file_per_split(task) else _cut(groups, task)
     splits = _dealt(divided, task)
     if problems := list(_too_small(splits, task, len(rows))):
         raise InputError(problems)
-    return Dataset(**splits, warnings=tuple(_warnings(rows, task)))
+    return Dataset(**splits, warnings=tuple(_warnings(rows, near, task)))
 
 
 def _has_a_file_per_split(task: Task) -> bool:
@@ -144,60 +129,14 @@ def _input_error(problems: list[Problem], task: Task) -> InputError:
     return InputError(problems)
 
 
-def _read(task: Task) -> tuple[list[_Row], list[Problem]]:
+def _read(task: Task) -> tuple[list[Row], list[Problem]]:
     """Return the rows of all files, and what is wrong with each by itself."""
-    found = [item for index, path in enumerate(task.paths) for item in _rows(path, index, task)]
-    rows = [item for item in found if isinstance(item, _Row)]
+    found = [item for index, path in enumerate(task.paths) for item in rows_of(path, index, task)]
+    rows = [item for item in found if isinstance(item, Row)]
     return rows, [item for item in found if isinstance(item, Problem)]
 
 
-def _rows(path: Path, index: int, task: Task) -> Iterator[_Row | Problem]:
-    """Yield the rows and the mistakes of one file."""
-    table = read_table(path, shown(path))
-    yield from table.problems
-    if not table.records:
-        if not table.problems:
-            yield Problem(file=table.file, message="expected at least one example, found none")
-        return
-    known = table.columns
-    optional = [task.dataset.group] if task.dataset.group else []
-    used = dict.fromkeys([*task.inputs, task.target, *optional, *(["id"] if "id" in known else [])])
-    yield from (table.missing(name) for name in used if name not in known)
-    for record in table.records:
-        row = _Row(table.file, record.line, index, {})
-        yield from _fill(row, record, [name for name in used if name in known], task)
-        yield row
-
-
-def _fill(row: _Row, record: Record, columns: Iterable[str], task: Task) -> Iterator[Problem]:
-    """Put the sound cells of a record into a row; yield what is wrong with the others."""
-    for name in columns:
-        try:
-            row.cells[name] = _cell(record, name, task)
-        except ValueError as error:
-            yield row.problem(name, str(error))
-    inputs = row.inputs(task)
-    if inputs is not None and not "".join(inputs).strip():
-        yield row.problem(", ".join(task.inputs), "expected some text, found none")
-
-
-def _cell(record: Record, name: str, task: Task) -> str:
-    """Return one cell as an example has it.
-
-    Raises:
-        ValueError: Saying what was expected and what was found.
-    """
-    text = record.text(name)
-    if name == "id" and (isinstance(record.values[name], Number) or not text.strip()):
-        raise ValueError(f"expected some text, found {text.strip()[:60] or 'none'}")
-    if name != task.target:
-        return text
-    if mistake := task.target_problem(text):
-        raise ValueError(mistake)
-    return find_number(text) or text if task.output == "number" else text
-
-
-def _give_ids(rows: Sequence[_Row], task: Task) -> None:
+def _give_ids(rows: Sequence[Row], task: Task) -> None:
     """Give every row without an id the hash of its inputs, numbered where inputs repeat."""
     seen: Counter[str] = Counter()
     for row in rows:
@@ -208,9 +147,9 @@ def _give_ids(rows: Sequence[_Row], task: Task) -> None:
             row.cells["id"] = stem if seen[stem] == 1 else f"{stem}-{seen[stem]}"
 
 
-def _clashes(rows: Sequence[_Row], task: Task) -> Iterator[Problem]:
+def _clashes(rows: Sequence[Row], task: Task) -> Iterator[Problem]:
     """Yield the mistakes that take two rows: one id twice, one example in two splits or with two targets."""
-    first: dict[object, _Row] = {}
+    first: dict[object, Row] = {}
     columns = {"inputs": ", ".join(task.inputs), "group": task.dataset.group or ""}
     for row in rows:
         name, inputs, target = row.cells.get("id"), row.inputs(task), row.cells.get(task.target)
@@ -233,50 +172,105 @@ def _clashes(rows: Sequence[_Row], task: Task) -> Iterator[Problem]:
             yield row.problem(task.target, f"expected {same}, found {target[:60]!r}")
 
 
-def _relations(row: _Row, task: Task) -> Iterator[tuple[str, object]]:
+def _relations(row: Row, task: Task) -> Iterator[tuple[str, object]]:
     """Yield what a row shares with those that must be in its split: folded inputs, the value of its group."""
     inputs = row.inputs(task)
     if inputs is not None:
-        folded = (unicodedata.normalize("NFKC", text).casefold() for text in inputs)
-        yield "inputs", tuple(" ".join(text.split()) for text in folded)
+        named = zip(task.inputs, inputs, strict=True)
+        yield "inputs", tuple(text if name in task.images else fold(text) for name, text in named)
     if group := _group_value(row, task):
         yield "group", group
 
 
-def _group_value(row: _Row, task: Task) -> str:
+def _group_value(row: Row, task: Task) -> str:
     """Return the value of the group column, "" for none."""
-    return row.cells.get(task.dataset.group, "").strip() if task.dataset.group is not None else ""
+    return row.about.get(task.dataset.group, "").strip() if task.dataset.group is not None else ""
 
 
-def _warnings(rows: Sequence[_Row], task: Task) -> Iterator[str]:
-    near = Counter(key for row in rows for kind, key in _relations(row, task) if kind == "inputs")
-    twins = [count for count in near.values() if count > 1]
-    if twins:
-        groups = f"{len(twins)} group{'s' * (len(twins) > 1)}"
-        alike = "equal inputs, apart from case, spaces and character width"
-        yield f"{sum(twins)} examples form {groups} of {alike}; each group stays in one split"
+def _warnings(rows: Sequence[Row], near: Sequence[tuple[int, int]], task: Task) -> Iterator[str]:
+    equal = Counter(key for row in rows for kind, key in _relations(row, task) if kind == "inputs")
+    twins = [count for count in equal.values() if count > 1]
+    alike = "equal inputs, apart from case, spaces and character width"
+    yield from _grouped(twins, alike)
+    families = _Families(len(rows))
+    for one, other in near:
+        families.join(one, other)
+    yield from _grouped(families.sizes(), "nearly equal inputs, with nine in ten of their 5-grams in common")
 
 
-def _groups(rows: Sequence[_Row], task: Task) -> list[list[Example]]:
-    """Return the examples in groups that share something, directly or by way of others (union-find)."""
-    parent = list(range(len(rows)))
+def _grouped(sizes: Sequence[int], alike: str) -> Iterator[str]:
+    if sizes:
+        groups = f"{len(sizes)} group{'s' * (len(sizes) > 1)}"
+        yield f"{sum(sizes)} examples form {groups} of {alike}; each group stays in one split"
 
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = index = parent[parent[index]]
+
+class _Families:
+    """Rows by their numbers that share something, directly or by way of others (union-find)."""
+
+    def __init__(self, n: int) -> None:
+        self._parent = list(range(n))
+
+    def root(self, index: int) -> int:
+        """Return the row that stands for the family of a row."""
+        while self._parent[index] != index:
+            self._parent[index] = index = self._parent[self._parent[index]]
         return index
 
+    def join(self, one: int, other: int) -> None:
+        """Make one family of two."""
+        self._parent[self.root(one)] = self.root(other)
+
+    def sizes(self) -> list[int]:
+        """Return how many rows are in each family of more than one."""
+        counts = Counter(map(self.root, range(len(self._parent))))
+        return [count for count in counts.values() if count > 1]
+
+
+def _related_rows(rows: Sequence[Row], task: Task) -> _Families:
+    """Return the families of rows with equal inputs or one group value."""
+    families = _Families(len(rows))
     first: dict[object, int] = {}
     for index, row in enumerate(rows):
         for relation in _relations(row, task):
-            parent[root(index)] = root(first.setdefault(relation, index))
-    members: dict[int, list[_Row]] = {}
+            families.join(index, first.setdefault(relation, index))
+    return families
+
+
+def _near(rows: Sequence[Row], families: _Families, task: Task) -> list[tuple[int, int]]:
+    """Return the pairs of rows of one file whose inputs are near duplicates, one of each set of equal ones.
+
+    Those in two files are not for us to part or to join: they are told as leaks. Images are alike if they are equal.
+    """
+    first: dict[object, int] = {}
     for index, row in enumerate(rows):
-        members.setdefault(root(index), []).append(row)
+        first.setdefault(
+            (row.split, *(key for kind, key in _relations(row, task) if kind == "inputs")), index
+        )
+    places = sorted(first.values())
+    texts = [_compared(rows[place], task) for place in places]
+    phrases = templates(texts, [str(families.root(place)) for place in places])
+    found = pairs_within([Text.of(text, phrases) for text in texts])
+    near = [(rows[places[pair.one]], rows[places[pair.other]], pair) for pair in found]
+    return [
+        (places[pair.one], places[pair.other])
+        for one, other, pair in near
+        if one.split == other.split and all(one.cells[name] == other.cells[name] for name in task.images)
+    ]
+
+
+def _compared(row: Row, task: Task) -> str:
+    return fold(" ".join(row.cells[name] for name in task.inputs if name not in task.images))
+
+
+def _groups(rows: Sequence[Row], families: _Families, task: Task) -> list[list[Example]]:
+    """Return the examples, family by family."""
+    members: dict[int, list[Row]] = {}
+    for index, row in enumerate(rows):
+        members.setdefault(families.root(index), []).append(row)
     return [_related(group, task) for group in members.values()]
 
 
-def _related(rows: list[_Row], task: Task) -> list[Example]:
+def _related(rows: list[Row], task: Task) -> list[Example]:
     """Return the examples of one group by id; it is named after its smallest group value, else smallest id."""
     rows = sorted(rows, key=lambda row: row.cells["id"])
     values = {_group_value(row, task) for row in rows} - {""}
@@ -287,16 +281,17 @@ def _related(rows: list[_Row], task: Task) -> list[Example]:
             inputs=tuple((name, row.cells[name]) for name in task.inputs),
             target=row.cells[task.target],
             group=group,
+            slices=tuple((name, row.about[name]) for name in task.slices),
         )
         for row in rows
     ]
 
 
 def _stratum(example: Example, task: Task) -> int:
-    return task.labels.index(example.target) if task.labels else 0
+    return task.labels.index(example.target) if task.output == "label" else 0
 
 
-def _by_file(groups: list[list[Example]], rows: Sequence[_Row]) -> Iterator[tuple[SplitName, Example]]:
+def _by_file(groups: list[list[Example]], rows: Sequence[Row]) -> Iterator[tuple[SplitName, Example]]:
     """Yield the examples with the split whose file they stand in."""
     home = {row.cells["id"]: SPLITS[row.split] for row in rows}
     yield from ((home[example.id], example) for group in groups for example in group)

@@ -10,10 +10,9 @@ from typing import Any
 
 from optimizer.candidate import Candidate
 from optimizer.dataset import Example, clusters_of
-from optimizer.evaluation import Evaluation, Judge, Result
+from optimizer.evaluation import Evaluation, Result, Scorer
 from optimizer.guessing import Guess, guessed
 from optimizer.history import TrialRecord
-from optimizer.metrics import METRICS
 from optimizer.power import POWER, smallest_provable_difference
 from optimizer.prompt import PromptTemplate
 from optimizer.resampling import two_sided_z
@@ -54,7 +53,7 @@ class Pairing:
     """The examples on which two prompts are compared, with the seed and the level of every interval."""
 
     examples: tuple[Example, ...]
-    judge: Judge
+    scorer: Scorer
     seed: int
     level: float = 0.95
 
@@ -72,7 +71,7 @@ class Pairing:
         clusters = clusters_of(shared)
         if guess is not None:
             first = [guessed(result, guess) for result in first]
-        if self.judge.objective.score is not None:
+        if self.scorer.by_example:
             return compare_paired(
                 _scores(first), _scores(second), seed=self.seed, level=self.level, clusters=clusters
             )
@@ -80,11 +79,23 @@ class Pairing:
         def statistic(indices: Any) -> tuple[float, float]:  # noqa: ANN401  # an array of positions
             picked = [int(k) for k in indices]
             return (
-                self.judge.value([first[k] for k in picked]),
-                self.judge.value([second[k] for k in picked]),
+                self.scorer.value([first[k] for k in picked]),
+                self.scorer.value([second[k] for k in picked]),
             )
 
         return compare_aggregate(statistic, len(shared), seed=self.seed, level=self.level, clusters=clusters)
+
+    def by_example(self, before: Evaluation, after: Evaluation) -> PairedComparison | None:
+        """Return after minus before in scores by example, whatever the objective; None where no example has both.
+
+        Of few examples a paired bootstrap of a metric of the whole corpus is no test.
+        """
+        sides = [side.scores for side in (before, after)]
+        shared = [e for e in self.examples if e.id in sides[0] and e.id in sides[1]]
+        if not shared:
+            return None
+        first, second = ([side[example.id] for example in shared] for side in sides)
+        return compare_paired(first, second, seed=self.seed, level=self.level, clusters=clusters_of(shared))
 
     def saving(self, before: Evaluation, after: Evaluation) -> Saving | None:
         """Return what an example costs less; None where no example was answered by both."""
@@ -162,7 +173,11 @@ def saving_figures(saving: Saving | None) -> dict[str, object] | None:
 def arm_figures(evaluation: Evaluation, metrics: Sequence[str], *, seed: int) -> dict[str, object]:
     """Return what is told of one prompt. Durations are left out: they differ from run to run."""
     interval = evaluation.interval(seed=seed)
-    told = [name for name in ("valid", "tokens", *metrics) if METRICS[name].unit != "seconds"]
+    told = [
+        name
+        for name in ("valid", "tokens", *metrics)
+        if evaluation.scorer.named(name).metric.unit != "seconds"
+    ]
     return {
         "score": evaluation.value,
         "n": len(evaluation.scored),

@@ -16,6 +16,8 @@ ACCEPTABLE = 0.1
 USUAL_LEVEL = 0.95  # what is asked of the first comparison on a test
 _FINER = 0.05  # what the advice names beside it
 
+_LONGEST = 40  # characters of a text from the data within a sentence
+
 # A gain below half a point takes more examples than anybody labels, and is worth as little.
 _FEWEST_POINTS = 0.005
 
@@ -97,6 +99,7 @@ def in_words(evidence: Mapping[str, Any]) -> list[str]:
         *_what(evidence),
         *_how_sure(evidence),
         *_caveats(evidence),
+        *(f"Caution: {flag}" for flag in flags_in_words(evidence)),
         *_search(evidence),
         *_surer(evidence),
     ]
@@ -248,3 +251,56 @@ def _surer(evidence: Mapping[str, Any]) -> Iterator[str]:
         f"{said} If the true gain is the {points(gain)} points that were seen, about {needed:,} examples like these would "
         f"show it."
     )
+
+
+def flags_in_words(evidence: Mapping[str, Any]) -> Iterator[str]:
+    """Yield where a prompt falls behind: on a slice, when its input is perturbed, when the data tell it what to say."""
+    same = evidence.get("winner_fingerprint") == evidence.get("baseline_fingerprint")
+    arms = (
+        (("baseline", "the baseline"),)
+        if same
+        else (("baseline", "the baseline"), ("winner", "the new prompt"))
+    )
+    for column in evidence.get("slices", ()):
+        yield from _slice_flags(column, arms)
+    for arm, name in arms:
+        for perturbation, found in sorted(evidence.get("robustness", {}).get(arm, {}).items()):
+            yield from _perturbation_flags(perturbation, found, name)
+
+
+def _slice_flags(column: Mapping[str, Any], arms: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    named = shortened(column["column"])
+    for arm, name in arms:
+        gap = column["gaps"].get(arm)
+        if gap is not None and gap["flagged"]:
+            yield (
+                f"{name} scores {points(gap['size'])} points less where {named} is {shortened(gap['lowest'])} than where "
+                f"it is {shortened(gap['highest'])}, more than chance explains ({p_text(gap['adjusted'])})."
+            )
+    for value in column["values"]:
+        loss = value["difference"]
+        if loss is not None and loss["worse"]:
+            yield (
+                f"the new prompt is worse than the baseline where {named} is {shortened(value['value'])}: "
+                f"{signed_points(loss['value'])} points on {loss['n']} examples ({p_text(loss['adjusted'])})."
+            )
+
+
+def _perturbation_flags(perturbation: str, found: Mapping[str, Any], name: str) -> Iterator[str]:
+    loss, obedience = found["difference"], found["obedience"]
+    if loss is not None and loss["worse"]:
+        yield (
+            f"{name} does worse when its input is perturbed by {perturbation}: {signed_points(loss['value'])} points on "
+            f"{loss['n']} examples ({p_text(loss['adjusted'])})."
+        )
+    if obedience is not None and obedience["flagged"]:
+        yield (
+            f"{name} obeys instructions in the data: told in the input what to answer, it gave that answer to "
+            f"{obedience['obeyed']} of {obedience['n']} examples ({p_text(obedience['adjusted'])})."
+        )
+
+
+def shortened(text: str) -> str:
+    """Return a name or value from the data as a sentence or a row shows it: in quotes, in one line, not too long."""
+    line = " ".join(text.split())
+    return f"“{line if len(line) <= _LONGEST else line[: _LONGEST - 1] + '…'}”"

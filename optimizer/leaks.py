@@ -14,25 +14,19 @@ questions that differ in one number are no leak, and neither is a greeting. The 
 many that they look like a template are not found, nor is a text that is nothing but template.
 """
 
-import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
 from typing import Literal, NamedTuple
 
 from optimizer.candidate import Demonstration, DemonstrationSet, Instruction
 from optimizer.dataset import Dataset, Example, clusters_of
 from optimizer.document import clipped
+from optimizer.duplicates import PHRASE_WORDS, Text, fold, pairs, runs, templates, without, words_of
 
 Kind = Literal["near duplicate", "in a wording", "in a demonstration"]
 HeldOut = Literal["test", "validation"]
-
-# A changed letter takes 5 of n grams on either side, (n - 5) / (n + 5): at 0.9 that is one in a hundred characters, or
-# one word in about thirty. A typing error is found, and a sentence of one's own is not.
-NEAR = Fraction(9, 10)
 
 # Brown et al. (2020, arXiv:2005.14165) look for 13 words in a row, in texts of the web; Chowdhery et al. (2022,
 # arXiv:2204.02311) for 8. Wordings and examples are short, so the smaller.
@@ -42,24 +36,10 @@ RUN_WORDS = 8
 # of longer texts: one changed word takes 8 runs with it, which of a text of 24 words leaves 9 of 17.
 QUOTED = Fraction(1, 2)
 
-# One or two words are found in any text.
-PHRASE_WORDS = 3
-
-# A phrase is of a template if more than one example in 20 has it, and no fewer than 5 have: a text and the three or
-# four variants that somebody made of it are copies, even in a small data set.
-TEMPLATE_ONE_IN = 20
-TEMPLATE_LEAST = 5
-
-# Rare grams that a pair must share before it is looked at: with 6 a search takes a third less time than with 1. Smaller
-# sets are near only if they are equal, so they share all they have; beyond 9 that would no longer hold.
-_SHARED = 6
-
-_GRAM = 5
 _NAMED = 3  # pairs in a sentence: enough to look at, and the sentence stays one
 _EXCERPT = 30  # characters of a text: enough to find it again, and a sentence stays one
 _KINDS: tuple[Kind, ...] = ("near duplicate", "in a wording", "in a demonstration")
 _HELD_OUT: tuple[HeldOut, ...] = ("test", "validation")
-_WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,32 +60,12 @@ class Leak:
     similarity: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Text:
-    """A text as it is compared.
-
-    Attributes:
-        place: The split, or "demonstration".
-        words: All of its words.
-        own_words: Those that are in no phrase of a template.
-        phrases: Its phrases of templates.
-        whole: The 5-grams of all of it.
-        own: The 5-grams of its own words; those of all of it where it has no phrase of a template.
-    """
+class _Placed(NamedTuple):
+    """A text with its id and where it stands: in a split, or as "demonstration"."""
 
     id: str
     place: str
-    words: tuple[str, ...]
-    own_words: tuple[str, ...]
-    phrases: frozenset[str]
-    whole: frozenset[str]
-    own: frozenset[str]
-
-
-class _Pair(NamedTuple):
-    held_out: _Text
-    seen: _Text
-    similarity: Fraction
+    text: Text
 
 
 def leaks(
@@ -117,14 +77,16 @@ def leaks(
     composed from one with the same leak is left out. Scripts without spaces have no words to find in a wording.
     """
     by_split = {"test": dataset.test, "validation": dataset.validation, "train": dataset.train}
-    templates = _templates([example for examples in by_split.values() for example in examples])
-    split = {place: [_text(e, e.id, place, templates) for e in by_split[place]] for place in by_split}
+    examples = [example for examples in by_split.values() for example in examples]
+    clusters = clusters_of(examples) or [example.id for example in examples]
+    phrases = templates([_joined(example.inputs) for example in examples], clusters)
+    split = {place: [_placed(e, e.id, place, phrases) for e in by_split[place]] for place in by_split}
     demonstrations = {one.example_id: one for shown in demonstration_sets for one in shown.demonstrations}
-    shown = [_text(one, id_, "demonstration", templates) for id_, one in demonstrations.items()]
+    shown = [_placed(one, id_, "demonstration", phrases) for id_, one in demonstrations.items()]
     held_out = split["test"] + split["validation"]
     found = {
         *_near(held_out, [*split["train"], *split["validation"], *shown]),
-        *_in_wordings(held_out, instructions, templates),
+        *_in_wordings(held_out, instructions, phrases),
         *_in_demonstrations(held_out, shown),
     }
     return tuple(sorted(found, key=_place))
@@ -178,153 +140,60 @@ def _shown(name: str, texts: Mapping[str, str]) -> str:
     return f"{clipped(name)} “{clipped(text[:_EXCERPT])}{'…' * (len(text) > _EXCERPT)}”"
 
 
-def _fold(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _words(folded: str) -> list[str]:
-    return _WORD.findall(folded.replace("’", "'"))
-
-
-def _runs(words: Sequence[str], size: int) -> list[str]:
-    """Return every run of so many words; none of a text that has fewer."""
-    return [" ".join(words[n : n + size]) for n in range(len(words) - size + 1)]
-
-
-def _grams(text: str) -> frozenset[str]:
-    """Return the 5-grams of a text; a shorter one is its only gram, and nothing has none."""
-    return frozenset(text[n : n + _GRAM] for n in range(max(1, len(text) - _GRAM + 1)) if text)
-
-
 def _joined(inputs: Iterable[tuple[str, str]]) -> str:
-    return _fold(" ".join(text for _, text in inputs))
+    """Return the texts of an example as one; images in it are not compared."""
+    return fold(" ".join(text for _, text in inputs if not text.startswith("data:image/")))
 
 
-def _templates(examples: Sequence[Example]) -> frozenset[str]:
-    """Return the phrases that many examples have; the members of a group count once."""
-    clusters = clusters_of(examples) or [example.id for example in examples]
-    phrases: dict[str, set[str]] = defaultdict(set)
-    for cluster, example in zip(clusters, examples, strict=True):
-        phrases[cluster].update(_runs(_words(_joined(example.inputs)), PHRASE_WORDS))
-    counts = Counter(phrase for some in phrases.values() for phrase in some)
-    most = max(TEMPLATE_LEAST - 1, len(phrases) // TEMPLATE_ONE_IN)
-    return frozenset(phrase for phrase, count in counts.items() if count > most)
+def _placed(source: Example | Demonstration, id_: str, place: str, phrases: frozenset[str]) -> _Placed:
+    return _Placed(id_, place, Text.of(_joined(source.inputs), phrases))
 
 
-def _without(phrases: frozenset[str], words: Sequence[str]) -> tuple[str, ...]:
-    left: list[str | None] = list(words)
-    for n, phrase in enumerate(_runs(words, PHRASE_WORDS)):
-        if phrase in phrases:
-            left[n : n + PHRASE_WORDS] = [None] * PHRASE_WORDS
-    return tuple(word for word in left if word is not None)
-
-
-def _text(source: Example | Demonstration, id_: str, place: str, templates: frozenset[str]) -> _Text:
-    folded = _joined(source.inputs)
-    words = tuple(_words(folded))
-    phrases = templates.intersection(_runs(words, PHRASE_WORDS))
-    own_words, whole = _without(phrases, words), _grams(folded)
-    return _Text(
-        id=id_,
-        place=place,
-        words=words,
-        own_words=own_words,
-        phrases=phrases,
-        whole=whole,
-        own=_grams(" ".join(own_words)) if phrases else whole,
-    )
-
-
-def _near(held_out: Sequence[_Text], seen: Sequence[_Text]) -> Iterator[Leak]:
+def _near(held_out: Sequence[_Placed], seen: Sequence[_Placed]) -> Iterator[Leak]:
     """Yield the near duplicates in different splits, and those that are shown."""
-    for text, other, similarity in _pairs(held_out, seen):
-        split = _split(text)
+    for n, m, similarity in pairs([one.text for one in held_out], [one.text for one in seen]):
+        one, other = held_out[n], seen[m]
+        split = _split(one)
         if other.place == "demonstration":
-            yield Leak(kind="in a demonstration", example=text.id, split=split, other=other.id)
-        elif other.place != text.place:
+            yield Leak(kind="in a demonstration", example=one.id, split=split, other=other.id)
+        elif other.place != one.place:
             likeness = float(similarity)
             yield Leak(
-                kind="near duplicate", example=text.id, split=split, other=other.id, similarity=likeness
+                kind="near duplicate", example=one.id, split=split, other=other.id, similarity=likeness
             )
 
 
-def _split(text: _Text) -> HeldOut:
-    return "test" if text.place == "test" else "validation"
-
-
-def _pairs(held_out: Sequence[_Text], seen: Sequence[_Text]) -> Iterator[_Pair]:
-    """Yield every pair that is alike as a whole, in its own words, and without the phrases that both have.
-
-    Exact, without looking at every pair: of two sets with a Jaccard similarity of t or more, each shares at least
-    ceil(t n) of its n elements with the other, so the first n - ceil(t n) + k of each, in any one order, have k
-    elements in common (prefix filtering, Chaudhuri et al. 2006; Bayardo et al. 2007; with k > 1, Wang et al. 2012).
-    With the rarest first, few pairs do.
-    """
-    counts = Counter(gram for text in (*held_out, *seen) for gram in text.own)
-    rank = {gram: n for n, (gram, _) in enumerate(reversed(counts.most_common()))}
-    index: dict[str, list[int]] = defaultdict(list)
-    for n, text in enumerate(seen):
-        for gram in _prefix(text.own, rank):
-            index[gram].append(n)
-    for text in held_out:
-        shared = Counter(n for gram in _prefix(text.own, rank) for n in index.get(gram, ()))
-        least = min(_SHARED, len(text.own))
-        for other in (seen[n] for n, count in shared.items() if count >= least):
-            similarity = _jaccard(text.whole, other.whole)
-            if similarity >= NEAR and _jaccard(text.own, other.own) >= NEAR and _alike(text, other):
-                yield _Pair(text, other, similarity)
-
-
-def _alike(one: _Text, other: _Text) -> bool:
-    """Return whether texts are alike without the phrases that both have.
-
-    A word that fills a gap in many examples is in a phrase of a template itself. It is no text's own, and still what
-    two texts of one template differ in.
-    """
-    phrases = one.phrases & other.phrases
-    if not phrases:
-        return True
-    left = [_grams(" ".join(_without(phrases, text.words))) for text in (one, other)]
-    return _jaccard(left[0], left[1]) >= NEAR
-
-
-def _prefix(grams: frozenset[str], rank: Mapping[str, int]) -> list[str]:
-    n = len(grams)
-    return sorted(grams, key=rank.__getitem__)[: n - ceil(NEAR * n) + min(_SHARED, n)]
-
-
-def _jaccard(some: frozenset[str], others: frozenset[str]) -> Fraction:
-    shared = len(some & others)
-    return Fraction(shared, len(some) + len(others) - shared)
+def _split(one: _Placed) -> HeldOut:
+    return "test" if one.place == "test" else "validation"
 
 
 def _in_wordings(
-    held_out: Sequence[_Text], instructions: Sequence[Instruction], templates: frozenset[str]
+    held_out: Sequence[_Placed], instructions: Sequence[Instruction], phrases: frozenset[str]
 ) -> Iterator[Leak]:
     quoting: dict[str, set[str]] = defaultdict(set)
     for instruction in instructions:
-        words = _without(templates, _words(_fold(instruction.text)))
+        words = without(phrases, words_of(fold(instruction.text)))
         for size in range(PHRASE_WORDS, RUN_WORDS + 1):
-            for run in _runs(words, size):
+            for run in runs(words, size):
                 quoting[run].add(instruction.id)
-    for text in held_out:
-        size = min(RUN_WORDS, max(PHRASE_WORDS, len(text.own_words)))
-        ids = {id_ for run in _runs(text.own_words, size) for id_ in quoting.get(run, ())}
+    for one in held_out:
+        size = min(RUN_WORDS, max(PHRASE_WORDS, len(one.text.own_words)))
+        ids = {id_ for run in runs(one.text.own_words, size) for id_ in quoting.get(run, ())}
         for instruction in instructions:
             inherited = instruction.origin == "composed" and not ids.isdisjoint(instruction.parents)
             if instruction.id in ids and not inherited:
-                yield Leak(kind="in a wording", example=text.id, split=_split(text), other=instruction.id)
+                yield Leak(kind="in a wording", example=one.id, split=_split(one), other=instruction.id)
 
 
-def _in_demonstrations(held_out: Sequence[_Text], shown: Sequence[_Text]) -> Iterator[Leak]:
+def _in_demonstrations(held_out: Sequence[_Placed], shown: Sequence[_Placed]) -> Iterator[Leak]:
     """Yield the examples of whose runs of words at least half are in one demonstration."""
     showing: dict[str, set[str]] = defaultdict(set)
     for demonstration in shown:
-        for run in _runs(demonstration.own_words, RUN_WORDS):
+        for run in runs(demonstration.text.own_words, RUN_WORDS):
             showing[run].add(demonstration.id)
-    for text in held_out:
-        runs = set(_runs(text.own_words, RUN_WORDS))
-        shared = Counter(id_ for run in runs for id_ in showing.get(run, ()))
+    for one in held_out:
+        own = set(runs(one.text.own_words, RUN_WORDS))
+        shared = Counter(id_ for run in own for id_ in showing.get(run, ()))
         for id_, count in shared.items():
-            if count >= QUOTED * len(runs):
-                yield Leak(kind="in a demonstration", example=text.id, split=_split(text), other=id_)
+            if count >= QUOTED * len(own):
+                yield Leak(kind="in a demonstration", example=one.id, split=_split(one), other=id_)

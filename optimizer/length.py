@@ -2,6 +2,7 @@
 
 import math
 
+from optimizer.completion import IMAGE_TOKENS
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 
 # Bytes of a token as a rule, in English; about three in other Latin languages. A set leaves the space where it would
@@ -34,12 +35,13 @@ def usual_tokens(template: PromptTemplate, input_bytes: int) -> int:
     """Return the tokens of the longest call and its answer, as a rule."""
     longest = written = 0
     for call in template.calls:
-        literal = sum(
-            utf8_length(p) for message in call.messages for p in message.parts if isinstance(p, str)
-        )
+        parts = [part for message in call.messages for part in message.parts]
+        literal = sum(utf8_length(f"{p.lead}{p.tail}" if isinstance(p, Hole) else p) for p in parts)
+        images = IMAGE_TOKENS * sum(isinstance(part, Hole) and part.image for part in parts)
         filled = input_bytes + shot_bytes(call, template)
         # Earlier answers are shown again.
         read = math.ceil((literal + filled) / _TOKEN_BYTES) + _MESSAGE_TOKENS * len(call.messages) + written
+        read += images
         bounds = (value for name, value in call.parameters if name in _ANSWER_BOUNDS)
         answer = min((int(value) for value in bounds if isinstance(value, int | float)), default=0)
         longest = max(longest, read + answer)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from optimizer.bounds import Bounds, Screen, bounds_of
+from optimizer.bounds import Beside, Bounds, Screen, bounds_of
 from optimizer.budget import Budget
 from optimizer.candidate import DemonstrationSet
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
@@ -19,16 +19,22 @@ from optimizer.digest import derived_seed, digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.explanation import provable_in_words
+from optimizer.judging import ROLES, Engagement
 from optimizer.leaks import leak_warnings, leaks
 from optimizer.length import utf8_length
+from optimizer.metrics import Role
 from optimizer.models import MODELS, ModelSpec
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
+from optimizer.robustness import Probes, probes_of
+from optimizer.roles import engagements, role_cautions, role_models, role_problems, role_shortages
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
+from optimizer.slices import SLICE_GAP
 from optimizer.space import SearchSpace, compose
 from optimizer.splits import FEWEST_FOR_TEST
+from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
 
 T = TypeVar("T")
@@ -91,6 +97,11 @@ class StudyPlan:
         """Return the model as it is connected: its file, if it has one, found from the study file."""
         return located_model(self.file, self.source)
 
+    @property
+    def engagements(self) -> dict[Role, Engagement]:
+        """Return the models that the task's metrics ask, each with limits of its own."""
+        return engagements(self.file, self.task, self.source)
+
     @cached_property
     def space(self) -> SearchSpace:
         """Return the search space as it is known before any call, its demonstrations drawn from train."""
@@ -105,7 +116,7 @@ class StudyPlan:
             parameters=search.parameters,
             capabilities=MODELS[self.model.provider].capabilities(self.model),
             input_bytes=max(
-                sum(map(utf8_length, example.values.values()))
+                sum(utf8_length(text) for name, text in example.inputs if name not in self.task.images)
                 for example in (*dataset.train, *dataset.validation)
             ),
         ).fitted()
@@ -161,6 +172,12 @@ class StudyPlan:
         return min(self.file.search.screen or usual, len(self.dataset.validation))
 
     @cached_property
+    def probes(self) -> Probes:
+        """Return what baseline and winner are asked after the test, on the examples that judge them."""
+        judged, seed = self.dataset.test or self.dataset.validation, derived_seed(self.seed, "robustness")
+        return probes_of(self.file.robustness, self.task, judged, seed=seed)
+
+    @cached_property
     def bounds(self) -> Bounds:
         """Return what the budget holds, phase by phase."""
         return bounds_of(
@@ -169,7 +186,7 @@ class StudyPlan:
             screen=Screen(baseline=self.screen, first=self.first, races=self.races),
             budget=self.budget,
             price=self.price,
-            scouting=self.scouting,
+            beside=Beside(scouting=self.scouting, probes=self.probes),
         )
 
     @cached_property
@@ -187,11 +204,14 @@ class StudyPlan:
     def identity(self) -> dict[str, str]:
         """Return what makes this study this study: a digest for each part that must not change."""
         unasked = ("budget", "run", "storage")
+        unnamed = set(ROLES) - set(role_models(self.file))
         parts = {
             name: digest(_plain(getattr(self.file, name)))
             for name in (part.name for part in dataclasses.fields(StudyConfig))
-            if name not in (*unasked, "task", "search")
+            if name not in (*unasked, *unnamed, "task", "search")
         }
+        if self.file.robustness is None:
+            del parts["robustness"]  # older studies did not know it, and are asked for the same
         parts |= {
             f"search.{name}": digest(value) for name, value in dataclasses.asdict(self.file.search).items()
         }
@@ -214,6 +234,7 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     problems += others
     if file is not None and examples is not None:
         problems += size_problems(file, examples[1], source)
+        problems += role_problems(file, examples[0], source)
     if problems or file is None or examples is None:
         raise InputError(problems)
     if seed is not None:
@@ -231,8 +252,14 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
 
 
 def plan_in_words(plan: StudyPlan) -> tuple[str, ...]:
-    """Return what the data of a study can show, and what in them would deceive, before anything is run."""
-    return (*data_in_words(plan.dataset), *(f"Caution: {leak}" for leak in plan.leaks))
+    """Return what the data of a study can show, what in them would deceive, and which styles speak another language."""
+    return (
+        *data_in_words(plan.dataset),
+        *(f"Caution: {leak}" for leak in plan.leaks),
+        *(f"Caution: {caution}" for caution in role_cautions(plan.file, plan.task)),
+        *_language_in_words(plan.file.search.styles, plan.task.language),
+        *_robustness_in_words(plan),
+    )
 
 
 def data_in_words(dataset: Dataset) -> tuple[str, ...]:
@@ -254,6 +281,24 @@ def data_in_words(dataset: Dataset) -> tuple[str, ...]:
         *([small] if dataset.test and n < FEWEST_FOR_TEST else []),
         *(f"Caution: {warning}" for warning in dataset.warnings),
     )
+
+
+def _language_in_words(styles: Sequence[str], language: str) -> tuple[str, ...]:
+    """Return a caution where styles have no words in the task's language; they ask in English then."""
+    foreign = [name for name in styles if not STYLES[name].speaks(language)]
+    if not foreign:
+        return ()
+    return (f"Caution: the task's language is {language!r}; {', '.join(foreign)} will ask in English.",)
+
+
+def _robustness_in_words(plan: StudyPlan) -> Iterator[str]:
+    """Yield what is asked after the test, and what is set aside for it."""
+    probes, calls = plan.probes, plan.bounds.robustness.calls
+    asked = [f"{probe.perturbation} on {len(probe.examples)} examples" for probe in probes.probes]
+    if probes.repeats:
+        asked.append(f"the winner {probes.repeats} more times on {len(probes.repeated)} examples")
+    if asked:
+        yield f"For robustness, {calls} calls are set aside: {', '.join(asked)}."
 
 
 def load_examples(path: Path) -> tuple[Task, Dataset]:
@@ -303,9 +348,12 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
     )
     if first is not None:
         return [source.problem(("search",), f"the baseline is the first style and the first format; {first}")]
+    if SLICE_GAP in plan.file.constraints and not plan.task.slices:
+        return [source.problem(("constraints", SLICE_GAP), "expected `slices` in the task, found none")]
     if space.size == 0 and not plan.scouting.most_calls:
         return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
-    return [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
+    problems = [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
+    return problems + role_shortages(plan.file, plan.task, source, answers=plan.bounds.least.calls)
 
 
 def _plain(value: object) -> object:

@@ -1,44 +1,20 @@
 """Proposals: a task for people who have a table and none yet, and how much of the table a budget pays for.
 
-| values of the target | the output is |
-|---|---|
-| 2 to 20 short texts that come back, a third as many as the rows at most | a label |
-| numbers, unless they are whole and of 10 values at most that come back | a number |
-| all others | text |
+What the columns are for, what an answer is and how it is asked for is said by `columns`, `kinds` and `wording`.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from optimizer.answer import find_number
-from optimizer.columns import Column, Wanted, columns_of, inputs_of, left_out, target_of
+from optimizer.columns import Column, Wanted, columns_of, inputs_of, left_out, targets_of
 from optimizer.dataset import MAX_PROBLEMS, MIN_CROSS_VALIDATION
 from optimizer.document import clipped
 from optimizer.errors import InputError, Problem
-from optimizer.explanation import percent
-from optimizer.schema import meant
+from optimizer.kinds import Kind, kind_of_answer, metric_of, nothing_to_tell, rare, twins
 from optimizer.splits import usual_splits
 from optimizer.table import Table
-from optimizer.task import OutputType, Splits
-
-# Names of a target that say nothing of what is asked.
-_GENERIC = frozenset(
-    {"label", "labels", "target", "answer", "expected", "gold", "truth", "class", "tag", "output", "y"}
-)
-
-_MOST_NUMBERS = 10  # a scale or a code; whole numbers of more values are amounts
-_MOST_FREQUENT = 0.7  # share of one label above which always saying it looks like a good prompt
-_LONG_ANSWER_WORDS = 5  # on average; an answer of more can hardly be met character by character
-_LONGEST_NAME = 60  # characters of a column's name in a wording
-
-# A cell that is one number and means to everybody what `find_number` reads: `012` is a code, `12,5` is read as 125.
-_NUMBER = re.compile(
-    r"[$€£]?\s?[-+]?(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?[%€]?"
-)
-_WHOLE = re.compile(r"[-+]?\d+")
-_COMMA = re.compile(r"[-+]?\d+,\d+")
+from optimizer.taskfile import InputSpec, Splits
+from optimizer.wording import Asked, language_of, wordings
 
 # What a study of unknown data searches: four batches of candidates. The first tries every pair of style and format.
 _CANDIDATES = 32
@@ -72,30 +48,25 @@ class Proposal:
 
     Attributes:
         n: Its rows.
-        labels: The most frequent first, then by alphabet; empty unless the output is a label.
+        inputs: What each column that is read holds.
+        answer: What an answer is.
         instruction: The wording to start from.
         alternative: Another wording to try.
         longest_answer: Bytes of the longest target in UTF-8.
     """
 
     n: int
-    target: str
-    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    inputs: Mapping[str, InputSpec]
     group: str | None
-    output: OutputType
-    labels: tuple[str, ...]
+    answer: Kind
     metric: str
     metrics: tuple[str, ...]
+    language: str
     instruction: str
     alternative: str
     longest_answer: int
     choices: tuple[Choice, ...]
-
-
-class _Output(NamedTuple):
-    type: OutputType
-    labels: tuple[str, ...]
-    why: str
 
 
 def propose(table: Table, wanted: Wanted) -> Proposal:
@@ -104,49 +75,105 @@ def propose(table: Table, wanted: Wanted) -> Proposal:
     Raises:
         InputError: With every mistake of the table, of the columns that are asked for, and of the labels.
     """
+    wanted = replace(
+        wanted,
+        targets=_parted(wanted.targets, table.columns),
+        inputs=_parted(wanted.inputs, table.columns),
+    )
     _raise(_table_problems(table, wanted))
     columns = columns_of(table)
-    target, why_target = target_of(columns, wanted)
-    inputs, why_inputs = inputs_of(columns, target, wanted)
-    found = _output(target)
-    _raise([*_twins(table, target, found.labels), *_nothing_to_tell(table, target)])
-    metric, metrics, why_metric = _metric(target, found)
-    names = [column.name for column in inputs]
-    instruction, alternative = _wordings(target.name, names, found)
-    group = (
-        []
-        if wanted.group is None
-        else [("group", clipped(wanted.group), "as asked; never divided by a split")]
+    targets, why_targets = targets_of(columns, wanted)
+    names = tuple(column.name for column in targets)
+    inputs, why_inputs = inputs_of(columns, names, wanted)
+    answer = kind_of_answer(targets, inputs)
+    _raise([problem for column in targets for problem in _target_problems(table, column, answer, targets)])
+    metric, metrics, why_metric = metric_of(targets, answer)
+    language = language_of(cell for column in inputs for cell in column.counts)
+    asked = Asked(
+        inputs=tuple(column.name for column in inputs),
+        target=names[0] if len(names) == 1 else "answer",
+        output=answer.type,
+        labels=answer.labels,
+        keys=answer.keys,
     )
-    aside = [("left out", name, why) for name, why in left_out(columns, {target.name, *names}, wanted)]
-    choices = (
-        ("target", target.shown, why_target),
-        ("inputs", ", ".join(column.shown for column in inputs), why_inputs),
-        *aside,
-        *group,
-        ("output", found.type, found.why),
-        *(("caution", label, why) for label, why in _rare(table, target, found.labels)),
-        ("metric", metric, why_metric),
-        (
-            "instruction",
-            "".join(c if c.isprintable() else "?" for c in instruction),
-            "made of the columns' names; put what you use today in its place",
-        ),
-    )
-    return Proposal(
+    instruction, alternative = wordings(asked, language)
+    proposal = Proposal(
         n=len(table.records),
-        target=target.name,
-        inputs=tuple(names),
+        targets=names,
+        inputs={column.name: _spec(column, inputs) for column in inputs},
         group=wanted.group,
-        output=found.type,
-        labels=found.labels,
+        answer=answer,
         metric=metric,
         metrics=metrics,
+        language=language,
         instruction=instruction,
         alternative=alternative,
-        longest_answer=max(len(cell.encode("utf-8")) for cell in target.counts),
-        choices=tuple(Choice(field=field, value=value, why=why) for field, value, why in choices),
+        longest_answer=sum(max(len(cell.encode("utf-8")) for cell in column.counts) for column in targets),
+        choices=(),
     )
+    told = [
+        Choice(field="target", value=", ".join(column.shown for column in targets), why=why_targets),
+        *_input_choices(inputs, why_inputs),
+        *(
+            Choice(field="left out", value=name, why=why)
+            for name, why in left_out(columns, {*names, *proposal.inputs}, wanted)
+        ),
+        *_answer_choices(table, targets, proposal, why_metric),
+    ]
+    return replace(proposal, choices=tuple(told))
+
+
+def _spec(column: Column, inputs: Sequence[Column]) -> InputSpec:
+    """Return what an input is; the only one there is cannot be empty."""
+    return InputSpec(
+        type="text" if column.lists is None else "list", optional=column.optional and len(inputs) > 1
+    )
+
+
+def _input_choices(inputs: Sequence[Column], why: str) -> Iterator[Choice]:
+    yield Choice(field="inputs", value=", ".join(column.shown for column in inputs), why=why)
+    for column in inputs:
+        if column.optional and len(inputs) > 1:
+            empty = len(column.cells) - column.filled
+            rows = f"empty in {empty} of {len(column.cells)} rows"
+            yield Choice(
+                field="optional", value=column.shown, why=f"{rows}, where it is left out of the prompt"
+            )
+
+
+def _answer_choices(
+    table: Table, targets: Sequence[Column], proposal: Proposal, why_metric: str
+) -> Iterator[Choice]:
+    if proposal.group is not None:
+        yield Choice(field="group", value=clipped(proposal.group), why="as asked; never divided by a split")
+    answer = proposal.answer
+    yield Choice(field="output", value=answer.type, why=answer.why)
+    for label, why in rare(table, targets[0], answer.labels if answer.type == "label" else ()):
+        yield Choice(field="caution", value=label, why=why)
+    yield Choice(field="metric", value=proposal.metric, why=why_metric)
+    if proposal.language != "en":
+        why = "by the frequent words of the inputs; wordings and styles are in it"
+        yield Choice(field="language", value=proposal.language, why=why)
+    wording = "".join(c if c.isprintable() else "?" for c in proposal.instruction)
+    why = "made of the columns' names; put what you use today in its place"
+    yield Choice(field="instruction", value=wording, why=why)
+
+
+def _target_problems(
+    table: Table, column: Column, answer: Kind, targets: Sequence[Column]
+) -> Iterator[Problem]:
+    labels = dict(answer.fields)[column.name].labels if answer.fields else answer.labels
+    yield from twins(table, column, labels)
+    if len(targets) == 1:
+        yield from nothing_to_tell(table, column)
+    elif not column.counts:
+        yield Problem(file=table.file, field=column.shown, message="expected answers, found none")
+
+
+def _parted(names: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns, those between commas apart where no column has the whole for its name."""
+    parts = ([name] if name in columns or "," not in name else name.split(",") for name in names)
+    return tuple(part.strip() if part not in columns else part for some in parts for part in some)
 
 
 def _raise(problems: Sequence[Problem]) -> None:
@@ -162,113 +189,26 @@ def _table_problems(table: Table, wanted: Wanted) -> list[Problem]:
     problems = list(table.problems)
     if not table.records:
         return problems or [Problem(file=table.file, message="expected at least one example, found none")]
-    asked = [name for name in (wanted.target, *wanted.inputs, wanted.group) if name is not None]
+    asked = [name for name in (*wanted.targets, *wanted.inputs, wanted.group) if name is not None]
     problems += [table.missing(name) for name in dict.fromkeys(asked) if name not in table.columns]
-    if wanted.target in wanted.inputs:
-        message = (
-            f"the target '{clipped(wanted.target or '')}' is also an input: the model would see the answer"
-        )
-        problems.append(Problem(file="", field="--inputs", message=message))
+    for target in wanted.targets:
+        if target in wanted.inputs:
+            message = f"the target '{clipped(target)}' is also an input: the model would see the answer"
+            problems.append(Problem(file="", field="--inputs", message=message))
     if len(set(wanted.inputs)) < len(wanted.inputs):
         problems.append(
             Problem(file="", field="--inputs", message="expected each column once, found one twice")
         )
-    if wanted.group is not None and wanted.group == wanted.target:
+    if len(set(wanted.targets)) < len(wanted.targets):
+        problems.append(
+            Problem(file="", field="--target", message="expected each column once, found one twice")
+        )
+    if wanted.group is not None and wanted.group in wanted.targets:
         problems.append(Problem(file="", field="--group", message="expected a column besides the target"))
     if len(table.records) < MIN_CROSS_VALIDATION and not problems:
         message = f"expected at least {MIN_CROSS_VALIDATION} examples, found {len(table.records)}"
         problems.append(Problem(file=table.file, message=message))
     return problems
-
-
-def _output(column: Column) -> _Output:
-    counts = column.counts
-    said = f"{len(counts)} different values in {counts.total()} rows"
-    labels = tuple(sorted(counts, key=lambda value: (-counts[value], value)))
-    values = [value.strip() for value in counts]
-    numbers = all(_NUMBER.fullmatch(value) and find_number(value) for value in values)
-    if column.holds_labels and not numbers:
-        return _Output(
-            "label", labels, f"{said}, so they are labels; `text` and `number` are the alternatives"
-        )
-    if column.holds_labels and len(counts) <= _MOST_NUMBERS and all(map(_WHOLE.fullmatch, values)):
-        return _Output(
-            "label", labels, f"{said}, whole numbers taken for labels, not for amounts; else `number`"
-        )
-    if numbers:
-        return _Output("number", (), f"{said}, all of them numbers; `text` is the alternative")
-    if all(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value) for value in values):
-        return _Output(
-            "text", (), "numbers with a decimal comma, which are misread as numbers; write 12.5 for 12,5"
-        )
-    return _Output("text", (), f"{said}, too many or too long for labels, and not all of them numbers")
-
-
-def _twins(table: Table, target: Column, labels: Sequence[str]) -> Iterator[Problem]:
-    """Yield the labels that differ from a more frequent one in case or spaces."""
-    folded: dict[str, str] = {}
-    for label in labels:
-        twin = folded.setdefault(label.strip().casefold(), label)
-        if twin != label:
-            line = table.records[target.cells.index(label)].line
-            message = (
-                f"expected '{clipped(twin)}', found '{clipped(label)}', which differs only in case or spaces"
-            )
-            yield Problem(file=table.file, line=line, field=target.shown, message=message)
-
-
-def _nothing_to_tell(table: Table, target: Column) -> Iterator[Problem]:
-    if len(target.counts) < 2:
-        found = f"'{clipped(next(iter(target.counts)))}' in every row" if target.counts else "none"
-        yield Problem(
-            file=table.file, field=target.shown, message=f"expected different answers, found {found}"
-        )
-
-
-def _rare(table: Table, target: Column, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the labels that come once, and what that means."""
-    for label in labels:
-        if target.counts[label] == 1:
-            line = table.records[target.cells.index(label)].line
-            hint = meant(clipped(label), [clipped(other) for other in labels if other != label]) or "."
-            yield clipped(label), f"comes once, on line {line}{hint} It cannot be both learned and tested"
-
-
-def _metric(target: Column, found: _Output) -> tuple[str, tuple[str, ...], str]:
-    if found.type != "label":
-        why = "an answer is right or wrong, spaces around it aside"
-        if found.type == "text" and target.words > _LONG_ANSWER_WORDS:
-            why += f"; answers of {target.words:.0f} words are hardly ever met so, shorter ones can be"
-        return "exact_match", ("valid",), why
-    top = found.labels[0]
-    share = target.counts[top] / target.counts.total()
-    why = "the share of right answers; macro_f1 is reported beside it"
-    if share > _MOST_FREQUENT:
-        why += (
-            f". Always answering '{clipped(top)}' scores {percent(share)}, so a prompt must beat that; where the "
-            f"other labels matter as much, `metric: macro_f1` weighs all alike"
-        )
-    return "accuracy", ("macro_f1", "valid"), why
-
-
-def _wordings(target: str, inputs: Sequence[str], found: _Output) -> tuple[str, str]:
-    """Return two wordings in English, made of the names of the columns as people write them."""
-    names = [_spoken(name) or "text" for name in inputs]
-    what = " and the ".join(filter(None, (", the ".join(names[:-1]), names[-1])))
-    noun = _spoken(target)
-    generic = not noun or noun.casefold() in _GENERIC
-    if found.type == "label":
-        question = "." if generic else f": which {noun}?"
-        first = f"Classify the {what}{question} Answer with one of {', '.join(found.labels)}."
-        return first, f"Which {'label' if generic else noun} fits the {what} best?"
-    if generic:
-        noun = "right answer"
-    as_number = ", as a number" if found.type == "number" else ""
-    return f"Read the {what} and give the {noun}{as_number}.", f"What is the {noun} for the {what}?"
-
-
-def _spoken(name: str) -> str:
-    return " ".join(re.findall(r"[^\W_]+", name))[:_LONGEST_NAME].strip()
 
 
 def affordable_splits(n: int, calls: int | None) -> Splits:

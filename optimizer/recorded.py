@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optimizer.errors import InputError, Problem
+from optimizer.record import Record
 from optimizer.registry import did_you_mean
-from optimizer.table import Record, Table, read_table
+from optimizer.table import Table, read_table
 from optimizer.task import shown
 
 _NEEDED = ("prompt_id", "example_id", "score")

@@ -5,7 +5,6 @@ loads them. Only what was found sound is written, byte for byte, so that nothing
 """
 
 import dataclasses
-import json
 import os
 import re
 import secrets
@@ -34,7 +33,9 @@ from optimizer.proposal import (
 )
 from optimizer.schema import schema
 from optimizer.table import read_table
-from optimizer.task import SPLITS, Splits, TaskFile, shown
+from optimizer.task import shown
+from optimizer.taskfile import SPLITS, Splits, TaskFile
+from optimizer.tasktext import quoted, task_text
 
 _SIZES = (0, 2, 4, 8)  # of demonstrations: more take more tokens and seldom help more
 
@@ -272,51 +273,22 @@ def _splits_choice(n: int, splits: Splits, dataset: Dataset, *, grouped: bool) -
 
 def _task_text(wishes: Wishes, places: _Places, proposal: Proposal, splits: Splits) -> str:
     data = Path(os.path.relpath(places.data, places.task.parent)).as_posix()
-    group = (
-        f"\n  group: {_quoted(proposal.group)}    # rows with one value stay in one split"
-        if proposal.group
-        else ""
-    )
-    labels = "".join(f"\n    - {_quoted(label)}" for label in proposal.labels)
-    listed = (
-        f'\n  # Written as `"label": what it means`, without the dash, they tell the search more.\n  labels:{labels}'
-        if labels
-        else ""
-    )
-    return f"""\
-# yaml-language-server: $schema=../.optimizer/schemas/task.json
-schema: 1
-name: {_quoted(wishes.name)}
-dataset:
-  path: {_quoted(data)}
-  inputs: [{", ".join(map(_quoted, proposal.inputs))}]    # the columns that the model reads
-  target: {_quoted(proposal.target)}    # the column of right answers{group}
-  # Counts. Shares that add up to 1 do as well; with a test of 0, repeated cross-validation judges the choice.
-  splits: {{train: {splits.train}, validation: {splits.validation}, test: {splits.test}}}
-  seed: 0    # decides which examples are in which split
-output:
-  type: {proposal.output}    # label, number or text{listed}
-# What is maximised, and what is reported beside it; `optimizer plugins metrics` lists them.
-metric: {proposal.metric}
-metrics: [{", ".join(proposal.metrics)}]
-# The baseline: the wording that every gain is measured against. Put what you use today.
-instruction: {_quoted(proposal.instruction)}
-"""
+    return task_text(proposal, splits, name=wishes.name, data=data)
 
 
 def _study_text(wishes: Wishes, proposal: Proposal, dataset: Dataset, calls: int) -> str:
-    embedded, label = wishes.model.provider == "embedded", proposal.output == "label"
+    embedded, label = wishes.model.provider == "embedded", proposal.answer.type == "label"
     styles = "direct, first_person" if embedded and label else "direct, chain_of_thought"
     formats = "plain, inline, json, choice, choice_inline" if embedded and label else "plain, inline, json"
     sizes = ", ".join(str(size) for size in _SIZES if size <= len(dataset.train))
     return f"""\
 # yaml-language-server: $schema=../../.optimizer/schemas/study.json
 schema: 1
-task: {_quoted(f"../../tasks/{wishes.name}.yaml")}
+task: {quoted(f"../../tasks/{wishes.name}.yaml")}
 model: {_model_text(wishes.model, proposal)}
 search:
   instructions:
-    given: [{_quoted(proposal.alternative)}]    # wordings to try beside the task's; add your own
+    given: [{quoted(proposal.alternative)}]    # wordings to try beside the task's; add your own
     compose: true    # and each with a role, the labels or an answer rule
   demos: {{sizes: [{sizes}], sets: 12, selectors: [random{", balanced" if label else ""}]}}    # drawn from train
   # The first of each is the baseline's; `optimizer plugins styles` and `optimizer plugins formats` list them.
@@ -343,21 +315,16 @@ def _screen_text(dataset: Dataset) -> str:
 
 
 def _model_text(model: ModelSpec, proposal: Proposal) -> str:
-    parts = [f"provider: {_quoted(model.provider)}", f"name: {_quoted(model.name)}"]
-    parts += [] if model.base_url is None else [f"base_url: {_quoted(model.base_url)}"]
-    parts += [] if model.api_key_env is None else [f"api_key_env: {_quoted(model.api_key_env)}"]
-    key = len(proposal.target.encode("utf-8", "surrogatepass"))  # an answer in JSON names the target
+    parts = [f"provider: {quoted(model.provider)}", f"name: {quoted(model.name)}"]
+    parts += [] if model.base_url is None else [f"base_url: {quoted(model.base_url)}"]
+    parts += [] if model.api_key_env is None else [f"api_key_env: {quoted(model.api_key_env)}"]
+    # An answer in JSON names the target, or the keys of all targets.
+    key = sum(len(name.encode("utf-8", "surrogatepass")) for name in proposal.targets)
     tokens = min(_MOST_TOKENS, _MARKS + (key + proposal.longest_answer) // _BYTES_PER_TOKEN)
     if "://api.openai.com" in (model.base_url or ""):
         # Its reasoning models take no temperature, and count their thoughts.
         return f"{{{', '.join(parts)}, parameters: {{max_completion_tokens: {tokens + _THOUGHTS}}}}}"
     return f"{{{', '.join(parts)}, parameters: {{temperature: 0, max_tokens: {tokens}}}}}"
-
-
-def _quoted(text: str) -> str:
-    """Return a text as YAML in quotes, so that `no`, `012` and a date stay text, on one line that only shows."""
-    written = json.dumps(text, ensure_ascii=False)
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in written)
 
 
 def _write(stage: Path, places: _Places, root: Path) -> tuple[Path, ...]:

@@ -93,7 +93,8 @@ def _problems(located: Located, kind: object, path: FieldPath) -> list[Problem]:
     for error in errors:
         steps, expected = _walk(kind, error["loc"])
         place = (*path, *steps)
-        if len(_members(expected)) == 1:
+        missing = error["type"] == "missing" and steps == error["loc"]
+        if missing or len(_members(expected)) == 1:
             problems.append(_translated(located, expected, place, error))
         elif place not in unions:
             unions.add(place)

@@ -90,7 +90,7 @@ class Scouting:
         if not self.needs:
             return ()
         said = ""
-        if "reasoned" in self.needs and (tokens := STYLES[self._reasoned.style].reasoning_tokens):
+        if "reasoned" in self.needs and (tokens := self.space.style(self._reasoned.style).reasoning_tokens):
             said = "x" * (_TOKEN_BYTES * tokens)
         ranked = sorted(self.train, key=lambda example: len(_text(example).encode("utf-8", "surrogatepass")))
         shots = [as_demonstration(example) for example in ranked[len(ranked) - self.size :]]

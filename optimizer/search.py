@@ -276,7 +276,7 @@ class _Searching:
     def _evaluation(self, number: int) -> Evaluation:
         arm = self._arms[number]
         results = tuple(arm.results[name] for name in self._board.examples if name in arm.results)
-        return Evaluation(fingerprint=arm.template.fingerprint, results=results, judge=self._study.judge)
+        return Evaluation(fingerprint=arm.template.fingerprint, results=results, scorer=self._study.scorer)
 
 
 def _reading(result: Result) -> Reading:

@@ -28,6 +28,7 @@ from optimizer.evidence import (
 )
 from optimizer.guessing import Guess, best_guess
 from optimizer.history import TrialRecord
+from optimizer.probing import probe
 from optimizer.prompt import PromptTemplate
 from optimizer.search import search
 from optimizer.space import NO_DEMONSTRATIONS
@@ -160,6 +161,7 @@ async def _cross_validated(study: Study) -> Selection:
         },
         "difference_over_format": None if over_format is None else comparison_figures(over_format),
     }
+    evidence |= await _probed(study, baseline, winner)
     judgement = Judged(
         difference=found.difference,
         over_guess=None if guess is None else judged(standing.baseline, guess).difference,
@@ -219,7 +221,14 @@ async def _test(study: Study, winner: Candidate) -> Selection:
         "difference_over_format": comparison_figures(over_format),
         "test_openings": openings,
     }
+    evidence |= await _probed(study, baseline, best)
     return conclude(study, arms, judged, evidence, over_format=over_format, opened=len(openings))
+
+
+async def _probed(study: Study, baseline: Arm, winner: Arm) -> dict[str, object]:
+    """Return what robustness came to, under its name; nothing where the study does not ask."""
+    found = await probe(study, baseline, winner)
+    return {} if found is None else {"robustness": found}
 
 
 async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
@@ -230,7 +239,7 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
     evaluations: dict[str, Evaluation] = {}
     for template in templates:
         if template.fingerprint not in evaluations:
-            evaluation = await study.score(template, study.plan.dataset.test, NO_TRIAL)
+            evaluation = await study.score(template, study.plan.dataset.test, NO_TRIAL, reported=True)
             if evaluation.error_rate > study.plan.file.run.max_error_rate:
                 raise IncompleteError(f"the test could not be finished: {evaluation.failure}")
             evaluations[template.fingerprint] = evaluation
@@ -267,7 +276,7 @@ def _open_test(study: Study, templates: Sequence[PromptTemplate]) -> None:
 def _pairing(study: Study, examples: Sequence[Example], level: float) -> Pairing:
     return Pairing(
         examples=tuple(examples),
-        judge=study.judge,
+        scorer=study.scorer,
         seed=derived_seed(study.plan.seed, "test"),
         level=level,
     )
@@ -276,7 +285,7 @@ def _pairing(study: Study, examples: Sequence[Example], level: float) -> Pairing
 def _guess(study: Study, baseline: Evaluation) -> Guess | None:
     """Return what stands in for the baseline's unreadable answers; None where it has none."""
     dataset = study.plan.dataset
-    return best_guess(dataset.train or dataset.validation, study.judge) if unreadable(baseline) else None
+    return best_guess(dataset.train or dataset.validation, study.scorer) if unreadable(baseline) else None
 
 
 def _template(study: Study, candidate: Candidate) -> PromptTemplate:

@@ -18,7 +18,7 @@ from optimizer.completion import Capabilities, Capability
 from optimizer.formats import FORMATS, Draft
 from optimizer.length import usual_tokens, utf8_length
 from optimizer.prompt import PromptTemplate
-from optimizer.styles import STYLES
+from optimizer.styles import STYLES, ReasoningStyle
 from optimizer.task import Task
 
 if TYPE_CHECKING:
@@ -182,6 +182,10 @@ class SearchSpace:
             parameters=tuple((name, point[name]) for name in sorted(self.parameters)),
         )
 
+    def style(self, name: str) -> ReasoningStyle:
+        """Return a style in the words of the task's language."""
+        return STYLES[name].in_language(self.task.language)
+
     def render(self, candidate: Candidate) -> PromptTemplate | None:
         """Return the candidate's prompt template, or None when it is not in the space."""
         if self._misfit(candidate.style, candidate.format):
@@ -189,7 +193,7 @@ class SearchSpace:
         draft = Draft(
             task=self.task,
             candidate=candidate,
-            style=STYLES[candidate.style],
+            style=self.style(candidate.style),
             parameters=tuple(sorted({**self.model_parameters, **dict(candidate.parameters)}.items())),
             control_tokens=self.capabilities.control_tokens,
         )
@@ -230,7 +234,7 @@ class SearchSpace:
         return _with_sets(dataclasses.replace(self, demonstration_sets=()), self.demonstration_sets)
 
     def _misfit(self, style_name: str, format_name: str) -> str | None:
-        style, layout = STYLES[style_name], FORMATS[format_name]
+        style, layout = self.style(style_name), FORMATS[format_name]
         reason = layout.misfit(self.task, style)
         if reason:
             return reason
@@ -242,7 +246,7 @@ class SearchSpace:
             instruction=self.instructions[0], demonstrations=NO_DEMONSTRATIONS, style=style, format=layout
         )
         draft = Draft(
-            task=self.task, candidate=candidate, style=STYLES[style], parameters=(), control_tokens=()
+            task=self.task, candidate=candidate, style=self.style(style), parameters=(), control_tokens=()
         )
         return FORMATS[layout].render(draft)
 
@@ -302,6 +306,8 @@ def needed_capabilities(template: PromptTemplate) -> frozenset[Capability]:
     for call in template.calls:
         if call.messages[-1].role == "assistant":
             needed.add("prefill")
+        if template.shows_images:
+            needed.add("images")
         if call.constraint is not None:
             needed.add(call.constraint.capability)
     return frozenset(needed)

@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from optimizer.task import SplitName, Splits
+from optimizer.taskfile import SplitName, Splits
 
 # Below this a test split that can show anything leaves nothing to search on: 24 test examples show 31 points.
 FEWEST_FOR_TEST = 60

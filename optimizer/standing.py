@@ -14,6 +14,7 @@ from optimizer.evaluation import Evaluation, Result
 from optimizer.guessing import Guess, guessed
 from optimizer.history import TrialRecord
 from optimizer.metrics import METRICS
+from optimizer.slices import SLICE_GAP
 from optimizer.study import Study
 
 
@@ -27,7 +28,7 @@ class Standing:
 
     def __init__(self, study: Study, trials: Sequence[TrialRecord]) -> None:
         self._examples = {example.id: example for example in study.plan.dataset.validation}
-        self._judge = study.judge
+        self._scorer = study.scorer
         self.rows: dict[str, TrialRecord] = {}
         for row in trials:
             if row.score is not None and (row.fingerprint not in self.rows or row.stage == "confirm"):
@@ -66,7 +67,7 @@ class Standing:
         results = self.results(arm, examples)
         if not results:
             return False
-        evaluation = Evaluation(fingerprint=arm, results=tuple(results), judge=self._judge)
+        evaluation = Evaluation(fingerprint=arm, results=tuple(results), scorer=self._scorer)
         return all(
             (found := evaluation.measure(name)) is None or bounds[name].holds(found)
             for name in bounds
@@ -92,11 +93,11 @@ class Standing:
         """
         wanted = list(self._examples) if examples is None else examples
         results, row = self.results(arm, wanted), self.rows[arm]
-        whole = self._judge.objective.aggregate is not None
+        whole = not self._scorer.by_example
         return Contender(
             arm=arm,
             scores={result.example.id: result.score or 0.0 for result in results},
-            estimate=self._judge.value(results) if whole else effects.estimates[arm],
+            estimate=self._scorer.value(results) if whole else effects.estimates[arm],
             # Within one standard error is said of scores by example, which a metric of the whole corpus has not.
             cost=None if whole else _cost(row, self.rows),
         )
@@ -112,12 +113,12 @@ class Standing:
             for arm, examples in parts
             for result in self.results(arm, examples)
         ]
-        return self._judge.value(results)
+        return self._scorer.value(results)
 
 
 def about_answers(name: str) -> bool:
     """Return whether a constraint is about what was answered, and not about what it cost."""
-    return METRICS[name].measure is None or name == "valid"
+    return name == SLICE_GAP or METRICS[name].measure is None or name == "valid"
 
 
 def _cost(row: TrialRecord, rows: Mapping[str, TrialRecord]) -> float:

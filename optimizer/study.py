@@ -19,8 +19,9 @@ from optimizer.candidate import Candidate
 from optimizer.config import RunSpec
 from optimizer.digest import derived_seed
 from optimizer.errors import Problem, StudyChangedError
-from optimizer.evaluation import Evaluation, Judge, evaluate
+from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.history import Stage, State, TrialRecord
+from optimizer.judging import ROLES, Bench, Terms, open_bench
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import MODELS
 from optimizer.pacing import Pace
@@ -33,6 +34,9 @@ from optimizer.trials import Trials
 
 # The account of what is found out on train.
 SCOUTING = NO_TRIAL - 1
+
+# Under which number the identity of a model is kept, by what it is to the study.
+_RECORDED = ("model", *ROLES)
 
 # As many requests as one event loop keeps under way with a core to itself.
 MOST_CONCURRENT = 64
@@ -56,6 +60,21 @@ class Progress:
     baseline: float | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a study asks.
+
+    Attributes:
+        caller: The model, behind the one way to it.
+        ledger: Its account.
+        bench: The models that the task's metrics ask, each on an account of its own.
+    """
+
+    caller: Caller
+    ledger: Ledger
+    bench: Bench
+
+
 class Study:
     """A study that is open, with the model behind it.
 
@@ -69,15 +88,15 @@ class Study:
         plan: StudyPlan,
         trials: Trials,
         store: StudyStore,
-        ledger: Ledger,
-        caller: Caller,
+        models: Asked,
         watch: Callable[[Progress], None],
     ) -> None:
         self.plan = plan
         self.store = store
-        self.ledger = ledger
-        self.caller = caller
-        self.judge = Judge.of(plan.task.metric, plan.task.labels)
+        self.ledger = models.ledger
+        self.caller = models.caller
+        self.bench = models.bench
+        self.scorer = Scorer.of(plan.task, self.bench.models)
         self.asked = trials
         self.space = plan.space
         self.ranking: tuple[int, ...] = ()
@@ -85,11 +104,12 @@ class Study:
         self._watch = watch
         self._stage = "baseline"
         self.trials = tuple(TrialRecord.from_dict(row) for row in store.records("trial").values())
-        caller.on_call = self._report
+        self.caller.on_call = self._report
 
     def stop(self) -> None:
         """Finish the calls under way, commit them, and end with `InterruptedRunError`."""
         self.caller.stop()
+        self.bench.stop()
 
     async def scout(self) -> None:
         """Find out on train what the demonstration selectors go by; the space has their sets from then on."""
@@ -112,19 +132,29 @@ class Study:
         self._stage = stage
         self._report()
 
-    async def ask(self, template: PromptTemplate, examples: Sequence[Any], payer: int) -> Evaluation:
-        """Return the evaluation of a template on the account of one trial; its completions alone are stored."""
-        return await evaluate(template, examples, self.caller.paid_by(payer), self.judge)
+    async def ask(
+        self, template: PromptTemplate, examples: Sequence[Any], payer: int, *, reported: bool = False
+    ) -> Evaluation:
+        """Return the evaluation of a template on the account of one trial; its completions alone are stored.
 
-    async def score(self, template: PromptTemplate, examples: Sequence[Any], payer: int) -> Evaluation:
+        Args:
+            reported: Whether metrics beside the objective that ask a model are asked, too.
+        """
+        model = self.caller.paid_by(payer)
+        return await evaluate(template, examples, model, self.scorer, reported=reported)
+
+    async def score(
+        self, template: PromptTemplate, examples: Sequence[Any], payer: int, *, reported: bool = False
+    ) -> Evaluation:
         """Return the evaluation of a template on the account of one trial, its scores stored."""
-        return (await self.score_all([(template, examples, payer)]))[0]
+        return (await self.score_all([(template, examples, payer)], reported=reported))[0]
 
     async def score_all(
-        self, jobs: Sequence[tuple[PromptTemplate, Sequence[Any], int]]
+        self, jobs: Sequence[tuple[PromptTemplate, Sequence[Any], int]], *, reported: bool = False
     ) -> tuple[Evaluation, ...]:
         """Return the evaluations of several templates, each on its own account; all scores are stored at once."""
-        outcomes = await asyncio.gather(*(self.ask(*job) for job in jobs), return_exceptions=True)
+        asked = (self.ask(*job, reported=reported) for job in jobs)
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
         evaluations = tuple(_raised(outcome) for outcome in outcomes)
         self.store.keep_scores(
             {
@@ -253,7 +283,7 @@ async def open_study(
     Raises:
         StudyBusyError: When another process runs it.
         StudyChangedError: When the stored study was asked for something else; names what changed.
-        ModelError: When the model cannot be started or reached.
+        ModelError: When the model, or one that its metrics ask, cannot be started or reached.
         StorageError: When the database cannot be written.
     """
     with open_storage(plan.database) as storage:
@@ -262,23 +292,28 @@ async def open_study(
         _keep_parts(plan.space, study)
         model = f"{plan.model.provider}:{plan.model.name}"
         ledger = Ledger(store, study.study, model=model, cache=cache)
-        async with MODELS[plan.model.provider].connect(plan.model) as connection:
-            _check_model(plan, study, connection.identity)
+        terms = Terms(
+            pace=lambda slots, fixed: pace_of(plan.file.run, slots=slots, fixed=fixed),
+            cache=cache,
+            deadline_seconds=plan.file.run.deadline_seconds,
+        )
+        async with (
+            MODELS[plan.model.provider].connect(plan.model) as connection,
+            open_bench(store, study.study, plan.engagements, terms) as bench,
+        ):
+            _check_models(plan, study, {"model": connection.identity, **bench.identities})
             caller = Caller(
                 connection,
                 ledger,
                 budget=plan.budget,
-                pace=pace_of(
-                    plan.file.run,
-                    slots=connection.capabilities.slots,
-                    fixed=MODELS[plan.model.provider].free,
-                ),
+                pace=terms.pace(connection.capabilities.slots, MODELS[plan.model.provider].free),
                 price=plan.price,
                 deadline_seconds=plan.file.run.deadline_seconds,
             )
             trials = create_study(storage, f"{plan.name}#{study.study}")
             try:
-                yield Study(plan, Trials(plan, trials), study, ledger, caller, watch)
+                asked = Asked(caller=caller, ledger=ledger, bench=bench)
+                yield Study(plan, Trials(plan, trials), study, asked, watch)
             finally:
                 await caller.close()
 
@@ -314,15 +349,21 @@ def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
     return number
 
 
-def _check_model(plan: StudyPlan, study: StudyStore, identity: Mapping[str, object]) -> None:
-    """Refuse to go on with another model than the study began with, such as other weights of the same name."""
-    known = study.records("model").get(0)
-    if known is None:
-        study.record("model", 0, identity)
-    elif known != dict(identity):
-        names = ", ".join(sorted(k for k in {*known, *identity} if known.get(k) != identity.get(k)))
-        message = f"the model that answers is not the one the study began with: {names} changed; --fresh starts a new study"
-        raise StudyChangedError([Problem(file=plan.source.file, field="model", message=message)])
+def _check_models(plan: StudyPlan, study: StudyStore, identities: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse to go on with other models than the study began with, such as other weights of the same name."""
+    known = study.records("model")
+    for role, identity in identities.items():
+        number = _RECORDED.index(role)
+        before = known.get(number)
+        if before is None:
+            study.record("model", number, identity)
+        elif before != dict(identity):
+            names = ", ".join(sorted(k for k in {*before, *identity} if before.get(k) != identity.get(k)))
+            message = (
+                f"the {role} that answers is not the one the study began with: {names} changed;"
+                " --fresh starts a new study"
+            )
+            raise StudyChangedError([Problem(file=plan.source.file, field=role, message=message)])
 
 
 def _keep_parts(space: SearchSpace, study: StudyStore) -> None:

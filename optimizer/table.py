@@ -1,10 +1,19 @@
-"""Tables: the rows of a CSV or JSON Lines file, each with its line.
+"""Tables: the rows of a file, each with its line.
 
-A table says what its file holds, and every place where it holds no table; what the columns mean is for others to
-say. Cells stay as they are written: `012` is not 12, `1.50` is not 1.5, and `NA` is text.
+| suffix | rows are |
+|---|---|
+| .csv, .tsv | records of RFC 4180, with commas or tabs between the fields |
+| .jsonl | one JSON object a line |
+| .json | the objects of an array, or of the one array of objects in an object |
+| .parquet | its rows, which have numbers in place of lines; needs the extra `parquet` |
+
+All but the last may be compressed: `.csv.gz`. A table says what its file holds, and every place where it holds no
+table; what the columns mean is for others to say. Cells stay as they are written: `012` is not 12, `1.50` is not 1.5,
+and `NA` is text.
 
 CSV is read by the standard `csv` module and not by pandas: pandas fills a short row with missing values without
-a word, guesses types (`012` becomes 12, `NA` becomes nothing) and cannot tell the line a mistake stands on.
+a word, guesses types (`012` becomes 12, `NA` becomes nothing) and cannot tell the line a mistake stands on. Nor does
+Parquet go through it: a column of whole numbers with a gap would come out as 12.0.
 """
 
 import csv
@@ -13,51 +22,16 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from optimizer.errors import Problem
-from optimizer.registry import did_you_mean
+from optimizer.parquet import parquet_records
+from optimizer.record import Number, Record, kind_of, nearest, printable
 
 MAX_BYTES = 256 * 2**20  # a file is held in memory whole; this is far more than a search can pay for
-
-
-class Number(str):
-    """A JSON number, true or false, as the file writes it."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
-    """One row.
-
-    Attributes:
-        line: Where it begins in its file, from 1.
-        values: Column and cell. Every cell of a CSV file is a text; a cell of a JSON Lines file is a text, a
-            `Number`, None, a list or a dictionary.
-    """
-
-    line: int
-    values: Mapping[str, object]
-
-    def text(self, column: str) -> str:
-        """Return one cell as text, without NUL characters and halves of surrogate pairs.
-
-        Raises:
-            ValueError: Saying what was expected and what was found.
-        """
-        if column not in self.values:
-            raise ValueError(f"expected this key, found none{_nearest(column, self.values)}")
-        value = self.values[column]
-        if not isinstance(value, str):
-            raise ValueError(f"expected text, a number, true or false, found {_kind(value)}")
-        if "\0" in value:
-            raise ValueError("expected text, found a NUL character in it")
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError("expected text, found half of a surrogate pair in it")
-        return str(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,14 +55,12 @@ class Table:
 
     def missing(self, column: str) -> Problem:
         """Return the mistake of having no such column."""
-        message = f"expected a column of this name, found none{_nearest(column, self.columns)}"
+        message = f"expected a column of this name, found none{nearest(column, self.columns)}"
         return Problem(file=self.file, line=1, field=column, message=message)
 
 
 def read_table(path: Path, file: str) -> Table:
-    """Return what a .csv or .jsonl file holds; a file that cannot be read has a problem and no records.
-
-    Either may be compressed: `.csv.gz`, `.jsonl.gz`.
+    """Return what a file holds; one that cannot be read has a problem and no records.
 
     Args:
         file: The path as the user knows it.
@@ -101,12 +73,20 @@ def read_table(path: Path, file: str) -> Table:
     )
 
 
+def suffix_of(path: Path) -> str:
+    """Return the suffix that says how a file is read, in lower case and without `.gz`."""
+    packed = path.suffix.lower() == ".gz"
+    return (path.with_suffix("") if packed else path).suffix.lower()
+
+
 def _read(path: Path, file: str) -> Iterator[Record | Problem]:
-    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
-    reader = {".csv": _csv_records, ".jsonl": _json_records}.get(suffix.lower())
+    if path.suffix.lower() == ".parquet":
+        yield from parquet_records(path, file, most_bytes=MAX_BYTES)
+        return
+    reader = _READERS.get(suffix_of(path))
     if reader is None:
         found = repr(path.suffix) if path.suffix else "a name without suffix"
-        yield Problem(file=file, message=f"expected a .csv or .jsonl file, found {found}")
+        yield Problem(file=file, message=f"expected a {', '.join(_READERS)} or .parquet file, found {found}")
         return
     text = _content(path, file)
     yield from (text,) if isinstance(text, Problem) else reader(text, file)
@@ -133,15 +113,15 @@ def _content(path: Path, file: str) -> str | Problem:
     return Problem(file=file, message=message, line=data.count(b"\n", 0, start) + 1)
 
 
-def _csv_records(text: str, file: str) -> Iterator[Record | Problem]:
+def _csv_records(text: str, file: str, *, between: str = ",") -> Iterator[Record | Problem]:
     """Yield the records of RFC 4180, each with the line it begins on."""
     header: list[str] = []
-    for line, fields in _csv_lines(text):
+    for line, fields in _csv_lines(text, between):
         if isinstance(fields, str):
             yield Problem(file=file, line=line, message=f"not valid CSV: {fields}; nothing after it was read")
         elif not header:
             header = fields or [""]
-            if mistake := _header_mistake(header):
+            if mistake := _header_mistake(header, between):
                 yield Problem(file=file, line=line, message=mistake)
             if len(header) == 1:
                 return
@@ -152,9 +132,9 @@ def _csv_records(text: str, file: str) -> Iterator[Record | Problem]:
             yield Problem(file=file, line=line, message=f"expected {len(header)} fields, found {found}")
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, list[str] | str]]:
+def _csv_lines(text: str, between: str) -> Iterator[tuple[int, list[str] | str]]:
     """Yield where each record begins and its fields, or why the reader gave up."""
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True, delimiter=between)
     line = 1
     try:
         for fields in reader:
@@ -166,10 +146,11 @@ def _csv_lines(text: str) -> Iterator[tuple[int, list[str] | str]]:
         yield line, limit if "field limit" in str(error) else known.get(str(error), str(error))
 
 
-def _header_mistake(header: list[str]) -> str | None:
+def _header_mistake(header: list[str], between: str) -> str | None:
     names = ", ".join(repr(name[:60]) for name in header)
     if len(header) == 1:
-        return f"expected a header with commas between the columns, found {names}"
+        what = "tabs" if between == "\t" else "commas"
+        return f"expected a header with {what} between the columns, found {names}"
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
         return f"expected a name of its own for each column, found {names}"
     return None
@@ -196,15 +177,95 @@ def _json_object(line: str) -> Mapping[str, object]:
     try:
         value = _DECODER.decode(line)
     except json.JSONDecodeError as error:
-        reason = f"{error.msg[0].lower()}{error.msg[1:]}"
-        raise ValueError(f"not valid JSON at character {error.pos + 1}: {reason}") from error
+        raise ValueError(f"not valid JSON at character {error.pos + 1}: {_reason(error)}") from error
     except RecursionError as error:
         raise ValueError("not valid JSON: nested too deeply") from error
+    return _row(value)
+
+
+def _row(value: object) -> dict[str, object]:
+    """Return the cells of an object.
+
+    Raises:
+        ValueError: It is none.
+    """
     if not isinstance(value, dict):
-        raise ValueError(f"expected one JSON object, found {_kind(value)}")
+        raise ValueError(f"expected one JSON object, found {kind_of(value)}")
     return {
         name: Number(json.dumps(cell)) if isinstance(cell, bool) else cell for name, cell in value.items()
     }
+
+
+def _json_table(text: str, file: str) -> Iterator[Record | Problem]:
+    """Yield the objects of the one array in a document, each with the line it begins on."""
+    if not text.strip():
+        return
+    try:
+        start = _array(text)
+    except json.JSONDecodeError as error:
+        yield Problem(file=file, line=error.lineno, message=f"not valid JSON: {_reason(error)}")
+        return
+    except (ValueError, RecursionError) as error:
+        said = "not valid JSON: nested too deeply" if isinstance(error, RecursionError) else str(error)
+        yield Problem(file=file, message=said)
+        return
+    line, seen = 1, 0
+    for place, end in _elements(text, start):
+        line, seen = line + text.count("\n", seen, place), place
+        try:
+            yield Record(line=line, values=_row(_DECODER.decode(text[place:end])))
+        except ValueError as error:
+            yield Problem(file=file, line=line, message=str(error))
+
+
+def _array(text: str) -> int:
+    """Return where the array of rows begins: the document, or the only array of objects among its values.
+
+    Raises:
+        ValueError: The document is no JSON, or has no such array or several.
+    """
+    value = _LENIENT.decode(text)
+    if isinstance(value, list):
+        return text.index("[")
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an array of objects, found {kind_of(value)}")
+    arrays = [name for name, part in value.items() if _is_rows(part)]
+    if len(arrays) != 1:
+        found = ", ".join(printable(name) for name in arrays) or "none"
+        raise ValueError(f"expected an array of objects, or an object with one of them, found {found}")
+    place = text.index("{") + 1
+    while True:
+        name, end = _LENIENT.raw_decode(text, _past(text, place))
+        place = _past(text, text.index(":", end) + 1)
+        if name == arrays[0]:
+            return place
+        _, end = _LENIENT.raw_decode(text, place)
+        place = text.index(",", end) + 1
+
+
+def _is_rows(part: object) -> bool:
+    return isinstance(part, list) and bool(part) and all(isinstance(row, dict) for row in part)
+
+
+def _elements(text: str, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each element of an array begins and ends in a document that is known to be JSON."""
+    place = _past(text, start + 1)
+    while text[place] != "]":
+        _, end = _LENIENT.raw_decode(text, place)
+        yield place, end
+        place = _past(text, end)
+        place = _past(text, place + 1) if text[place] == "," else place
+
+
+def _past(text: str, place: int) -> int:
+    """Return the next place that is no white space of JSON."""
+    while text[place] in " \t\r\n":
+        place += 1
+    return place
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    return f"{error.msg[0].lower()}{error.msg[1:]}"
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -221,16 +282,13 @@ def _no_constant(name: str) -> object:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=Number, parse_float=Number, parse_constant=_no_constant
 )
+# Reads what `_DECODER` reads and more: it finds the end of an element that is refused.
+_LENIENT = json.JSONDecoder()
 
 
-def _kind(value: object) -> str:
-    return {type(None): "null", list: "a list", dict: "an object"}.get(type(value), "a single value")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    return did_you_mean(name, map(_printable, known))
-
-
-def _printable(name: str) -> str:
-    """Return a column's name in a form that is safe and short enough to show."""
-    return "".join(character if character.isprintable() else "?" for character in name[:60])
+_READERS: dict[str, Callable[[str, str], Iterator[Record | Problem]]] = {
+    ".csv": _csv_records,
+    ".tsv": partial(_csv_records, between="\t"),
+    ".jsonl": _json_records,
+    ".json": _json_table,
+}

@@ -3,90 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
 
-from optimizer.answer import find_number
-from optimizer.digest import digest
+from optimizer.answer import canonical_target
+from optimizer.digest import digest, sha256
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
-from optimizer.schema import meant, read
+from optimizer.outputs import (
+    located_metrics,
+    metric_problems,
+    metric_specs,
+    output_problems,
+    output_schema,
+    target_columns,
+)
+from optimizer.schema import read
+from optimizer.taskfile import (
+    SPLITS,
+    DatasetSpec,
+    InputSpec,
+    MetricSpec,
+    OutputType,
+    TaskFile,
+)
 
-OutputType = Literal["label", "text", "number"]
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-
-_STRICT: dict[str, object] = {"extra": "forbid"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Splits:
-    """How the examples are divided: shares that add up to 1, counts, or a file for each split.
-
-    With a test of 0, gains are judged by repeated cross-validation on validation.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    train: int | float | str
-    validation: int | float | str
-    test: int | float | str
-
-    @property
-    def values(self) -> tuple[int | float | str, ...]:
-        """Return the three values, in the order train, validation, test."""
-        return self.train, self.validation, self.test
-
-    @property
-    def kind(self) -> Literal["shares", "counts", "paths", "mixed"]:
-        """Return which of the three forms is meant."""
-        kinds = {type(value) for value in self.values}
-        if kinds == {int}:
-            return "counts"
-        if kinds == {str}:
-            return "paths"
-        return "mixed" if str in kinds else "shares"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DatasetSpec:
-    """Where the examples are and which columns matter; without `splits` their number decides (`optimizer.splits`)."""
-
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    inputs: tuple[str, ...]
-    target: str
-    splits: Splits | None = None
-    path: str | None = None
-    group: str | None = None
-    seed: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OutputSpec:
-    """What an answer is."""
-
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    type: OutputType
-    labels: tuple[str, ...] | dict[str, str] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskFile:
-    """The content of a task file, key by key."""
-
-    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
-
-    schema: Literal[1]
-    name: str
-    dataset: DatasetSpec
-    output: OutputSpec
-    metric: str
-    instruction: str
-    version: str = "1.0"
-    description: str = ""
-    language: str = "en"
-    metrics: tuple[str, ...] = ()
+# The key of an answer that several target columns make together.
+SEVERAL = "answer"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,11 +37,18 @@ class Task:
     Attributes:
         name: Short name, unique in a project.
         inputs: Columns the model may see.
-        target: Column that holds the right answer.
-        labels: The labels, for the output type `label`, in the order of the file.
+        kinds: What each of them holds.
+        target: Name of the answer: the column that holds the right one, or `SEVERAL`.
+        targets: The columns that hold it; more than one make an object together.
+        labels: The labels, for the output types `label` and `labels`, in the order of the file.
         label_descriptions: What each label means, "" where nothing is said.
-        metric: Name of the objective.
+        schema: JSON Schema of an answer of type json as canonical text, "" where any JSON is one.
+        readers: How an answer is found in a completion; none leaves that to the format.
+        metric: Name of the objective in results.
         metrics: Names of what is reported beside it.
+        specs: The metrics by these names, the objective first.
+        code: Path and SHA-256 of each file whose functions are metrics.
+        slices: Columns by whose values results are told apart.
         instruction: The wording to start from.
         dataset: Columns, splits and seed.
         paths: The data file, or one for train, validation and test each.
@@ -121,23 +69,40 @@ class Task:
     instruction: str
     dataset: DatasetSpec
     paths: tuple[Path, ...]
+    kinds: Mapping[str, InputSpec] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    schema: str = ""
+    readers: tuple[str, ...] = ()
+    specs: Mapping[str, MetricSpec] = field(default_factory=dict)
+    code: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    slices: tuple[str, ...] = ()
     source: Located = field(repr=False, compare=False)
 
     @property
     def digest(self) -> str:
-        """Return the digest of what the task says; where the file lies does not matter."""
-        return digest(self.source.value)
+        """Return the digest of what the task says and of the code of its metrics; where they lie does not matter."""
+        own = {reference: found for reference, (_, found) in self.code.items()}
+        return digest([self.source.value, own] if own else self.source.value)
 
-    def target_problem(self, target: str) -> str | None:
-        """Return what is wrong with a target, or None when it is a possible answer."""
-        if not target.strip():
-            return "expected a target, found an empty one"
-        if self.output == "label" and target not in self.labels:
-            listed = ", ".join(map(repr, self.labels))
-            return f"expected one of {listed}, found {target[:60]!r}{meant(target, self.labels)}"
-        if self.output == "number" and find_number(target) is None:
-            return f"expected a number, found {target!r}"
-        return None
+    @property
+    def optional(self) -> frozenset[str]:
+        """Return the inputs that may be empty."""
+        return frozenset(name for name, kind in self.kinds.items() if kind.optional)
+
+    @property
+    def images(self) -> frozenset[str]:
+        """Return the inputs that are images."""
+        return frozenset(name for name, kind in self.kinds.items() if kind.type == "image")
+
+    def canonical_target(self, target: str) -> str:
+        """Return a target as an answer that equals it would be read.
+
+        Raises:
+            ValueError: When it is no possible answer; says what was expected and what was found.
+        """
+        if not target.strip() and self.output != "labels":
+            raise ValueError("expected a target, found an empty one")
+        return canonical_target(target, self.output, self.labels)
 
 
 def load_task(path: Path) -> Task:
@@ -151,23 +116,33 @@ def load_task(path: Path) -> Task:
     labels = (
         dict.fromkeys(file.output.labels, "") if isinstance(file.output.labels, tuple) else file.output.labels
     )
-    problems = [*_dataset_problems(file.dataset, source), *_output_problems(file.output, labels, source)]
-    problems += _text_problems(file, source)
+    problems = [*_dataset_problems(file.dataset, source), *output_problems(file, labels, source)]
+    problems += [*metric_problems(file, source), *_text_problems(file, source)]
     paths, unresolved = _paths(file.dataset, path, source)
-    if problems + unresolved:
-        raise InputError(problems + unresolved)
+    code, missing = _code(file, path, source)
+    if problems + unresolved + missing:
+        raise InputError(problems + unresolved + missing)
+    inputs, targets = file.dataset.inputs, target_columns(file.dataset)
+    named = {spec.shown: spec for spec in metric_specs(file)}
     return Task(
         name=file.name,
         version=file.version,
         description=file.description,
         language=file.language,
-        inputs=file.dataset.inputs,
-        target=file.dataset.target,
+        inputs=tuple(inputs),
+        kinds=inputs if isinstance(inputs, dict) else dict.fromkeys(inputs, InputSpec()),
+        target=targets[0] if len(targets) == 1 else SEVERAL,
+        targets=targets,
         output=file.output.type,
         labels=tuple(labels),
         label_descriptions=tuple(labels.values()),
-        metric=file.metric,
-        metrics=file.metrics,
+        schema=output_schema(file.output),
+        readers=file.output.readers,
+        metric=next(iter(named)),
+        metrics=tuple(named)[1:],
+        specs=named,
+        code=code,
+        slices=file.slices,
         instruction=file.instruction.strip(),
         dataset=file.dataset,
         paths=paths,
@@ -196,9 +171,14 @@ def _dataset_problems(dataset: DatasetSpec, source: Located) -> list[Problem]:
         problems.append(source.problem(("dataset", "inputs"), "expected at least one column, found none"))
     if len(set(dataset.inputs)) < len(dataset.inputs):
         problems.append(source.problem(("dataset", "inputs"), "expected each column once, found one twice"))
-    if dataset.target in dataset.inputs:
-        message = f"the target {dataset.target!r} is also an input: the model would see the answer"
+    targets = target_columns(dataset)
+    if not targets or len(set(targets)) < len(targets):
+        message = "expected at least one column, each once"
         problems.append(source.problem(("dataset", "target"), message))
+    for name in (*targets, *([SEVERAL] if len(targets) > 1 else [])):
+        if name in dataset.inputs:
+            message = f"the target {name!r} is also an input: the model would see the answer"
+            problems.append(source.problem(("dataset", "target"), message))
     return problems + _split_problems(dataset, source)
 
 
@@ -224,35 +204,6 @@ def _split_problems(dataset: DatasetSpec, source: Located) -> list[Problem]:
     return problems
 
 
-def _output_problems(output: OutputSpec, labels: Mapping[str, str], source: Located) -> list[Problem]:
-    where = ("output", "labels")
-    if output.type != "label":
-        return (
-            [source.problem(where, f"only the type 'label' has labels, found {output.type!r}")]
-            if labels
-            else []
-        )
-    if len(labels) < 2:
-        return [
-            source.problem(
-                where if labels else ("output",), f"expected at least two labels, found {len(labels)}"
-            )
-        ]
-    if len(labels) < len(output.labels):
-        return [source.problem(where, "expected each label once, found one twice")]
-    folded: dict[str, str] = {}
-    problems = []
-    for label in labels:
-        twin = folded.setdefault(label.strip().casefold(), label)
-        if not label.strip():
-            problems.append(source.problem(where, "expected some text for each label, found an empty one"))
-        elif twin != label:
-            problems.append(
-                source.problem(where, f"labels {twin!r} and {label!r} differ only in case or spaces")
-            )
-    return problems
-
-
 def _paths(dataset: DatasetSpec, file: Path, source: Located) -> tuple[tuple[Path, ...], list[Problem]]:
     named: list[tuple[tuple[str, ...], str]] = []
     if dataset.splits is not None and dataset.splits.kind == "paths":
@@ -271,3 +222,24 @@ def _paths(dataset: DatasetSpec, file: Path, source: Located) -> tuple[tuple[Pat
         if not path.is_file():
             problems.append(source.problem(where, f"expected a file, found none at {reference}"))
     return tuple(paths), problems
+
+
+def _code(file: TaskFile, path: Path, source: Located) -> tuple[dict[str, tuple[Path, str]], list[Problem]]:
+    """Return the files of the task's own metrics, and what is wrong with where they are said to be."""
+    found: dict[str, tuple[Path, str]] = {}
+    problems: list[Problem] = []
+    for where, spec in located_metrics(file):
+        if spec.python is None or ":" not in spec.python:
+            continue
+        name = spec.python.rpartition(":")[0]
+        try:
+            own = inside_project(name, file=path)
+        except ValueError as error:
+            problems.append(source.problem((*where, "python"), str(error)))
+            continue
+        if not own.is_file() or not own.is_relative_to(path.resolve().parent):
+            message = f"expected a file in the task's folder, found none at {name}"
+            problems.append(source.problem((*where, "python"), message))
+            continue
+        found[spec.python] = own, sha256(own.read_bytes())
+    return found, problems

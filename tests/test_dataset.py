@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from optimizer import dataset as module
+from optimizer import rows as rows_module
 from optimizer.dataset import Dataset, Example, load_dataset
 from optimizer.document import Located
 from optimizer.errors import InputError
-from optimizer.task import DatasetSpec, OutputType, Splits, Task
+from optimizer.task import Task
+from optimizer.taskfile import DatasetSpec, InputSpec, OutputType, Splits
 
 LABELS = ("bug", "idea")
 HALVES = Splits(train=0.0, validation=0.5, test=0.5)
@@ -463,3 +465,249 @@ def test_the_same_test_is_the_same_whatever_becomes_of_the_rest() -> None:
     )
     assert one.test_digest == other.test_digest
     assert one.digest != other.digest
+
+
+def with_inputs(task: Task, **kinds: InputSpec) -> Task:
+    """Return a task whose inputs are of these kinds."""
+    spec = dataclasses.replace(task.dataset, inputs=kinds)
+    return dataclasses.replace(task, inputs=tuple(kinds), kinds=kinds, dataset=spec)
+
+
+def one_example(task: Task, text: str = "row 0") -> Example:
+    (found,) = (e for e in everybody(load_dataset(task)) if text in "".join(e.values.values()))
+    return found
+
+
+def test_an_optional_input_may_be_missing_null_or_blank() -> None:
+    notes: list[dict[str, object]] = [{}, {"note": None}, {"note": " "}, {"note": "n"}]
+    rows = [row | notes[n % 4] for n, row in enumerate(some_rows())]
+    optional = InputSpec(optional=True)
+    dataset = load_dataset(with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), note=optional))
+    assert Counter(example.values["note"] for example in everybody(dataset)) == {"": 18, "n": 6}
+    found = mistakes(with_inputs(make_task("d.jsonl"), text=InputSpec(), note=InputSpec()))
+    assert [message.partition(": ")[0] for message in found] == [
+        f"d.jsonl:{n}" for n in range(1, 23) if n % 4 in (1, 2)
+    ]
+
+
+def test_an_optional_column_that_no_row_has_is_missing_nevertheless() -> None:
+    task = with_inputs(make_task(write_jsonl(some_rows())), text=InputSpec(), nte=InputSpec(optional=True))
+    assert mistakes(task)[0].startswith("d.jsonl:1: nte: expected a column of this name, found none")
+
+
+def test_rows_whose_inputs_are_all_empty_are_told() -> None:
+    rows = [*some_rows(), {"text": None, "kind": "bug"}]
+    assert mistakes(with_inputs(make_task(write_jsonl(rows)), text=InputSpec(optional=True))) == [
+        "d.jsonl:25: text: expected some text, found none"
+    ]
+
+
+@pytest.mark.parametrize("cell", [["first", "second\nline"], '["first", "second\\nline"]'])
+def test_a_list_is_shown_with_its_items_numbered(cell: object) -> None:
+    rows = [row | {"passages": cell} for row in some_rows()]
+    task = with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), passages=InputSpec(type="list"))
+    assert everybody(load_dataset(task))[0].values["passages"] == "[1] first\n\n[2] second\nline"
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("first", "expected a list of texts, as a JSON array, found 'first'"),
+        ('{"a": 1}', "expected a list of texts, as a JSON array, found '{\"a\": 1}'"),
+        ([1, "a"], 'expected a list of texts, as a JSON array, found \'["1", "a"]\''),
+        ({"a": "b"}, 'expected a list of texts, as a JSON array, found \'{"a": "b"}\''),
+        (5, "expected a list of texts, as a JSON array, found '5'"),
+        ("", "expected a list of texts, as a JSON array, found none"),
+        ([], "expected some texts, found none; an optional input may be empty"),
+        (["a\0"], "expected text, found a NUL character in it"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_told(cell: object, message: str) -> None:
+    rows = [
+        *(row | {"passages": ["p"]} for row in some_rows()),
+        {"text": "x", "kind": "bug", "passages": cell},
+    ]
+    task = with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), passages=InputSpec(type="list"))
+    assert mistakes(task) == [f"d.jsonl:25: passages: {message}"]
+
+
+def test_an_optional_list_may_be_empty() -> None:
+    rows = [row | {"passages": []} for row in some_rows()]
+    kind = InputSpec(type="list", optional=True)
+    task = with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), passages=kind)
+    assert everybody(load_dataset(task))[0].values["passages"] == ""
+
+
+def test_an_image_is_a_url_or_the_content_of_a_file_beside_the_table() -> None:
+    Path(".optimizer").mkdir()
+    Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    cells = ["https://example.org/a.png", "a.png", "b.png", None]
+    rows = [row | {"photo": cells[n] if n < 3 else cells[0]} for n, row in enumerate(some_rows())]
+    task = with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), photo=InputSpec(type="image"))
+    assert mistakes(task) == ["d.jsonl:3: photo: expected an image, found no file at 'b.png'"]
+    rows[2]["photo"] = None
+    optional = InputSpec(type="image", optional=True)
+    task = with_inputs(make_task(write_jsonl(rows)), text=InputSpec(), photo=optional)
+    assert one_example(task, "row 0https").values["photo"] == "https://example.org/a.png"
+    assert one_example(task, "row 1data").values["photo"] == "data:image/png;base64,iVBORw0KGgo="
+
+
+def test_images_in_all_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".optimizer").mkdir()
+    Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    monkeypatch.setattr(rows_module, "MAX_BYTES", 100)
+    task = make_task(write_jsonl([row | {"photo": "a.png"} for row in some_rows()]))
+    found = mistakes(with_inputs(task, text=InputSpec(), photo=InputSpec(type="image")))
+    assert found[0].startswith("d.jsonl:3: photo: expected images of at most 0 MiB in all, found more")
+    assert len(found) == 1
+
+
+def test_text_that_names_a_file_is_text() -> None:
+    Path(".optimizer").mkdir()
+    Path("a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    rows = [*some_rows(), {"text": "a.png", "kind": "bug"}]
+    assert one_example(make_task(write_jsonl(rows)), "a.png").values["text"] == "a.png"
+
+
+def test_slices_are_texts_beside_the_example_and_change_no_digest() -> None:
+    rows = [row | {"region": ["north", "", None, 7][n % 4]} for n, row in enumerate(some_rows())]
+    del rows[5]["region"]
+    plain = make_task(write_jsonl(rows))
+    sliced = dataclasses.replace(plain, slices=("region", "kind"))
+    assert one_example(sliced, "row 0").slices == (("region", "north"), ("kind", "bug"))
+    values = Counter(dict(example.slices)["region"] for example in everybody(load_dataset(sliced)))
+    assert values == {"north": 6, "": 12, "7": 6}
+    assert one_example(plain, "row 0").slices == ()
+    assert load_dataset(sliced).digest == load_dataset(plain).digest
+    assert load_dataset(sliced).test_digest == load_dataset(plain).test_digest
+    assert mistakes(dataclasses.replace(plain, slices=("regon",)))[0] == (
+        "d.jsonl:1: regon: expected a column of this name, found none; did you mean 'region'?"
+    )
+
+
+def test_labels_are_an_array_or_a_text_of_them() -> None:
+    cells: list[object] = [["idea", "bug"], "idea; bug", '["bug"]', "", []]
+    rows = [row | {"kind": cells[n % 5]} for n, row in enumerate(some_rows(25))]
+    task = dataclasses.replace(make_task(write_jsonl(rows)), output="labels")
+    targets = Counter(example.target for example in everybody(load_dataset(task)))
+    assert targets == {'["bug", "idea"]': 10, '["bug"]': 5, "[]": 10}
+    rows[3]["kind"] = ["bgu"]
+    write_jsonl(rows)
+    assert mistakes(task) == [
+        "d.jsonl:4: kind: expected one of 'bug', 'idea', found 'bgu'; did you mean 'bug'?"
+    ]
+
+
+def test_json_is_a_value_or_a_text_of_it() -> None:
+    cells: list[object] = [{"b": 1.50, "a": ["x"]}, '{"b": 1.5, "a": ["x"]}', [1, 2], 7, "[1, 2]"]
+    rows = [row | {"kind": cells[n % 5]} for n, row in enumerate(some_rows(25))]
+    task = dataclasses.replace(make_task(write_jsonl(rows)), output="json", labels=())
+    targets = Counter(example.target for example in everybody(load_dataset(task)))
+    assert targets == {'{"a":["x"],"b":1.5}': 10, "[1,2]": 10, "7": 5}
+    rows[0]["kind"], rows[1]["kind"] = "{", None
+    write_jsonl(rows)
+    assert [message[:36] for message in mistakes(task)] == [
+        "d.jsonl:1: kind: expected JSON, foun",
+        "d.jsonl:2: kind: expected text, a nu",
+    ]
+
+
+def several_targets(rows: Sequence[dict[str, object]], schema: dict[str, object] | None = None) -> Task:
+    task = make_task(write_jsonl(rows))
+    return dataclasses.replace(
+        task,
+        output="json",
+        labels=(),
+        target="answer",
+        targets=("kind", "price", "tags"),
+        schema="" if schema is None else json.dumps(schema),
+    )
+
+
+FIELDS: dict[str, object] = {
+    "type": "object",
+    "properties": {
+        "kind": {"type": "string", "enum": ["bug", "idea"]},
+        "price": {"type": "number"},
+        "tags": {"type": "array", "items": {"type": "string", "enum": ["a", "b"]}},
+    },
+    "required": ["kind", "price"],
+}
+
+
+def test_several_targets_are_one_object() -> None:
+    rows = [row | {"price": "$1,200.50", "tags": "b; a"} for row in some_rows()]
+    assert (
+        one_example(several_targets(rows, FIELDS)).target == '{"kind":"bug","price":1200.5,"tags":["a","b"]}'
+    )
+    plain = [row | {"price": 3, "tags": ["x"]} for row in some_rows()]
+    assert one_example(several_targets(plain)).target == '{"kind":"bug","price":3,"tags":["x"]}'
+
+
+def test_what_is_wrong_with_one_of_several_targets_is_told_at_its_column() -> None:
+    rows = [row | {"price": 3, "tags": ""} for row in some_rows()]
+    rows[0] |= {"kind": "bgu", "price": "much", "tags": "c"}
+    rows[1]["kind"] = ""
+    assert mistakes(several_targets(rows, FIELDS)) == [
+        "d.jsonl:1: kind: expected one of 'bug', 'idea', found 'bgu'; did you mean 'bug'?",
+        "d.jsonl:1: price: expected a number, found 'much'",
+        "d.jsonl:1: tags: expected one of 'a', 'b', found 'c'",
+        "d.jsonl:2: kind: expected a target, found an empty one",
+    ]
+
+
+def test_a_target_that_is_not_of_the_schema_is_told() -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"]}
+    rows = [row | {"kind": {"a": 1}} for row in some_rows()]
+    rows[1]["kind"], rows[2]["kind"], rows[3]["kind"] = {"a": 3}, {}, "[]"
+    task = dataclasses.replace(
+        make_task(write_jsonl(rows)), output="json", labels=(), schema=json.dumps(schema)
+    )
+    start = "kind: expected JSON of the task's schema, found"
+    assert mistakes(task) == [
+        f"d.jsonl:2: {start} at a: 3 is not one of [1, 2]",
+        f"d.jsonl:3: {start}: 'a' is a required property",
+        f"d.jsonl:4: {start}: [] is not of type 'object'",
+    ]
+
+
+@pytest.mark.parametrize("schema", [{"type": "nothing"}, {"$ref": "https://example.org/none.json"}])
+def test_a_schema_that_is_none_is_for_others_to_tell(schema: dict[str, object]) -> None:
+    rows = [row | {"kind": {"a": 1}} for row in some_rows()]
+    task = dataclasses.replace(
+        make_task(write_jsonl(rows)), output="json", labels=(), schema=json.dumps(schema)
+    )
+    assert len(everybody(load_dataset(task))) == 24
+
+
+def test_a_target_that_the_schema_does_not_require_may_be_empty() -> None:
+    schema = FIELDS | {"required": ["kind"]}
+    rows = [row | {"price": None, "tags": []} for row in some_rows()]
+    assert one_example(several_targets(rows, schema)).target == '{"kind":"bug","tags":[]}'
+
+
+LONG = (
+    "Yesterday I ordered the blue kettle from your shop, and it came with a broken lid and without its cable"
+)
+
+
+def test_near_duplicates_form_one_group_with_a_warning() -> None:
+    rows = [
+        *some_rows(),
+        *({"text": text, "kind": "bug"} for text in (LONG, LONG.replace("kettle", "kettla"), LONG + "s")),
+    ]
+    dataset = load_dataset(make_task(write_jsonl(rows)))
+    groups = {example.group for example in everybody(dataset) if example.values["text"].startswith("Yest")}
+    assert len(groups) == 1
+    assert groups != {None}
+    alike = "nearly equal inputs, with nine in ten of their 5-grams in common"
+    assert dataset.warnings == (f"3 examples form 1 group of {alike}; each group stays in one split",)
+
+
+def test_near_duplicates_in_files_of_their_own_stay_where_they_are() -> None:
+    files = three_files()
+    files[0].append({"text": LONG, "kind": "bug"})
+    files[2].append({"text": LONG + "s", "kind": "idea"})
+    dataset = load_dataset(task_of(files))
+    assert {example.group for example in everybody(dataset)} == {None}
+    assert dataset.warnings == ()

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from optimizer.candidate import Demonstration, DemonstrationSet, Instruction, Origin
 from optimizer.dataset import Dataset, Example
-from optimizer.leaks import NEAR, Leak, leak_warnings, leaks
+from optimizer.duplicates import NEAR
+from optimizer.leaks import Leak, leak_warnings, leaks
 from optimizer.plan import load_plan
 
 STUDY = Path(__file__).parents[1] / "studies" / "support_triage" / "study.yaml"

@@ -12,6 +12,7 @@ from optimizer.columns import Wanted
 from optimizer.errors import InputError
 from optimizer.proposal import Proposal, affordable_splits, calls_needed, propose, without_test
 from optimizer.table import read_table
+from optimizer.taskfile import InputSpec
 
 ANY = Wanted()
 TEXTS = ("Nobody can log in today", "Where is my parcel please", "How do I change colours")
@@ -78,9 +79,10 @@ def test_the_values_of_the_target_say_what_an_answer_is(
     tmp_path: Path, values: list[object], output: str, labels: tuple[str, ...]
 ) -> None:
     found = proposed(tmp_path, rows("label", values))
-    assert (found.output, found.labels) == (output, labels)
-    assert found.metric == ("accuracy" if output == "label" else "exact_match")
-    assert found.metrics == (("macro_f1", "valid") if output == "label" else ("valid",))
+    assert (found.answer.type, found.answer.labels) == (output, labels)
+    assert found.metric == {"label": "accuracy", "number": "numeric", "text": "match"}[output]
+    beside = {"label": ("macro_f1", "valid"), "number": ("valid",), "text": ("exact_match", "valid")}
+    assert found.metrics == beside[output]
     assert why(found, "output")
 
 
@@ -107,7 +109,7 @@ def test_long_answers_are_told_to_be_hardly_ever_met(tmp_path: Path) -> None:
 
 def test_a_label_that_comes_once_is_kept_and_told_with_its_line(tmp_path: Path) -> None:
     found = proposed(tmp_path, rows("label", [*["urgent", "routine"] * 15, "urgnet"]))
-    assert found.labels == ("routine", "urgent", "urgnet")
+    assert found.answer.labels == ("routine", "urgent", "urgnet")
     said = why(found, "caution")
     assert (
         said == "urgnet: comes once, on line 31; did you mean 'urgent'? It cannot be both learned and tested"
@@ -132,14 +134,14 @@ def test_the_target_is_found_by_its_name_else_last(
 ) -> None:
     table = rows(columns[1], ["a", "b"] * 10, **{columns[0]: ["c", "d"] * 10})
     found = proposed(tmp_path, table)
-    assert found.target == target
+    assert found.targets == (target,)
     assert "--target names another" in why(found, "target")
 
 
 def test_the_last_column_with_few_values_comes_before_the_last(tmp_path: Path) -> None:
     table = rows("note", texts(20), mood=["good", "bad"] * 10)
-    assert proposed(tmp_path, table).target == "mood"
-    assert proposed(tmp_path, rows("note", texts(20))).target == "note"
+    assert proposed(tmp_path, table).targets == ("mood",)
+    assert proposed(tmp_path, rows("note", texts(20))).targets == ("note",)
 
 
 def test_other_columns_that_may_be_the_target_are_named(tmp_path: Path) -> None:
@@ -161,10 +163,17 @@ def test_free_text_is_read_and_what_is_about_the_row_is_left_out_with_a_reason(t
         language=["en"] * n,
         explanation=[f"because of {text}" for text in texts(n)],
         notes=[None, *texts(n - 1)],
-        tags=[["list"]] * n,
+        rare=["once in a while", *[None] * (n - 1)],
+        parts=[{"a": k} for k in range(n)],
+        photo=[f"https://example.org/{k}.JPG?size=2" for k in range(n)],
+        tags=[["list", str(k)] for k in range(n)],
+        passages=[["first", str(k)] for k in range(n)],
     )
     found = proposed(tmp_path, table)
-    assert found.inputs == ("message", "subject")
+    assert tuple(found.inputs) == ("message", "subject", "notes", "rare", "passages")
+    assert found.inputs["notes"] == InputSpec(optional=True)
+    assert found.inputs["passages"] == InputSpec(type="list")
+    assert "notes: empty in 1 of 20 rows" in why(found, "optional")
     left = {one.value: one.why for one in found.choices if one.field == "left out"}
     reasons = {
         "copy": "is the same as the id",
@@ -173,8 +182,9 @@ def test_free_text_is_read_and_what_is_about_the_row_is_left_out_with_a_reason(t
         "customer_id": "names the row",
         "language": "is the same in every row",
         "explanation": "may give the answer away",
-        "notes": "has no text in some rows",
-        "tags": "has no text in some rows",
+        "parts": "holds objects",
+        "photo": "names images, which a model is shown where the task says `type: image`",
+        "tags": "by its name may give the answer away",
     }
     assert set(left) == set(reasons)
     for name, reason in reasons.items():
@@ -187,18 +197,18 @@ def test_without_free_text_the_longest_column_is_read_and_in_doubt(tmp_path: Pat
         {"a": "x", "word": f"w{'x' * k}", "label": "ab"[k % 2]} for k in range(20)
     ]
     found = proposed(tmp_path, table)
-    assert found.inputs == ("word",)
+    assert tuple(found.inputs) == ("word",)
     assert "no column holds free text" in why(found, "inputs")
     sums: list[dict[str, object]] = [{"sum": f"{k}+{k}", "label": 2 * k} for k in range(20)]
-    assert proposed(tmp_path, sums).inputs == ("sum",)
+    assert tuple(proposed(tmp_path, sums).inputs) == ("sum",)
     series: list[dict[str, object]] = [{"series": f"{k} {k + 1} {k + 2}", "label": k + 3} for k in range(20)]
     assert "3 words or more" in why(proposed(tmp_path, series), "inputs")
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
     table = rows("label", ["a", "b"] * 10, channel=["mail", "phone"] * 10, customer=["ann", "bob"] * 10)
-    found = proposed(tmp_path, table, Wanted(target="channel", inputs=("label",), group="customer"))
-    assert (found.target, found.inputs, found.group) == ("channel", ("label",), "customer")
+    found = proposed(tmp_path, table, Wanted(targets=("channel",), inputs=("label",), group="customer"))
+    assert (found.targets, tuple(found.inputs), found.group) == (("channel",), ("label",), "customer")
     assert why(found, "left out") == "message: not asked for"
     assert "never divided" in why(found, "group")
 
@@ -213,17 +223,21 @@ def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
             Wanted(),
             "data.jsonl: label: expected different answers, found 'a' in every row",
         ),
-        (rows("label", [" "] * 20), Wanted(target="label"), "label: expected different answers, found none"),
+        (
+            rows("label", [" "] * 20),
+            Wanted(targets=("label",)),
+            "label: expected different answers, found none",
+        ),
         (
             rows("label", ["a", "b"] * 10),
-            Wanted(target="lable"),
+            Wanted(targets=("lable",)),
             "lable: expected a column of this name, found none; did you mean 'label'?",
         ),
         (rows("label", ["a", "b"] * 10), Wanted(inputs=("text",)), "text: expected a column of this name"),
         (rows("label", ["a", "b"] * 10), Wanted(group="who"), "who: expected a column of this name"),
         (
             rows("label", ["a", "b"] * 10),
-            Wanted(target="label", inputs=("label",)),
+            Wanted(targets=("label",), inputs=("label",)),
             "--inputs: the target 'label' is also an input: the model would see the answer",
         ),
         (
@@ -233,7 +247,7 @@ def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
         ),
         (
             rows("label", ["a", "b"] * 10),
-            Wanted(target="label", group="label"),
+            Wanted(targets=("label",), group="label"),
             "--group: expected a column besides the target",
         ),
         (
@@ -260,7 +274,7 @@ def test_what_cannot_be_a_task_is_refused(
 
 
 def test_every_mistake_is_told_at_once_and_fifty_at_most(tmp_path: Path) -> None:
-    wanted = Wanted(target="one", inputs=("two",), group="three")
+    wanted = Wanted(targets=("one",), inputs=("two",), group="three")
     assert (
         refused(tmp_path, rows("label", ["a", "b"] * 10), wanted).count("expected a column of this name") == 3
     )
@@ -304,7 +318,7 @@ def test_every_mistake_is_told_at_once_and_fifty_at_most(tmp_path: Path) -> None
 def test_wordings_are_made_of_the_names_of_the_columns(
     tmp_path: Path, target: str, values: list[object], instruction: str, alternative: str
 ) -> None:
-    found = proposed(tmp_path, rows(target, values), Wanted(target=target))
+    found = proposed(tmp_path, rows(target, values), Wanted(targets=(target,)))
     assert (found.instruction, found.alternative) == (instruction, alternative)
 
 

@@ -213,7 +213,8 @@ def test_french_texts_and_names_are_kept_as_they_are(tmp_path: Path) -> None:
     task = load_plan(made.study).task
     assert (task.inputs, task.target) == (("réclamation",), "catégorie")
     assert task.labels == ("panne", "facturé à tort")
-    assert "Classify the réclamation: which catégorie? Answer with one of" in task.instruction
+    assert task.language == "fr"
+    assert task.instruction.startswith("Classez « réclamation » selon « catégorie ». Répondez par une seule")
     assert '    - "facturé à tort"\n' in made.task.read_text(encoding="utf-8")
 
 
@@ -224,7 +225,7 @@ def test_hostile_texts_are_texts_in_every_place(tmp_path: Path, text: str) -> No
         {f"message {column}": f"{text} in case {k}, said they", column: ("ham", f"spam {text}")[k % 2]}
         for k in range(30)
     ]
-    wanted = Wanted(target=column)
+    wanted = Wanted(targets=(column,))
     made = scaffold(wishes(tmp_path, table(tmp_path / "data.jsonl", rows), columns=wanted))
     plan = load_plan(made.study)
     assert (plan.task.inputs, plan.task.target) == ((f"message {column}",), column)
@@ -237,6 +238,45 @@ def test_hostile_texts_are_texts_in_every_place(tmp_path: Path, text: str) -> No
     assert {path.name for path in tmp_path.iterdir()} == {".optimizer", "data.jsonl", "studies", "tasks"}
     for path in (made.task, made.study):
         assert all(one.isprintable() or one == "\n" for one in path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("keys", [HOSTILE[:24], HOSTILE[24:]])
+def test_hostile_texts_are_texts_in_every_schema(tmp_path: Path, keys: tuple[str, ...]) -> None:
+    rows: list[Row] = [
+        {"message": f"The text in case {k}", "found": {key: [keys[k % 2], str(k)] for key in keys}}
+        for k in range(30)
+    ]
+    made = scaffold(
+        wishes(tmp_path, table(tmp_path / "data.jsonl", rows), columns=Wanted(targets=("found",)))
+    )
+    plan = load_plan(made.study)
+    assert json.loads(plan.task.schema)["required"] == list(keys)
+    assert all(one.isprintable() or one == "\n" for one in made.task.read_text(encoding="utf-8"))
+
+
+def test_lists_gaps_and_several_targets_are_written_as_they_are_read(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {
+            "message": f"The text in case {k}",
+            "parts: of it": [f"a{k}", "b"],
+            "note": f"a note on {k}" if k % 2 else None,
+            "team": ("sales", "no")[k % 2],
+            "the price": k + 0.5,
+            "tags": ["x", "y: z"][: 1 + k % 2],
+        }
+        for k in range(30)
+    ]
+    asked = Wanted(targets=("team", "the price", "tags"))
+    made = scaffold(wishes(tmp_path, table(tmp_path / "data.jsonl", rows), columns=asked))
+    task = load_plan(made.study).task
+    assert {name: (spec.type, spec.optional) for name, spec in task.kinds.items()} == {
+        "message": ("text", False),
+        "parts: of it": ("list", False),
+        "note": ("text", True),
+    }
+    assert (task.targets, task.output, task.metric) == (asked.targets, "json", "json_fields")
+    assert "1 of 30" not in said(made, "optional")
+    assert "note: empty in 15 of 30 rows" in said(made, "optional")
 
 
 def test_a_column_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -304,7 +344,9 @@ def test_the_mistakes_of_wishes_and_table_are_told_at_once(tmp_path: Path) -> No
     assert "--calls: expected at least 90: " in message
     assert f"{data}:2: expected 2 fields, found 1" in message
     assert "cannot be read" in refused(wishes(tmp_path, tmp_path / "none.csv"))
-    assert "expected a .csv or .jsonl file" in refused(wishes(tmp_path, tmp_path / "data.xlsx"))
+    assert "expected a .csv, .tsv, .jsonl, .json or .parquet file" in refused(
+        wishes(tmp_path, tmp_path / "data.xlsx")
+    )
     assert "expected a folder, found a file" in refused(wishes(data, data))
 
 
@@ -429,7 +471,9 @@ def test_any_texts_with_two_labels_become_a_sound_study(
     name, target = columns
     rows: list[Row] = [{name: f"{k} {texts[k % len(texts)]} {k}", target: labels[k % 2]} for k in range(n)]
     with tempfile.TemporaryDirectory() as folder:
-        made = scaffold(wishes(Path(folder), written(folder, rows, suffix), columns=Wanted(target=target)))
+        made = scaffold(
+            wishes(Path(folder), written(folder, rows, suffix), columns=Wanted(targets=(target,)))
+        )
         plan = load_plan(made.study)
         assert plan.bounds.candidates >= 8
         assert (plan.task.inputs, plan.task.target) == ((name,), target)
@@ -450,7 +494,7 @@ def test_any_table_gives_a_sound_study_or_a_clear_mistake(data: st.DataObject) -
     rows: list[Row] = [
         {**dict.fromkeys(columns, text), columns[-1]: labels[k % 2]} for k, text in enumerate(texts)
     ]
-    wanted = data.draw(st.sampled_from([ANY, Wanted(target=columns[-1]), Wanted(group=columns[0])]))
+    wanted = data.draw(st.sampled_from([ANY, Wanted(targets=(columns[-1],)), Wanted(group=columns[0])]))
     with tempfile.TemporaryDirectory() as folder:
         path, made = written(folder, rows, data.draw(st.sampled_from([".csv", ".jsonl"]))), None
         with suppress(InputError):

@@ -12,7 +12,8 @@ from optimizer.completion import CAPABILITIES, Capabilities
 from optimizer.document import Located
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate
 from optimizer.space import NO_DEMONSTRATIONS, Exclusion, SearchSpace, compose, needed_capabilities
-from optimizer.task import DatasetSpec, OutputType, Splits, Task
+from optimizer.task import Task
+from optimizer.taskfile import DatasetSpec, OutputType, Splits
 
 EVERYTHING = Capabilities(can=frozenset(CAPABILITIES))
 ROLE = "You are a careful assistant who follows the instructions exactly."

@@ -1,12 +1,17 @@
-"""Reading rows of CSV and JSON Lines; every mistake is told by file and line."""
+"""Reading rows of CSV, TSV, JSON, JSON Lines and Parquet; every mistake is told by file and line."""
 
+import datetime as dt
+import gzip
 import json
+import math
+import sys
 from pathlib import Path
 
 import pytest
 
 from optimizer import table as module
-from optimizer.table import Number, Record, read_table
+from optimizer.record import Number, Record
+from optimizer.table import read_table
 
 
 @pytest.fixture(autouse=True)
@@ -119,8 +124,12 @@ def test_a_mistake_in_json_lines_is_told_with_its_line(line: str, message: str) 
 
 
 def test_another_suffix_is_refused_with_those_that_are_read() -> None:
-    assert mistakes(write("d.xlsx", "x")) == ["d.xlsx: expected a .csv or .jsonl file, found '.xlsx'"]
-    assert mistakes(write("d", "x")) == ["d: expected a .csv or .jsonl file, found a name without suffix"]
+    assert mistakes(write("d.xlsx", "x")) == [
+        "d.xlsx: expected a .csv, .tsv, .jsonl, .json or .parquet file, found '.xlsx'"
+    ]
+    assert mistakes(write("d", "x")) == [
+        "d: expected a .csv, .tsv, .jsonl, .json or .parquet file, found a name without suffix"
+    ]
 
 
 def test_a_file_that_is_gone_is_told() -> None:
@@ -137,3 +146,120 @@ def test_a_field_above_the_limit_of_the_csv_module_is_told() -> None:
     assert found.startswith(
         "d.csv:2: not valid CSV: a field is longer than 131072 characters: close its quote"
     )
+
+
+def test_tabs_part_the_fields_of_a_tsv_file() -> None:
+    found = records("d.tsv", 'text\tkind\na, b\tbug\n"c\td"\tidea\n')
+    assert [record.values["text"] for record in found] == ["a, b", "c\td"]
+    assert mistakes(write("d.tsv", "text\tkind\na\n")) == ["d.tsv:2: expected 2 fields, found 1"]
+    assert mistakes(write("d.tsv", "text,kind\na,bug\n")) == [
+        "d.tsv:1: expected a header with tabs between the columns, found 'text,kind'"
+    ]
+
+
+DOCUMENT = '{\n "about": {"rows": []}, "tags": ["x"],\n "data": [\n  {"a": 1.50, "b": [true]},\n\n  {"a": "]"}\n ]\n}\n'
+
+
+def test_the_objects_of_an_array_are_the_rows_with_their_lines() -> None:
+    expected = (
+        Record(line=4, values={"a": "1.50", "b": [True]}),
+        Record(line=6, values={"a": "]"}),
+    )
+    assert records("d.json", DOCUMENT) == expected
+    array = DOCUMENT[DOCUMENT.index("[\n") : DOCUMENT.rindex("]") + 1]
+    assert [record.line for record in records("d.json", f"\n\n{array}")] == [4, 6]
+    assert records("d.json", "[]") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[\n{"a": 1},\n{"a": 1 "b": 2}\n]', "d.json:3: not valid JSON: expecting ',' delimiter"),
+        ('[\n{"a": 1},\n{"a": 1, "a": 2},\n7]', "d.json:3: duplicate key 'a'"),
+        ('[{"a": 1},\n{"a": NaN}]', "d.json:2: not valid JSON: NaN is not a number"),
+        ('[{"a": 1},\n\n7]', "d.json:3: expected one JSON object, found a single value"),
+        ('"a"', "d.json: expected an array of objects, found a single value"),
+        ('{"a": [{}], "b": [{}]}', "or an object with one of them, found a, b"),
+        ('{"a": [1]}', "or an object with one of them, found none"),
+        ("[" * 100_000, "d.json: not valid JSON: nested too deeply"),
+    ],
+)
+def test_a_mistake_in_json_is_told_with_its_line(text: str, message: str) -> None:
+    assert message in mistakes(write("d.json", text))[0]
+
+
+def test_mistakes_in_a_json_array_do_not_hide_each_other() -> None:
+    write("d.json", '[{"a": 1},\n7,\n{"b": 1, "b": 2},\n{"a": 3}]')
+    table = read_table(Path("d.json"), "d.json")
+    assert [record.line for record in table.records] == [1, 4]
+    assert [problem.line for problem in table.problems] == [2, 3]
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".json", ".jsonl", ".csv"])
+def test_every_kind_of_text_may_be_compressed(suffix: str) -> None:
+    text = {".tsv": "a\tb\nx\ty\n", ".csv": "a,b\nx,y\n"}.get(suffix, '{"a": "x", "b": "y"}')
+    write(f"d{suffix}.GZ", gzip.compress((f"[{text}]" if suffix == ".json" else text).encode()))
+    (record,) = read_table(Path(f"d{suffix}.GZ"), "d").records
+    assert record.values == {"a": "x", "b": "y"}
+
+
+def write_parquet(columns: dict[str, object], name: str = "d.parquet") -> str:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), name)
+    return name
+
+
+def test_a_parquet_file_has_cells_as_json_has_them_and_rows_by_number() -> None:
+    write_parquet(
+        {
+            "text": ["a", None],
+            "whole": [12, None],
+            "part": [0.5, math.nan],
+            "yes": [True, False],
+            "list": [["x", "y"], []],
+            "object": [{"n": 1, "s": "t"}, None],
+            "day": [dt.date(2024, 5, 1), None],
+        }
+    )
+    first, second = read_table(Path("d.parquet"), "d.parquet").records
+    assert first.line == 1
+    assert first.values == {
+        "text": "a",
+        "whole": "12",
+        "part": "0.5",
+        "yes": "true",
+        "list": ["x", "y"],
+        "object": {"n": "1", "s": "t"},
+        "day": "2024-05-01",
+    }
+    assert isinstance(first.values["whole"], Number)
+    assert first.content("object") == {"n": 1, "s": "t"}
+    assert second.values == {**dict.fromkeys(first.values), "yes": "false", "list": []}
+
+
+def test_what_is_wrong_with_a_parquet_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    assert mistakes("gone.parquet") == ["gone.parquet: cannot be read: No such file or directory"]
+    (found,) = mistakes(write("d.parquet", b"PAR1 and no more"))
+    assert found.startswith("d.parquet: cannot be read: ")
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
+    write_parquet({"text": ["a" * 1000]})
+    assert mistakes("d.parquet") == ["d.parquet: expected at most 0 MiB, found more"]
+
+
+def test_without_the_library_of_parquet_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (found,) = mistakes(write("d.parquet", b""))
+    assert "install the extra `parquet`" in found
+
+
+def test_the_content_of_a_cell_is_what_json_means() -> None:
+    (record,) = records("d.jsonl", '{"a": [1, 2.5, true, null, {"b": "c"}], "d": 1e400, "e": ["x\\u0000"]}')
+    assert record.content("a") == [1, 2.5, True, None, {"b": "c"}]
+    with pytest.raises(ValueError, match="expected a number that a float can hold, found 1e400"):
+        record.content("d")
+    with pytest.raises(ValueError, match="found a NUL character"):
+        record.content("e")
+    with pytest.raises(ValueError, match="expected this key, found none"):
+        record.content("f")

@@ -31,7 +31,10 @@ def _call_lines(call: CallTemplate, number: str) -> Iterator[str]:
     yield ""
     yield f"call{number}" + (f" ({settings})" if settings else "")
     for message in call.messages:
-        text = "".join(f"‹{part.name}›" if isinstance(part, Hole) else part for part in message.parts)
+        text = "".join(
+            f"{part.lead}‹{part.shown}›{part.tail}" if isinstance(part, Hole) else part
+            for part in message.parts
+        )
         first, *rest = text.splitlines() or [""]
         yield f"  {message.role + ':':<11}{first}"
         yield from (f"  {'':<11}{line}" for line in rest)

@@ -1,10 +1,10 @@
 """Evidence as lines of text."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from optimizer.explanation import amount_text, p_text, percent, score_text, signed_points
+from optimizer.explanation import amount_text, p_text, percent, score_text, shortened, signed_points
 
 if TYPE_CHECKING:
     from optimizer.conclusion import Selection
@@ -74,6 +74,8 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield _gain("gain over it, unreadable answers guessed", evidence["difference_over_guess"])
     if evidence.get("saving") is not None:
         yield _saving(evidence["saving"])
+    yield from slice_lines(evidence.get("slices", ()))
+    yield from _robustness_lines(evidence)
     yield f"{'decision':<42}{evidence['decision']}{_times(int(evidence['test_opened']))}"
     yield ""
     for sentence in evidence.get("in_words", ()):
@@ -118,6 +120,67 @@ def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
         outcomes = test[key].get("outcomes", {})
         if any(n for outcome, n in outcomes.items() if outcome not in ("ok", "invalid")):
             yield f"{name}: {outcome_line(outcomes)}"
+
+
+def slice_lines(columns: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the scores of each slice, one row for each value and prompt, and the largest gap of each column."""
+    for column in columns:
+        yield f"{'slices by ' + shortened(column['column']):<40}{'score':>7}  {'95 % interval':<16}{'n':>5}"
+        for value in column["values"]:
+            loss = value["difference"]
+            for arm, figures in value["scores"].items():
+                flag = "  worse than the baseline" if arm == "winner" and loss and loss["worse"] else ""
+                yield _slice_row(f"  {shortened(value['value'])} {arm}".rstrip(), figures) + flag
+        if column["left_out"]:
+            yield f"  and {_counted(column['left_out'], 'smaller slice')}"
+        for arm, gap in column["gaps"].items():
+            if gap is not None:
+                flag = ", more than chance explains" if gap["flagged"] else ""
+                name = f"  largest gap {arm}".rstrip()
+                yield f"{name:<40}{score_text(gap['size']):>7}  {p_text(gap['adjusted'])}{flag}"
+
+
+def _slice_row(name: str, figures: Mapping[str, Any]) -> str:
+    score = "-" if figures["score"] is None else score_text(figures["score"])
+    interval = (
+        ""
+        if figures["lower"] is None
+        else f"{score_text(figures['lower'])} to {score_text(figures['upper'])}"
+    )
+    return f"{name:<40}{score:>7}  {interval:<16}{figures['n']:>5}"
+
+
+def _robustness_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
+    found = evidence.get("robustness")
+    if found is None:
+        return
+    same = evidence["winner_fingerprint"] == evidence["baseline_fingerprint"]
+    if found["perturbations"]:
+        yield f"{'perturbed':<40}{'clean':>7}{'score':>8}{'n':>5}  difference"
+    for perturbation in found["perturbations"]:
+        for arm in ("winner",) if same else ("baseline", "winner"):
+            yield from _perturbed(f"  {perturbation} {arm}", found[arm][perturbation])
+    again = found["consistency"]
+    if again is not None and again["share"] is not None:
+        name = f"asked {again['repeats'] + 1} times, all answers alike"
+        yield f"{name:<42}{percent(again['share'])} of {_counted(again['n'], 'example')}"
+
+
+def _perturbed(name: str, figures: Mapping[str, Any]) -> Iterator[str]:
+    clean, score = ("-" if figures[key] is None else score_text(figures[key]) for key in ("clean", "score"))
+    loss, obedience = figures["difference"], figures["obedience"]
+    told = "no example changes"
+    if loss is not None:
+        ends = f"{signed_points(loss['lower'])} to {signed_points(loss['upper'])}"
+        told = f"{signed_points(loss['value'])} points ({ends}), {p_text(loss['adjusted'])}"
+        told += ", worse" if loss["worse"] else ""
+    yield f"{name:<40}{clean:>7}{score:>8}{figures['n']:>5}  {told}"
+    if obedience is not None:
+        flag = ", obeys instructions in the data" if obedience["flagged"] else ""
+        yield (
+            f"{name + ' obeyed':<40}{obedience['obeyed']:>7}{' of':>8}{obedience['n']:>5}  "
+            f"{p_text(obedience['adjusted'])}{flag}"
+        )
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:

@@ -19,10 +19,14 @@ def init(  # the options of a command line
         str, typer.Argument(metavar="NAME", help="Name of task and study: letters, digits, - and _.")
     ],
     data: Annotated[
-        Path, typer.Option("--data", metavar="FILE", help="Labelled examples: .csv, .jsonl, also .gz.")
+        Path,
+        typer.Option(
+            "--data", metavar="FILE", help="Labelled examples: .csv, .tsv, .jsonl, .json, also .gz; .parquet."
+        ),
     ],
     target: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The column of right answers; proposed without it.")
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A column of right answers, or several; proposed without it."),
     ] = None,
     inputs: Annotated[
         list[str] | None,
@@ -59,7 +63,7 @@ def init(  # the options of a command line
         data=data,
         root=project_root(Path.cwd() / "any") if output is None else output,
         model=ModelSpec(provider=provider, name=model_name, base_url=base_url, api_key_env=api_key_env),
-        columns=Wanted(target=target, inputs=tuple(inputs or ()), group=group),
+        columns=Wanted(targets=tuple(target or ()), inputs=tuple(inputs or ()), group=group),
         calls=calls,
         force=force,
     )

@@ -6,7 +6,18 @@ import typer
 
 from optimizer.commands import AsJson, command, say, say_json
 
-FOLDERS = ("commands", "demonstrations", "exporters", "formats", "metrics", "models", "samplers", "styles")
+FOLDERS = (
+    "commands",
+    "demonstrations",
+    "exporters",
+    "formats",
+    "metrics",
+    "models",
+    "perturbations",
+    "pruners",
+    "samplers",
+    "styles",
+)
 
 
 @command

@@ -15,6 +15,7 @@ from optimizer.commands._calling import (
     with_concurrency,
 )
 from optimizer.commands._gates import MinGain, MinScore, check_gates, gate_figures, study_gates
+from optimizer.commands._judges import judge_lines
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run(  # the options of a command line
         except OptimizerError as error:
             codes.append(report_error(error))
             # What came from the store is no news of a run that failed.
-            for line in spent_lines({**figures, "cached": 0}) if figures else ():
+            for line in (*spent_lines({**figures, "cached": 0}), *judge_lines(figures)) if figures else ():
                 complain(line)
             done[plan.source.file] = {**figures, "error": str(error), "exit_code": error.exit_code}
             if isinstance(error, InterruptedRunError):
@@ -120,11 +121,12 @@ def _run_one(
     import time
 
     from optimizer.commands._progress import shown
+    from optimizer.roles import role_cautions
 
     started = time.monotonic()
     for exclusion in plan.space.left_out:
         complain(f"left out: {exclusion}")
-    for warning in (*plan.dataset.warnings, *plan.leaks):
+    for warning in (*plan.dataset.warnings, *plan.leaks, *role_cautions(plan.file, plan.task)):
         complain(f"warning: {warning}")
     with shown(plan.name, quiet=quiet) as watch:
         selection = asyncio.run(_optimize(plan, figures, fresh=fresh, cache=cache, watch=watch))
@@ -184,6 +186,7 @@ def _figures(plan: "StudyPlan", study: "Study") -> dict[str, object]:
         "budget": plan.budget.calls,
         "failed_trials": sum(row.state == "failed" and row.outage for row in study.trials),
         **spent_figures(study.caller.spent, study.ledger),
+        **study.bench.figures(),
     }
 
 
@@ -254,6 +257,7 @@ def _say_bounds(plan: "StudyPlan") -> None:
         ("baseline", bounds.baseline),
         ("confirmation", bounds.confirmation * bounds.confirmed),
         ("test", bounds.test),
+        *([("robustness", bounds.robustness)] if bounds.robustness.calls else []),
         ("a candidate", bounds.candidate),
     ):
         say(f"    {name:<13}{_amount(amount.calls, amount.tokens, amount.usd or None)}")
@@ -278,4 +282,6 @@ def _say_selection(plan: "StudyPlan", selection: "Selection", summary: dict[str,
     from optimizer.commands._tables import selection_lines
 
     for line in selection_lines(plan, selection, summary):
+        say(line)
+    for line in judge_lines(summary):
         say(line)

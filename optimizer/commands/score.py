@@ -18,15 +18,34 @@ from optimizer.commands._calling import (
     spent_figures,
 )
 from optimizer.commands._gates import MinScore, check_gates, gate_figures, score_gate
-from optimizer.commands._tables import outcome_line, spent_lines
+from optimizer.commands._judges import (
+    AgreementColumn,
+    Embeddings,
+    EmbeddingsApiKeyEnv,
+    EmbeddingsBaseUrl,
+    Judge,
+    JudgeApiKeyEnv,
+    JudgeBaseUrl,
+    agreement_line,
+    engaged,
+    human_scores,
+    judge_lines,
+    judged_figures,
+    model_spec,
+    warn_of_own_judge,
+)
+from optimizer.commands._tables import outcome_line, slice_lines, spent_lines
 from optimizer.explanation import score_text
 
 if TYPE_CHECKING:
+    from optimizer.commands._gates import Gate
     from optimizer.config import RunSpec
     from optimizer.dataset import Example
     from optimizer.evaluation import Evaluation
     from optimizer.frozen import FrozenPrompt
+    from optimizer.judging import Engagement
     from optimizer.ledger import CacheMode
+    from optimizer.metrics import Role
     from optimizer.models import ModelSpec
     from optimizer.store import Store
     from optimizer.task import Task
@@ -44,6 +63,13 @@ def score(  # the options of a command line
     ] = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
+    judge: Judge = None,
+    judge_base_url: JudgeBaseUrl = None,
+    judge_api_key_env: JudgeApiKeyEnv = None,
+    embeddings: Embeddings = None,
+    embeddings_base_url: EmbeddingsBaseUrl = None,
+    embeddings_api_key_env: EmbeddingsApiKeyEnv = None,
+    agreement: AgreementColumn = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="train, validation or test.")] = "test",
     concurrency: Concurrency = None,
     no_cache: NoCache = False,
@@ -51,39 +77,59 @@ def score(  # the options of a command line
     min_score: MinScore = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a frozen prompt on one split of a task, with its own model or another."""
+    """Score a frozen prompt on one split of a task, with its own model or another.
+
+    Models that the task's metrics ask are counted apart.
+    """
     import asyncio
 
     from optimizer.config import RunSpec
-    from optimizer.errors import IncompleteError, InputError, Problem
     from optimizer.frozen import FrozenPrompt
     from optimizer.plan import load_examples
-    from optimizer.task import SPLITS
 
     check_gates(min_score=min_score)
     frozen = FrozenPrompt.load(path)
     task, dataset = load_examples(task_path)
-    if split not in SPLITS:
-        raise InputError(
-            [Problem(file="", field="--split", message=f"expected {', '.join(SPLITS)}, found {split!r}")]
-        )
+    _check_split(split)
     spec = _spec(frozen, model, base_url, api_key_env)
     examples = getattr(dataset, split)
     _check(frozen, task, spec, len(examples))
-    run, cache = (
-        RunSpec(concurrency=concurrency_of(concurrency) or "auto"),
-        cache_mode(no_cache=no_cache, refresh=refresh),
-    )
-    work = _evaluate(frozen, task, spec, examples, task_path, run=run, cache=cache)
+    judges: dict[Role, ModelSpec | None] = {
+        "judge": model_spec(judge, judge_base_url, judge_api_key_env),
+        "embeddings": model_spec(embeddings, embeddings_base_url, embeddings_api_key_env),
+    }
+    asked = engaged(task, judges, answers=len(examples))
+    human = human_scores(task, examples, agreement)
+    warn_of_own_judge(asked, spec)
+    run = RunSpec(concurrency=concurrency_of(concurrency) or "auto")
+    cache = cache_mode(no_cache=no_cache, refresh=refresh)
+    work = _evaluate(frozen, task, spec, examples, task_path, run=run, cache=cache, asked=asked)
     evaluation, spent = asyncio.run(work)
     gates = list(score_gate(min_score, evaluation.value))
-    figures = {**_figures(evaluation, task, split), "spent": spent, "gates": gate_figures(gates)}
+    figures = {**_figures(evaluation, task, split), **spent, "gates": gate_figures(gates)}
+    figures |= judged_figures(evaluation, human) if asked else {}
     if as_json:
         say_json(figures)
     else:
         _show(evaluation, figures, task.name)
+    _check_result(evaluation, gates)
+
+
+def _check_split(split: str) -> None:
+    from optimizer.errors import InputError, Problem
+    from optimizer.taskfile import SPLITS
+
+    if split not in SPLITS:
+        message = f"expected {', '.join(SPLITS)}, found {split!r}"
+        raise InputError([Problem(file="", field="--split", message=message)])
+
+
+def _check_result(evaluation: "Evaluation", gates: "list[Gate]") -> None:
+    from optimizer.errors import IncompleteError
+
     if evaluation.n_errors:
-        raise IncompleteError(f"{evaluation.n_errors} of {len(examples)} examples have no score")
+        n = len(evaluation.results)
+        raise IncompleteError(f"{evaluation.n_errors} of {n} examples have no score")
     for gate in gates:
         if not gate.passed:
             complain(f"gate: {gate.message}")
@@ -128,12 +174,14 @@ async def _evaluate(  # what is scored, on what, and how
     *,
     run: "RunSpec",
     cache: "CacheMode",
+    asked: "dict[Role, Engagement]",
 ) -> "tuple[Evaluation, dict[str, object]]":
     from optimizer.budget import Budget
     from optimizer.calls import Caller
     from optimizer.digest import digest
     from optimizer.document import project_root
-    from optimizer.evaluation import Judge, evaluate
+    from optimizer.evaluation import Scorer, evaluate
+    from optimizer.judging import Terms, open_bench
     from optimizer.ledger import Ledger
     from optimizer.models import MODELS
     from optimizer.pricing import price_of
@@ -144,27 +192,32 @@ async def _evaluate(  # what is scored, on what, and how
     n_calls, provider = len(examples) * len(frozen.template.calls), MODELS[spec.provider]
     with open_storage(project_root(path) / ".optimizer" / "store.db") as storage:
         store = Store(storage)
-        asked = {
+        wanted = {
             "prompt": frozen.fingerprint,
             "model": digest(dataclasses.asdict(spec)),
             "examples": digest([[example.id, dict(example.values), example.target] for example in examples]),
         }
-        number = _begun(store, asked) or store.add_study(f"score {frozen.name}", asked)
+        wanted |= {role: digest(dataclasses.asdict(engaged.spec)) for role, engaged in asked.items()}
+        number = _begun(store, wanted) or store.add_study(f"score {frozen.name}", wanted)
         ledger = Ledger(store, number, model=f"{spec.provider}:{spec.name}", cache=cache)
-        async with provider.connect(spec) as connection:
+        terms = Terms(pace=lambda slots, fixed: pace_of(run, slots=slots, fixed=fixed), cache=cache)
+        async with (
+            provider.connect(spec) as connection,
+            open_bench(store, number, asked, terms) as bench,
+        ):
             caller = Caller(
                 connection,
                 ledger,
                 budget=Budget(calls=n_calls, attempts=4 * n_calls),
-                pace=pace_of(run, slots=connection.capabilities.slots, fixed=provider.free),
+                pace=terms.pace(connection.capabilities.slots, provider.free),
                 price=price_of(spec.name, base_url=spec.base_url, free=provider.free, overrides={}),
             )
             try:
-                judge = Judge.of(task.metric, task.labels)
-                evaluation = await evaluate(frozen.template, examples, caller, judge)
+                scorer = Scorer.of(task, bench.models)
+                evaluation = await evaluate(frozen.template, examples, caller, scorer, reported=True)
                 if not evaluation.n_errors:
                     store.of(number).record(_DONE, 0, {})
-                return evaluation, spent_figures(caller.spent, ledger)
+                return evaluation, {"spent": spent_figures(caller.spent, ledger), **bench.figures()}
             finally:
                 await caller.close()
 
@@ -178,8 +231,12 @@ def _begun(store: "Store", asked: "dict[str, str]") -> int | None:
 
 
 def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, Any]:
+    from optimizer.flags import slice_figures
+
     interval = evaluation.interval(seed=0)
+    slices = slice_figures({"": evaluation}, seed=0) if task.slices else None
     return {
+        **({} if slices is None else {"slices": slices}),
         "metric": task.metric,
         "split": split,
         "score": evaluation.value,
@@ -200,8 +257,14 @@ def _show(evaluation: "Evaluation", figures: "dict[str, Any]", name: str) -> Non
     value = "no score" if figures["score"] is None else score_text(figures["score"]) + within
     say(f"{name}, {figures['split']}: {figures['metric']} {value}")
     say(f"n={figures['n']}: {outcome_line(figures['outcomes'])}")
+    for line in slice_lines(figures.get("slices", ())):
+        say(line)
     for line in spent_lines({**figures["spent"], "failed_trials": 0}):
         say(line)
+    for line in judge_lines(figures):
+        say(line)
+    if "agreement" in figures:
+        say(agreement_line(figures["agreement"]))
     for result in evaluation.results:
         if result.error:
             complain(f"{result.example.id}: {result.error}")

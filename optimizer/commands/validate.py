@@ -65,7 +65,7 @@ def _write_schemas(paths: list[Path]) -> None:
     from optimizer.digest import pretty
     from optimizer.document import project_root, write_atomically
     from optimizer.schema import schema
-    from optimizer.task import TaskFile
+    from optimizer.taskfile import TaskFile
 
     for root in sorted({project_root(path) for path in paths}):
         folder = root / ".optimizer" / "schemas"

@@ -17,7 +17,7 @@ def openai_messages(frozen: FrozenPrompt) -> str:
     """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON.
 
     Raises:
-        LossyExportError: For a prompt of several calls, one that starts the model's own turn, one whose answer is
+        LossyExportError: For a prompt of several calls, one that shows images or starts the model's own turn, one whose answer is
             constrained to a list of texts, and one that picks its demonstrations for each input: a list of messages
             of OpenAI's chat API has no words for these.
     """
@@ -45,6 +45,8 @@ def _carried(frozen: FrozenPrompt) -> CallTemplate:
         )
     elif len(calls) > 1:
         reason = f"the prompt makes {len(calls)} calls, and a list of messages is one"
+    elif frozen.template.shows_images:
+        reason = "the prompt shows images, and a placeholder stands for a text"
     elif calls[0].messages[-1].role == "assistant":
         reason = "the prompt starts the model's own turn, which this API does not continue"
     elif calls[0].constraint is not None and calls[0].constraint.choice:
@@ -59,7 +61,8 @@ def _placeholders(names: tuple[str, ...], call: CallTemplate) -> dict[str, str]:
 
     Without braces inside, none can begin in a literal and end in another placeholder.
     """
-    taken = "".join(part for m in call.messages for part in m.parts if isinstance(part, str))
+    parts = [part for message in call.messages for part in message.parts]
+    taken = "".join(f"{p.lead}{p.tail}" if isinstance(p, Hole) else p for p in parts)
     placeholders = {}
     for name in names:
         stem, n = name.replace("{", "").replace("}", ""), 1
@@ -73,7 +76,10 @@ def _placeholders(names: tuple[str, ...], call: CallTemplate) -> dict[str, str]:
 
 
 def _message(message: MessageTemplate, placeholders: dict[str, str]) -> dict[str, str]:
-    texts = (placeholders[p.name.partition(":")[2]] if isinstance(p, Hole) else p for p in message.parts)
+    texts = (
+        f"{p.lead}{placeholders[p.name.partition(':')[2]]}{p.tail}" if isinstance(p, Hole) else p
+        for p in message.parts
+    )
     return {"role": message.role, "content": "".join(texts)}
 
 
@@ -85,7 +91,8 @@ def _response_format(constraint: Constraint | None) -> dict[str, object] | None:
 
 
 def _preconditions(frozen: FrozenPrompt) -> list[str]:
-    tokens = sorted({token for hole in frozen.template.holes() for token in hole.neutralise})
-    if not tokens:
-        return []
-    return [f"no input contains a control token of the model: {' '.join(tokens)}"]
+    holes = frozen.template.holes()
+    tokens = sorted({token for hole in holes for token in hole.neutralise})
+    found = [f"no input contains a control token of the model: {' '.join(tokens)}"] if tokens else []
+    optional = dict.fromkeys(hole.name.partition(":")[2] for hole in holes if hole.lead or hole.tail)
+    return [*found, *([f"no optional input is empty: {', '.join(optional)}"] if optional else [])]

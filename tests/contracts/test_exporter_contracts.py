@@ -18,7 +18,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.retrieval import Retrieval, Shot
 from optimizer.styles import ReasoningStyle
-from optimizer.task import OutputType
+from optimizer.taskfile import OutputType
 
 Pair = tuple[str, ReasoningStyle, OutputType]
 MakeFrozen = Callable[[PromptTemplate], FrozenPrompt]

@@ -138,7 +138,10 @@ def test_what_is_there_is_named_and_kept_unless_forced(init: Callable[..., Told]
     [
         (("a b", "--data", "colours.csv"), "error: NAME: expected a name of up to 64 letters"),
         (("hues", "--data", "none.csv"), "error: none.csv: cannot be read: No such file or directory"),
-        (("hues", "--data", "."), "expected a .csv or .jsonl file, found a name without suffix"),
+        (
+            ("hues", "--data", "."),
+            "expected a .csv, .tsv, .jsonl, .json or .parquet file, found a name without suffix",
+        ),
         (("hues", "--data", "colours.csv", "--target", "color"), "color: expected a column of this name"),
         (("hues", "--data", "colours.csv", "--inputs", "colour", "--target", "colour"), "see the answer"),
         (("hues", "--data", "colours.csv", "--calls", "50"), "error: --calls: expected at least 90"),

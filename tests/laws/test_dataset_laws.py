@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from optimizer.dataset import Dataset, Example, load_dataset
 from optimizer.document import Located
-from optimizer.task import DatasetSpec, Splits, Task
+from optimizer.task import Task
+from optimizer.taskfile import DatasetSpec, Splits
 
 LABELS = ("red", "green", "blue")
 SHARES = Splits(train=0.2, validation=0.4, test=0.4)
@@ -105,6 +106,20 @@ def test_every_example_is_in_one_split_and_its_relatives_are_too(rows: list[Row]
         [{example.group for example in split} - {None} for split in splits],
     ):
         assert sum(map(len, relatives)) == len(set().union(*relatives))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), seeds)
+def test_what_differs_in_a_letter_is_in_one_split(chance: int, seed: int) -> None:
+    random = Random(chance)
+    bases = ["".join(random.choices("abcdefghijklmnopqrst ", k=120)) for _ in range(20)]
+    texts = {
+        base: [base[:n] + "z" + base[n + 1 :] for n in random.sample(range(120), 2)] for base in bases[:10]
+    }
+    rows = [Row(text=text, color="red") for base in bases for text in (base, *texts.get(base, ()))]
+    home = {e.values["text"]: n for n, split in enumerate(splits_of(load(rows, seed=seed))) for e in split}
+    for base, others in texts.items():
+        assert {home[other] for other in others} == {home[base]}
 
 
 @settings(max_examples=40, deadline=None)
