@@ -175,7 +175,7 @@ def arm_figures(evaluation: Evaluation, metrics: Sequence[str], *, seed: int) ->
     interval = evaluation.interval(seed=seed)
     told = [
         name
-        for name in ("valid", "tokens", *metrics)
+        for name in ("valid", "strict", "tokens", *metrics)
         if evaluation.scorer.named(name).metric.unit != "seconds"
     ]
     return {

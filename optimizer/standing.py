@@ -40,7 +40,12 @@ class Standing:
         return {
             kept.example: Result(
                 example=self._examples[kept.example],
-                answer=Answer(text=kept.answer, outcome=kept.outcome),  # type: ignore[arg-type]  # written by us
+                answer=Answer(
+                    text=kept.answer,
+                    outcome=kept.outcome,  # type: ignore[arg-type]  # written by us
+                    strict=kept.strict,
+                    reader=kept.reader,
+                ),
                 score=kept.score,
                 completions=(),
             )

@@ -78,6 +78,8 @@ _SCORES = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("answer", sa.Text),
     sa.Column("score", sa.Float),
+    sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("reader", sa.Text, nullable=False, server_default=""),
 )
 _ROWS = sa.Table(  # what a study keeps by name: batches, trials, instructions, demonstration sets, test openings, the model
     "ps_record",
@@ -101,18 +103,36 @@ def _m002_accounts(connection: sa.Connection) -> None:
     _METADATA.create_all(connection, tables=[COMPLETIONS, CALLS, FAILURES, RUNS])
 
 
+def _m003_how_answers_were_read(connection: sa.Connection) -> None:
+    known = {column["name"] for column in sa.inspect(connection).get_columns(_SCORES.name)}
+    for name, kind in (("strict", "BOOLEAN NOT NULL DEFAULT 1"), ("reader", "TEXT NOT NULL DEFAULT ''")):
+        if name not in known:  # a new database has them from the first
+            connection.exec_driver_sql(f"ALTER TABLE {_SCORES.name} ADD COLUMN {name} {kind}")
+
+
 # Applied in order, each once, by name. Never edited after a release; a change is a new function at the end.
-MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_m001_first_tables, _m002_accounts)
+MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
+    _m001_first_tables,
+    _m002_accounts,
+    _m003_how_answers_were_read,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScoreRow:
-    """One example's result as stored."""
+    """One example's result as stored.
+
+    Attributes:
+        strict: Whether the answer came in exactly the form that was asked for.
+        reader: What found it in the completion.
+    """
 
     example: str
     outcome: str
     answer: str | None
     score: float | None
+    strict: bool = True
+    reader: str = ""
 
 
 class Store:
@@ -182,6 +202,8 @@ class StudyStore:
                 "outcome": row.outcome,
                 "answer": row.answer,
                 "score": row.score,
+                "strict": row.strict,
+                "reader": row.reader,
             }
             for (fingerprint, _), row in rows.items()
         ]
@@ -206,7 +228,15 @@ class StudyStore:
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(_SCORES.c.example)).all()
         return tuple(
-            ScoreRow(example=r.example, outcome=r.outcome, answer=r.answer, score=r.score) for r in rows
+            ScoreRow(
+                example=r.example,
+                outcome=r.outcome,
+                answer=r.answer,
+                score=r.score,
+                strict=r.strict,
+                reader=r.reader,
+            )
+            for r in rows
         )
 
     def record(self, kind: str, number: int, content: Mapping[str, object]) -> None:

@@ -159,7 +159,12 @@ class Study:
         self.store.keep_scores(
             {
                 (evaluation.fingerprint, r.example.id): ScoreRow(
-                    example=r.example.id, outcome=r.answer.outcome, answer=r.answer.text, score=r.score
+                    example=r.example.id,
+                    outcome=r.answer.outcome,
+                    answer=r.answer.text,
+                    score=r.score,
+                    strict=r.answer.strict,
+                    reader=r.answer.reader,
                 )
                 for evaluation in evaluations
                 for r in evaluation.results

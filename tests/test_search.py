@@ -172,7 +172,7 @@ def searched(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [row for row in rows if row.stage == "search"]
 
 
-@pytest.mark.parametrize("calls", [110, 150, 300, 800])
+@pytest.mark.parametrize("calls", [110, 150, 300, 500])
 @pytest.mark.parametrize("screen", [1, 2, 7])
 def test_no_budget_is_exceeded_and_every_call_stands_in_a_row(
     write: Write, run: Run, calls: int, screen: int

@@ -20,7 +20,7 @@ OURS = {
     "ps_score",
     "ps_study",
 }
-NAMES = ["_m001_first_tables", "_m002_accounts"]
+NAMES = ["_m001_first_tables", "_m002_accounts", "_m003_how_answers_were_read"]
 
 Migration = Callable[[sa.Connection], None]
 
@@ -68,16 +68,16 @@ def test_migrations_are_applied_once_each_by_name(
 ) -> None:
     made: list[str] = []
 
-    def _m003_a_column(connection: sa.Connection) -> None:
+    def _m004_a_column(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE ps_study ADD COLUMN note TEXT")
-        made.append("_m003_a_column")
+        made.append("_m004_a_column")
 
     study.record("trial", 0, {"kept": True})
-    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m003_a_column))
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m004_a_column))
     for _ in range(2):
         assert Store(storage).of(study.study).records("trial") == {0: {"kept": True}}
-    assert made == ["_m003_a_column"]
-    assert applied(storage) == [*NAMES, "_m003_a_column"]
+    assert made == ["_m004_a_column"]
+    assert applied(storage) == [*NAMES, "_m004_a_column"]
 
 
 def test_a_database_of_the_first_release_keeps_its_studies_and_asks_again(
@@ -106,6 +106,22 @@ def test_a_database_of_the_first_release_keeps_its_studies_and_asks_again(
             assert connection.execute(sa.select(table)).all() == []
 
 
+def test_scores_of_an_earlier_release_are_kept_and_count_as_read_strictly(storage: Storage) -> None:
+    store = Store(storage)
+    number = store.add_study("colours", {"task": "1"})
+    with storage.engine.begin() as connection:
+        for statement in (
+            "DROP TABLE ps_score",
+            "CREATE TABLE ps_score (study INTEGER, fingerprint TEXT, example TEXT, outcome TEXT, answer TEXT, score FLOAT)",
+            f"INSERT INTO ps_score VALUES ({number}, 'f', 'a', 'ok', 'red', 1.0)",
+            "DELETE FROM ps_migration WHERE name LIKE '_m003%'",
+        ):
+            connection.exec_driver_sql(statement)
+    assert Store(storage).of(number).scores("f") == (
+        ScoreRow(example="a", outcome="ok", answer="red", score=1.0, strict=True, reader=""),
+    )
+
+
 def adds_a_row(connection: sa.Connection) -> None:
     connection.exec_driver_sql("INSERT INTO ps_study VALUES (9, 'half', '{}')")
     raise RuntimeError("half way")
@@ -131,12 +147,12 @@ def makes_a_mistake(connection: sa.Connection) -> None:
 def test_a_migration_that_fails_half_way_leaves_nothing(
     storage: Storage, study: StudyStore, monkeypatch: pytest.MonkeyPatch, breaks: Migration
 ) -> None:
-    def _m003_comes_before(connection: sa.Connection) -> None:
+    def _m004_comes_before(connection: sa.Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE ps_before (x INTEGER)")
 
     before = tables(storage)
     with monkeypatch.context() as changed:
-        changed.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m003_comes_before, breaks))
+        changed.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m004_comes_before, breaks))
         with pytest.raises((RuntimeError, sa.exc.OperationalError)):
             Store(storage)
     assert tables(storage) == before
