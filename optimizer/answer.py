@@ -25,6 +25,7 @@ from optimizer.narrowing import (
     unwrapped,
 )
 from optimizer.reading import (
+    concluding_number,
     ends_itself,
     exact_label,
     find_label,
@@ -215,7 +216,8 @@ class AnswerFormat:
         if part.found:
             return replace(self._found(self.kind, part.text, pointed=True) or _UNREAD, before=part.before)
         if self.kind in {"text", "number"}:
-            return _UNREAD
+            number = concluding_number(text) if self.kind == "number" else None
+            return _Reading(text=number, reader="number" if number else "")
         last = last_line(text)
         near = self._found(self.kind, last.text) if last.before else None
         return replace(near or self._found(self.kind, text) or _UNREAD, strict=False)
@@ -293,7 +295,7 @@ class AnswerFormat:
         typed = self._typed(value)
         if any(self._typed(self._inside(other)) != typed for other in holding):
             return replace(_UNREAD, reader=reader, before=before)
-        strict = reader == "json" and self._fits(value) and unfenced(text) == text.strip()
+        strict = reader == "json" and found.is_bare and self._fits(value)
         whole = found.is_whole or bool(self.field)
         return _Reading(text=typed, strict=strict, whole=whole, before=before, reader=reader)
 

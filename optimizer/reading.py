@@ -46,7 +46,8 @@ _NOT_MEANT_BEFORE = re.compile(
     rf"|\b(?:no|non|without|sans)\b(?![ \t]+(?:doubts?|doutes?|aucun doute|question)\b)(?:[ \t]+[\w'’]+)?"
     rf"|\b(?:rather than|other than|instead of|anything but|all but|except(?: for)?|excluding|far from|rule[sd]? out"
     rf"|plutôt que|autre que|au lieu d[eu]|sauf|hormis|excepté|loin d[eu]){_WORD}{{0,2}}"
-    rf"|\b(?:or|ou)\b{_WORD}?|\w[ \t]*/){_OPENING}|\b(?:non|un|in|anti|not|pseudo|quasi|ex)-\Z",
+    # A comparison says how something is to be, or was, and not what it is: "a more positive tone".
+    rf"|\b(?:more|less|plus|moins)\b|\b(?:or|ou)\b{_WORD}?|\w[ \t]*/){_OPENING}|\b(?:non|un|in|anti|not|pseudo|quasi|ex)-\Z",
     re.IGNORECASE,
 )
 _NOT_MEANT_AFTER = re.compile(
@@ -96,6 +97,7 @@ _BETWEEN = frozenset(
     )
 )
 _TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
@@ -114,17 +116,20 @@ class _Lexicon:
     raw: Mapping[str, str | None]
     folded: Mapping[str, str | None]
     bare: Mapping[str, str | None]
+    plain: Mapping[str, str | None]
     pattern: re.Pattern[str] | None
 
 
 def exact_label(text: str, labels: tuple[str, ...]) -> str | None:
     """Return the one label that a text is: as it is written, or else without the marks around it.
 
-    Case does not matter, nor do the width of characters, how accents are encoded, or how wide the spaces are.
+    Case does not matter, nor do the width of characters, how accents are encoded, or how wide the spaces are. A label
+    without its accents is the label, where no other is it as well.
     """
     lexicon, folded = _lexicon(labels), _folded(text)
     raw, bare = text.strip().casefold(), folded.strip(_DECORATION)
-    return lexicon.raw.get(raw) or lexicon.folded.get(folded) or lexicon.bare.get(bare)
+    found = lexicon.raw.get(raw) or lexicon.folded.get(folded) or lexicon.bare.get(bare)
+    return found or lexicon.plain.get(_unaccented(bare))
 
 
 def ends_itself(label: str, text: str, labels: tuple[str, ...]) -> bool:
@@ -250,6 +255,14 @@ def leading_number(text: str) -> str | None:
     return found[0][0]
 
 
+def concluding_number(text: str) -> str | None:
+    """Return the one number that the last sentence of a reasoning comes to, which nothing introduces; None for several."""
+    line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
+    sentence = _SENTENCE.split(line.strip())[-1]
+    named = {number for number, _, _ in _numbers(sentence.rpartition("=")[2])}
+    return named.pop() if len(named) == 1 else None
+
+
 def is_number(text: str) -> bool:
     """Return whether a text is one number and nothing else, signs of currency and percent aside."""
     found = _numbers(text)
@@ -317,6 +330,13 @@ def _folded(text: str) -> str:
     return " ".join(_normal(text).split()).casefold()
 
 
+def _unaccented(text: str) -> str:
+    if text.isascii():
+        return text
+    apart = unicodedata.normalize("NFD", text)
+    return "".join(character for character in apart if not unicodedata.combining(character))
+
+
 @lru_cache(maxsize=64)
 def _lexicon(labels: tuple[str, ...]) -> _Lexicon:
     longest_first = sorted({_normal(label).strip() for label in labels} - {""}, key=len, reverse=True)
@@ -325,6 +345,7 @@ def _lexicon(labels: tuple[str, ...]) -> _Lexicon:
         raw=_by_form(labels, [label.strip().casefold() for label in labels]),
         folded=_by_form(labels, [_folded(label) for label in labels]),
         bare=_by_form(labels, [_folded(label).strip(_DECORATION) for label in labels]),
+        plain=_by_form(labels, [_unaccented(_folded(label).strip(_DECORATION)) for label in labels]),
         # Looked for at every place, so that a label that begins within another one is seen as well.
         pattern=re.compile(rf"(?<!\w)(?=({words})(?!\w))", re.IGNORECASE) if words else None,
     )

@@ -33,11 +33,13 @@ class Found:
         value: The object or list.
         open_key: The key of the object whose value was left open and may lack its end, "" for none.
         is_whole: Whether no bracket was left open.
+        is_bare: Whether nothing stood around it.
     """
 
     value: object
     open_key: str = ""
     is_whole: bool = True
+    is_bare: bool = False
 
 
 class ConflictError(ValueError):
@@ -75,13 +77,39 @@ def unfenced(text: str) -> str:
 
 
 def fenced_json(text: str) -> tuple[Found, ...]:
-    """Return the JSON value that a text is, a code fence around it allowed.
+    """Return the JSON value that a text is, a code fence around it allowed, or begins with.
+
+    What a model runs on with on further lines, such as examples of its own making, is not read.
 
     Raises:
         ConflictError: When an object in it gives one key two values.
         ValueError: When it is none.
     """
-    return (Found(value=strict_json(unfenced(text))),)
+    plain = unfenced(text)
+    try:
+        return (Found(value=strict_json(plain), is_bare=plain == text.strip()),)
+    except ConflictError:
+        raise
+    except ValueError:
+        return (Found(value=_leading_json(plain)),)
+
+
+def _leading_json(text: str) -> object:
+    """Return the object or list that a text begins with, where nothing else stands on its last line.
+
+    Raises:
+        ConflictError: When an object in it gives one key two values.
+        ValueError: When it begins with none.
+    """
+    if text[:1] not in {"{", "["}:
+        raise ValueError("expected JSON, found other text")
+    try:
+        value, end = json.JSONDecoder(object_pairs_hook=_object).raw_decode(text)
+    except RecursionError as error:
+        raise ValueError("expected JSON, found brackets nested without end") from error
+    if text[end:].partition("\n")[0].strip():
+        raise ValueError("expected nothing more on the line, found some text")
+    return value
 
 
 def repaired_json(text: str) -> tuple[Found, ...]:
