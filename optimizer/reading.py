@@ -97,6 +97,8 @@ _BETWEEN = frozenset(
     )
 )
 _TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
+# An example of the model's own making: after an empty line, at least two lines of a caption and its text.
+_EXAMPLE = re.compile(r"\n[ \t]*\n(?=[^\W\d][\w ]{0,30}: ?[^\n]*\n[^\W\d][\w ]{0,30}:)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
@@ -149,7 +151,7 @@ def find_label(text: str, labels: tuple[str, ...]) -> str | None:
     exact = exact_label(text, labels)
     if exact is not None:
         return exact
-    found = _mentions(_normal(text), labels)
+    found = _mentions(_EXAMPLE.split(_normal(text), maxsplit=1)[0], labels)
     named = {mention.label for mention in found}
     return named.pop() if len(named) == 1 and all(mention.meant for mention in found) else None
 
@@ -259,8 +261,8 @@ def concluding_number(text: str) -> str | None:
     """Return the one number that the last sentence of a reasoning comes to, which nothing introduces; None for several."""
     line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     sentence = _SENTENCE.split(line.strip())[-1]
-    named = {number for number, _, _ in _numbers(sentence.rpartition("=")[2])}
-    return named.pop() if len(named) == 1 else None
+    named = _numbers(sentence.rpartition("=")[2])
+    return named[0][0] if len(named) == 1 else None
 
 
 def is_number(text: str) -> bool:
