@@ -1,7 +1,6 @@
 # Works with GNU make and a POSIX shell. Everything is installed into .venv, nothing anywhere else.
 PYTHON ?= python3
-# Three on two cores: end-to-end tests wait for servers, limits and outages half of their time.
-WORKERS ?= 3
+WORKERS ?= 2
 BIN := .venv/bin
 STUDY := studies/support_triage
 CODE := $(wildcard optimizer tests benchmarks)
