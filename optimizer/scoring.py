@@ -65,7 +65,7 @@ class Prepared:
             ValueError: When it is not in [0, 1].
         """
         if self.parts:
-            return sum(weight * part.score(answer, target) for weight, part in self.parts)
+            return _sound(min(1.0, sum(weight * part.score(answer, target) for weight, part in self.parts)))
         assert self.metric.score is not None  # `at_once` was asked first
         return _sound(self.metric.score(answer, target, self.setting))
 
@@ -77,7 +77,7 @@ class Prepared:
         """
         if self.parts:
             scores = await asyncio.gather(*(part.scored(answer, example) for _, part in self.parts))
-            return sum(weight * score for (weight, _), score in zip(self.parts, scores, strict=True))
+            return _sound(min(1.0, sum(w * score for (w, _), score in zip(self.parts, scores, strict=True))))
         if self.metric.judged is not None:
             return _sound(await self.metric.judged(answer, example, self.setting))
         if self.metric.slow:
