@@ -20,7 +20,7 @@ from optimizer.registry import Registry, did_you_mean
 from optimizer.roles import located, role_models
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import meant
-from optimizer.scoring import prepared
+from optimizer.scoring import declared
 from optimizer.slices import SLICE_GAP
 from optimizer.styles import STYLES
 from optimizer.task import Task
@@ -61,7 +61,7 @@ def located_model(file: StudyConfig, source: Located) -> ModelSpec:
 def task_problems(task: Task) -> list[Problem]:
     """Return the mistakes in the metrics that a task names."""
     try:
-        found = prepared(task)
+        found = declared(task)
     except InputError as error:
         return list(error.problems)
     problems = []

@@ -11,7 +11,7 @@ from optimizer.errors import Problem
 from optimizer.judging import Engagement, asks
 from optimizer.metrics import METRICS, Role
 from optimizer.models import ModelSpec
-from optimizer.scoring import Prepared, prepared
+from optimizer.scoring import Prepared, declared
 from optimizer.task import Task
 
 # What a metric asks, in words.
@@ -43,7 +43,7 @@ def engagements(file: StudyConfig, task: Task, source: Located) -> dict[Role, En
     """
     spec, named = file.budget, role_models(file)
     found: dict[Role, Engagement] = {}
-    for role, n in asks(prepared(task).values()).items():
+    for role, n in asks(declared(task).values()).items():
         calls = n * spec.calls if spec.judge_calls is None else spec.judge_calls
         budget = Budget(calls=calls, attempts=2 * calls, seconds=spec.seconds)
         found[role] = Engagement(spec=located(named[role], source), budget=budget, prices=spec.prices)
@@ -52,7 +52,7 @@ def engagements(file: StudyConfig, task: Task, source: Located) -> dict[Role, En
 
 def role_problems(file: StudyConfig, task: Task, source: Located) -> list[Problem]:
     """Return what a task's metrics ask and the study does not name, and constraints that nothing would be asked for."""
-    found, named = prepared(task), role_models(file)
+    found, named = declared(task), role_models(file)
     missing = [
         source.problem(
             (role,), f"missing; the metric {_asking(found, role)} asks {_WANTED[role]}: name one here"
@@ -78,14 +78,14 @@ def role_shortages(file: StudyConfig, task: Task, source: Located, *, answers: i
             ("budget", "judge_calls"),
             f"expected at least {n * answers}, {n} of the {role} for each of {answers} answers, found {most}",
         )
-        for role, n in asks(prepared(task).values()).items()
+        for role, n in asks(declared(task).values()).items()
         if most is not None and most < n * answers
     ]
 
 
 def role_cautions(file: StudyConfig, task: Task) -> tuple[str, ...]:
     """Return what would bias a judge, and which models are named in vain."""
-    asked, named = asks(prepared(task).values()), role_models(file)
+    asked, named = asks(declared(task).values()), role_models(file)
     cautions = [f"no metric of the task asks what `{role}` names" for role in named if role not in asked]
     judge = named.get("judge")
     if judge is not None and "judge" in asked and own_judge(judge, file.model):

@@ -1,14 +1,17 @@
 """How a task's answers are scored: its metrics with their options, functions of its own, and weighted means.
 
-Python that a task names lies beside it and is imported here, by commands that score, and nowhere else. Nothing found
-in a data set or an answer is ever run by it but what the metric itself runs.
+Python that a task names lies beside it and is imported here, by commands that score, and nowhere else: whoever only
+looks at a task, as `validate` does, gets its metrics `declared`, of which none is run. Nothing found in a data set or
+an answer is ever run by it but what the metric itself runs.
 """
 
+import ast
 import asyncio
 import dataclasses
 import importlib.util
 import inspect
 import json
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +21,18 @@ from typing import Any
 from optimizer.answer import Answer
 from optimizer.completion import Model
 from optimizer.dataset import Example
-from optimizer.document import Located
+from optimizer.document import FieldPath, Located
 from optimizer.errors import InputError, PluginError, Problem
 from optimizer.metrics import METRICS, Metric, Role, Setting
 from optimizer.schema import read
 from optimizer.task import Task
 from optimizer.taskfile import MetricSpec
+
+# How a function begins that is handed two texts; any other is called as DSPy calls a metric.
+_PLAIN = ["answer", "target"]
+
+# Makes a metric of a function of the task's own: by its reference, which stands at a place in the task.
+_Own = Callable[[Task, str, FieldPath], Metric]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +74,7 @@ class Prepared:
             ValueError: When it is not in [0, 1].
         """
         if self.parts:
-            return _sound(min(1.0, sum(weight * part.score(answer, target) for weight, part in self.parts)))
+            return _mean([(weight, part.score(answer, target)) for weight, part in self.parts])
         assert self.metric.score is not None  # `at_once` was asked first
         return _sound(self.metric.score(answer, target, self.setting))
 
@@ -77,7 +86,7 @@ class Prepared:
         """
         if self.parts:
             scores = await asyncio.gather(*(part.scored(answer, example) for _, part in self.parts))
-            return _sound(min(1.0, sum(w * score for (w, _), score in zip(self.parts, scores, strict=True))))
+            return _mean([(weight, score) for (weight, _), score in zip(self.parts, scores, strict=True)])
         if self.metric.judged is not None:
             return _sound(await self.metric.judged(answer, example, self.setting))
         if self.metric.slow:
@@ -96,14 +105,30 @@ class Prepared:
         return _sound(self.metric.aggregate(answers, targets, self.setting))
 
 
+def _mean(parts: Sequence[tuple[float, float]]) -> float:
+    """Return a mean by weights that add up to 1; rounding must not lift it above 1, where no score may lie."""
+    return min(1.0, sum(weight * score for weight, score in parts))
+
+
 def _sound(score: float) -> float:
     if not 0 <= score <= 1:
         raise ValueError(f"expected a score in [0, 1], found {score}")
     return float(score)
 
 
+def declared(task: Task) -> dict[str, Prepared]:
+    """Return the metrics of a task by name, the objective first, to look at: no code of the task is run.
+
+    Its own functions are found in their files and cannot score.
+
+    Raises:
+        InputError: With every mistake in their names, options and files.
+    """
+    return _all(task, Setting(labels=task.labels, schema=task.schema, language=task.language), _found)
+
+
 def prepared(task: Task, models: Mapping[Role, Model] | None = None) -> dict[str, Prepared]:
-    """Return the metrics of a task by name, the objective first.
+    """Return the metrics of a task by name, the objective first, ready to score.
 
     Args:
         models: What the metrics ask, where they need a model.
@@ -111,14 +136,18 @@ def prepared(task: Task, models: Mapping[Role, Model] | None = None) -> dict[str
     Raises:
         InputError: With every mistake in their names, options and functions.
     """
-    specs = task.specs or {name: MetricSpec(name=name) for name in (task.metric, *task.metrics)}
     setting = Setting(labels=task.labels, schema=task.schema, language=task.language, models=models or {})
+    return _all(task, setting, _own)
+
+
+def _all(task: Task, setting: Setting, own: _Own) -> dict[str, Prepared]:
+    specs = task.specs or {name: MetricSpec(name=name) for name in (task.metric, *task.metrics)}
     made: dict[str, Prepared] = {}
     problems: list[Problem] = []
     for n, (name, spec) in enumerate(specs.items()):
-        where: tuple[str | int, ...] = ("metrics", n - 1) if n else ("metric",)
+        where: FieldPath = ("metrics", n - 1) if n else ("metric",)
         try:
-            made[name] = _prepared(task, spec, setting, where)
+            made[name] = _prepared(task, spec, setting, where, own)
         except InputError as error:
             problems += error.problems
     if problems:
@@ -133,11 +162,11 @@ def plain(name: str, task_setting: Setting) -> Prepared:
     return Prepared(name=name, metric=metric, setting=dataclasses.replace(task_setting, options=options))
 
 
-def _prepared(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str | int, ...]) -> Prepared:
+def _prepared(task: Task, spec: MetricSpec, setting: Setting, where: FieldPath, own: _Own) -> Prepared:
     if spec.weighted:
-        return _weighted(task, spec, setting, where)
+        return _weighted(task, spec, setting, where, own)
     if spec.python is not None:
-        return Prepared(name=spec.shown, metric=_own(task, spec.python, where), setting=setting)
+        return Prepared(name=spec.shown, metric=own(task, spec.python, where), setting=setting)
     assert spec.name is not None  # the task file was checked
     try:
         metric = METRICS[spec.name]
@@ -148,11 +177,11 @@ def _prepared(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str |
             message = f"{spec.name} has no options, found {', '.join(sorted(spec.args))}"
             raise InputError([task.source.problem((*where, "args"), message)])
         return Prepared(name=spec.shown, metric=metric, setting=setting)
-    own = dataclasses.replace(setting, options=_options(task.source, metric.options, spec, where))
-    return Prepared(name=spec.shown, metric=metric, setting=own)
+    optioned = dataclasses.replace(setting, options=_options(task.source, metric.options, spec, where))
+    return Prepared(name=spec.shown, metric=metric, setting=optioned)
 
 
-def _options(source: Located, kind: type, spec: MetricSpec, where: tuple[str | int, ...]) -> object:
+def _options(source: Located, kind: type, spec: MetricSpec, where: FieldPath) -> object:
     """Return the options of a metric, read as strictly as the rest of the file.
 
     Raises:
@@ -176,13 +205,13 @@ def _options(source: Located, kind: type, spec: MetricSpec, where: tuple[str | i
     return options
 
 
-def _weighted(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str | int, ...]) -> Prepared:
+def _weighted(task: Task, spec: MetricSpec, setting: Setting, where: FieldPath, own: _Own) -> Prepared:
     total = sum(part.weight for part in spec.weighted)
     parts = []
     for n, part in enumerate(spec.weighted):
         inner = part.metric if isinstance(part.metric, MetricSpec) else MetricSpec(name=part.metric)
         place = (*where, "weighted", n, "metric")
-        made = _prepared(task, inner, setting, place)
+        made = _prepared(task, inner, setting, place, own)
         if made.metric.kind != "score":
             message = f"expected a metric that scores single examples, found {made.name}"
             raise InputError([task.source.problem(place, message)])
@@ -198,7 +227,41 @@ def _weighted(task: Task, spec: MetricSpec, setting: Setting, where: tuple[str |
     )
 
 
-def _own(task: Task, reference: str, where: tuple[str | int, ...]) -> Metric:
+def _found(task: Task, reference: str, where: FieldPath) -> Metric:
+    """Return the metric of a function of the task's own as far as its file tells it unrun: what it is called with.
+
+    Raises:
+        InputError: When the file is no Python, or nothing in it has the function's name.
+    """
+    path, name = task.code[reference][0], reference.rpartition(":")[2]
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError) as error:
+        message = f"{path.name} cannot be imported: {type(error).__name__}: {error}"
+        raise InputError([task.source.problem((*where, "python"), message)]) from error
+    written = [each for each in statements if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    function = next((each for each in written if each.name == name), None)
+    if function is None and name not in _bound(statements):
+        message = f"expected a function {name!r} in {path.name}, found none"
+        raise InputError([task.source.problem((*where, "python"), message)])
+    arguments = function.args.posonlyargs + function.args.args if function is not None else []
+    if [each.arg for each in arguments][:2] == _PLAIN:
+        return Metric(score=_unrun)
+    return Metric(judged=_unrun)
+
+
+def _bound(statements: Sequence[ast.stmt]) -> set[str]:
+    """Return the names that statements bind by assigning or importing; a function may come to be in such a way."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names | {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+
+
+def _unrun(*_: object) -> Any:  # noqa: ANN401  # in the place of any function
+    raise RuntimeError("a metric that was only declared cannot score")
+
+
+def _own(task: Task, reference: str, where: FieldPath) -> Metric:
     """Return the metric that a function of the task's own makes.
 
     A function of `answer` and `target` is handed two texts; an answer that could not be read scores 0 without it.
@@ -217,17 +280,18 @@ def _own(task: Task, reference: str, where: tuple[str | int, ...]) -> Metric:
     if not callable(function):
         message = f"expected a function {name!r} in {path.name}, found none"
         raise InputError([task.source.problem((*where, "python"), message)])
-    if list(inspect.signature(function).parameters)[:2] == ["answer", "target"]:
+    if list(inspect.signature(function).parameters)[:2] == _PLAIN:
         return Metric(score=lambda answer, target, _setting: _plainly(function, answer, target))
     return Metric(judged=_as_dspy_does(function, task.target))
 
 
 @cache
-def _module(path: Path, _digest: str) -> object:
-    spec = importlib.util.spec_from_file_location(f"_task_metric_{path.stem}", path)
+def _module(path: Path, sha: str) -> object:
+    spec = importlib.util.spec_from_file_location(f"_task_metric_{path.stem}_{sha[:16]}", path)
     assert spec is not None  # a file that ends with .py has one
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
     spec.loader.exec_module(module)
     return module
 
@@ -254,12 +318,15 @@ def _as_dspy_does(
     function: Callable[..., Any], target: str
 ) -> Callable[[Answer, Example, Setting], Awaitable[float]]:
     """Return a metric that calls a function with DSPy's signature: example, prediction, and perhaps a trace."""
+    parameters = inspect.signature(function).parameters.values()
+    n = sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
+    traced = n > 2 or any(each.kind is each.VAR_POSITIONAL for each in parameters)
 
     async def judged(answer: Answer, example: Example, _setting: Setting) -> float:
         if answer.text is None:
             return 0.0
         gold = Record({**example.values, target: _valued(example.target)})
-        found = function(gold, Record({target: _valued(answer.text)}), None)
+        found = function(gold, Record({target: _valued(answer.text)}), *([None] if traced else []))
         if inspect.isawaitable(found):
             found = await found
         return float(found.score if hasattr(found, "score") else found)

@@ -316,7 +316,7 @@ def test_no_template_takes_more_than_its_bound(
         instructions,
         shown,
         styles=("direct", "chain_of_thought", "first_person", "list_steps_and_verify"),
-        formats=tuple(name for name in FORMATS if name not in ("dspy_json", "dspy_xml")),
+        formats=tuple(FORMATS),
         max_tokens=(4, 30),
     )
     for template in templates(space):

@@ -457,7 +457,7 @@ def written(folder: str, rows: Sequence[Row], suffix: str) -> Path:
     return as_csv(path, rows) if suffix == ".csv" else table(path, rows)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     columns=st.lists(cells.filter(lambda name: name != "id"), min_size=2, max_size=2, unique=True),
     labels=pairs,

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from optimizer.answer import Answer, AnswerFormat
+from optimizer.checks import task_problems
 from optimizer.dataset import Example
 from optimizer.errors import InputError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.metrics import Metric, Setting
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
-from optimizer.scoring import Prepared, plain, prepared
+from optimizer.scoring import Prepared, declared, plain, prepared
 from optimizer.task import Task, load_task
 
 TASK = """schema: 1
@@ -54,6 +55,14 @@ class Found:
 
 def with_feedback(gold, pred, trace=None, pred_name=None, pred_trace=None):
     return Found()
+
+
+def without_a_trace(example, pred):
+    return example.capital == pred.capital
+
+
+def with_the_rest(*everything):
+    return len(everything) == 3
 
 
 not_callable = 3
@@ -182,6 +191,19 @@ def test_a_weighted_mean_counts_its_parts_by_their_weights(made: Made) -> None:
     assert scored(found, None) == 0
 
 
+@pytest.mark.parametrize("weights", [(0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.3, 0.6, 0.1), (0.1, 0.5, 0.7)])
+def test_a_weighted_mean_of_right_answers_is_never_above_1(
+    made: Made, weights: tuple[float, float, float]
+) -> None:
+    parts = ", ".join(
+        f"{{metric: {name}, weight: {weight}}}"
+        for name, weight in zip(("exact_match", "includes", "starts_with"), weights, strict=True)
+    )
+    found = objective(made(f"{{weighted: [{parts}]}}"))
+    assert 1 - 1e-12 <= found.score(right("Paris"), "Paris") <= 1
+    assert 1 - 1e-12 <= scored(found, "Paris") <= 1
+
+
 def test_a_weighted_mean_of_weighted_means_multiplies_weights(made: Made) -> None:
     inner = "{weighted: [{metric: exact_match}, {metric: includes}]}"
     found = prepared(made(f"{{weighted: [{{metric: {inner}}}, {{metric: includes}}], label: all}}"))["all"]
@@ -195,7 +217,16 @@ def test_a_function_of_answer_and_target_is_a_metric(made: Made) -> None:
     assert scored(found, None) == 0
 
 
-@pytest.mark.parametrize(("name", "figure"), [("as_dspy", 1.0), ("awaited", 0.25), ("with_feedback", 0.75)])
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("as_dspy", 1.0),
+        ("awaited", 0.25),
+        ("with_feedback", 0.75),
+        ("without_a_trace", 1.0),
+        ("with_the_rest", 1.0),
+    ],
+)
 def test_a_function_is_called_as_dspy_calls_a_metric(made: Made, name: str, figure: float) -> None:
     found = objective(made(f"{{python: 'own.py:{name}'}}"))
     assert scored(found, "Paris") == figure
@@ -297,6 +328,49 @@ def test_a_file_that_cannot_be_imported_is_told(made: Made, tmp_path: Path) -> N
     assert found.startswith(
         "task.yaml:9: metric.python: own.py cannot be imported: ModuleNotFoundError: No module named"
     )
+
+
+def test_a_file_may_hold_dataclasses_and_have_a_namesake(made: Made, tmp_path: Path) -> None:
+    text = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass Half:\n"
+        "    score: float = {}\n\n\ndef given(example, pred, trace=None):\n    return Half()\n"
+    )
+    for folder, score in (("one", 0.25), ("two", 0.5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.py").write_text(text.format(score), encoding="utf-8")
+    found = [objective(made(f"{{python: '{folder}/own.py:given'}}")) for folder in ("one", "two")]
+    assert [scored(metric, "Paris") for metric in found] == [0.25, 0.5]
+
+
+def test_who_only_looks_at_a_task_runs_none_of_its_code(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(f"open('ran', 'w').close()\n{OWN}", encoding="utf-8")
+    for name, at_once in (("length", True), ("as_dspy", False)):
+        task = made(f"{{python: 'own.py:{name}'}}")
+        assert task_problems(task) == []
+        (found,) = declared(task).values()
+        assert (found.at_once, found.metric.kind) == (at_once, "score")
+    assert not (tmp_path / "ran").exists()
+    assert scored(objective(task), "Paris") == 1
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("def length(answer, target)\n", "own.py cannot be imported: SyntaxError"),
+        ("\0", "own.py cannot be imported"),
+        ("x = 1\n", "expected a function 'length' in own.py, found none"),
+        ("from math import pi as length\n", None),
+        ("length = print\n", None),
+    ],
+)
+def test_a_function_that_cannot_be_there_is_told_unrun(
+    made: Made, tmp_path: Path, text: str, mistake: str | None
+) -> None:
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    found = [str(problem) for problem in task_problems(made("{python: 'own.py:length'}"))]
+    assert len(found) == (mistake is not None)
+    assert all(line.startswith(f"task.yaml:9: metric.python: {mistake}") for line in found)
 
 
 def test_other_code_is_another_task_and_is_what_then_runs(made: Made, tmp_path: Path) -> None:

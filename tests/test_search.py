@@ -172,7 +172,7 @@ def searched(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [row for row in rows if row.stage == "search"]
 
 
-@pytest.mark.parametrize("calls", [110, 150, 300, 500])
+@pytest.mark.parametrize("calls", [110, 150, 300, 800])
 @pytest.mark.parametrize("screen", [1, 2, 7])
 def test_no_budget_is_exceeded_and_every_call_stands_in_a_row(
     write: Write, run: Run, calls: int, screen: int
@@ -228,11 +228,11 @@ def test_new_demonstration_sets_are_made_of_the_best_while_the_search_runs_and_a
 
 def test_a_clearly_better_prompt_wins(write: Write, run: Run) -> None:
     won = 0
-    for seed in range(5):
+    for seed in range(8):
         ended = run(write(folder=f"seed{seed}", seed=seed), by_luck)
         shown = next(line for line in ended.files["instructions.jsonl"].splitlines() if PLANTED in line)
         won += str(ended.winner.point["instruction"]) in shown
-    assert won >= 4
+    assert won >= 7
 
 
 @pytest.fixture(params=["race", "race of later examples", "race that tokens end", "pruned batches"])

@@ -40,7 +40,7 @@ def test_where_no_prompt_matters_improved_is_rare_and_the_test_is_fair(honesty: 
 def test_the_interval_of_the_gain_covers_the_truth_and_is_no_wider_than_it_must_be(
     honesty: ModuleType,
 ) -> None:
-    runs = 24
+    runs = 40
     rows = list(honesty.coverage(runs, 1))
     assert len(rows) == 12
     assert sum(row.covered.value for row in rows) / 12 >= 0.93 - room(0.95, 12 * runs)
