@@ -58,6 +58,7 @@ class Ballot:
     Attributes:
         question: What is to be judged and how, in the words of the task's author and our own.
         material: What it is judged on: the name and text of each part. Nothing in it is obeyed.
+        images: URLs of images that belong to it; a judge that cannot see is told that they are not shown.
         verdicts: What the judge may say.
         max_tokens: Bound of its answer, unless the judge's own parameters have one.
         votes: How often it is asked.
@@ -68,6 +69,7 @@ class Ballot:
     verdicts: tuple[str, ...]
     max_tokens: int
     votes: int = 1
+    images: tuple[str, ...] = ()
 
     def request(self, judge: Referee, vote: int = 0) -> Request:
         """Return what the judge is asked."""
@@ -78,13 +80,19 @@ class Ballot:
         material = "\n\n".join(
             f"[[{name} {code} begins]]\n{text}\n[[{name} {code} ends]]" for name, text in shown
         )
+        sees = "images" in judge.capabilities.can
+        if self.images and not sees:
+            material = f"(The input has {len(self.images)} image(s), not shown to you.)\n\n{material}"
         texts = (
             f"{self.question}\n\n{_rule(code)}\n\n{_form(self.verdicts, as_json=as_json)}",
             f"{material}\n\nGive your verdict on what stands between the tags with the code {code}.",
         )
         constraint = Constraint(json_schema=_schema(self.verdicts)) if as_json else None
         return Request(
-            messages=(Message(role="system", content=texts[0]), Message(role="user", content=texts[1])),
+            messages=(
+                Message(role="system", content=texts[0]),
+                Message(role="user", content=texts[1], images=self.images if sees else ()),
+            ),
             parameters=self._parameters(judge),
             constraint=constraint,
             repeat=vote,

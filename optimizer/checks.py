@@ -20,7 +20,7 @@ from optimizer.registry import Registry, did_you_mean
 from optimizer.roles import located, role_models
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import meant
-from optimizer.scoring import declared
+from optimizer.scoring import declared, unfit
 from optimizer.slices import SLICE_GAP
 from optimizer.styles import STYLES
 from optimizer.task import Task
@@ -67,16 +67,9 @@ def task_problems(task: Task) -> list[Problem]:
     problems = []
     for n, (name, made) in enumerate(found.items()):
         where: FieldPath = ("metrics", n - 1) if n else ("metric",)
-        metric = made.metric
-        if task.output not in metric.outputs:
-            listed = ", ".join(metric.outputs)
-            problems.append(
-                task.source.problem(where, f"{name} judges {listed}, and the task's output is {task.output}")
-            )
-        if getattr(made.setting.options, "schema", "") is None and not task.schema:
-            message = f"{name} needs a schema: in its args, or in the task's output"
+        if message := unfit(made, task):
             problems.append(task.source.problem(where, message))
-        if where == ("metric",) and metric.kind == "measure":
+        if where == ("metric",) and made.metric.kind == "measure":
             problems.append(
                 task.source.problem(where, f"{name} is a measure: it can be reported, not maximised")
             )

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from optimizer.answer import OUTCOMES, Answer
@@ -159,7 +160,7 @@ class Evaluation:
         """Return the mean of a measure, or the value of another metric, over the scored examples.
 
         A time is measured on answers that this study got itself; None where it got none of them, and where a metric
-        that asks a model was not asked. The gap between slices is one of the whole evaluation; None where no column has
+        that asks a model was not asked. Examples on which a metric fails are left out; `unmeasured` counts them. The gap between slices is one of the whole evaluation; None where no column has
         two slices large enough.
         """
         if name == SLICE_GAP:
@@ -175,13 +176,22 @@ class Evaluation:
         if not results:
             return None
         if found.metric.aggregate is not None:
-            return _value(found, results, ())
-        if found.at_once:
-            scores = [found.score(result.answer, result.example.target) for result in results]
-        else:
-            results = tuple(result for result in results if name in result.further)
-            scores = [result.further[name] for result in results]
-        return _value(found, results, scores) if scores else None
+            with suppress(
+                Exception
+            ):  # a metric may be anybody's, and one beside the objective decides nothing
+                return _value(found, results, ())
+            return None
+        scores = [score for result in results if (score := _reported(found, result)) is not None]
+        return sum(scores) / len(scores) if scores else None
+
+    def unmeasured(self, name: str) -> int:
+        """Return for how many scored examples a metric beside the objective failed, or was not asked."""
+        found = self.scorer.named(name)
+        if found.metric.kind == "aggregate":
+            return len(self.scored) if self.measure(name) is None else 0
+        if found.metric.kind == "measure":
+            return 0
+        return sum(_reported(found, result) is None for result in self.scored)
 
     def _slice_gap(self) -> float | None:
         results = self.scored
@@ -263,7 +273,7 @@ async def _scored(result: Result, scorer: Scorer, *, reported: bool) -> Result:
     further = {name: each for name, each in scorer.others.items() if reported and _apart(each)}
     try:
         score = await scorer.per_example.scored(result.answer, result.example)
-        others = {name: await each.scored(result.answer, result.example) for name, each in further.items()}
+        others = {name: await _further(each, result) for name, each in further.items()}
     except (EndpointError, OutageError, BudgetError, InterruptedRunError):
         raise
     except Exception as error:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
@@ -272,7 +282,32 @@ async def _scored(result: Result, scorer: Scorer, *, reported: bool) -> Result:
         return dataclasses.replace(
             result, answer=answer, error=reason, outage=isinstance(error, TransientError)
         )
-    return dataclasses.replace(result, score=score, further=others)
+    known = {name: other for name, other in others.items() if other is not None}
+    return dataclasses.replace(result, score=score, further=known)
+
+
+async def _further(metric: Prepared, result: Result) -> float | None:
+    """Return a score beside the objective, None where the metric fails: that takes nothing from the objective.
+
+    Raises:
+        ModelError: When the metric's model was not reached, which the same command mends.
+    """
+    try:
+        return await metric.scored(result.answer, result.example)
+    except (EndpointError, OutageError, BudgetError, InterruptedRunError, TransientError):
+        raise
+    except Exception:  # noqa: BLE001  # a metric may be anybody's; whatever it raises is no score
+        return None
+
+
+def _reported(metric: Prepared, result: Result) -> float | None:
+    """Return what a metric beside the objective gives an answer, None where it fails or was not asked."""
+    if not metric.at_once:
+        return result.further.get(metric.name)
+    try:
+        return metric.score(result.answer, result.example.target)
+    except Exception:  # noqa: BLE001  # as above
+        return None
 
 
 def _apart(metric: Prepared) -> bool:

@@ -187,7 +187,14 @@ def arm_figures(evaluation: Evaluation, metrics: Sequence[str], *, seed: int) ->
         "errors": evaluation.n_errors,
         "outcomes": evaluation.outcomes,
         "metrics": {name: evaluation.measure(name) for name in sorted(set(told))},
+        **({"unmeasured": failed} if (failed := unmeasured(evaluation, metrics)) else {}),
     }
+
+
+def unmeasured(evaluation: Evaluation, metrics: Sequence[str]) -> dict[str, int]:
+    """Return on how many examples each of some metrics failed, of those that did."""
+    counts = {name: evaluation.unmeasured(name) for name in sorted(set(metrics))}
+    return {name: n for name, n in counts.items() if n}
 
 
 def row_figures(row: TrialRecord, estimate: float | None) -> dict[str, object]:

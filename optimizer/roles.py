@@ -11,8 +11,10 @@ from optimizer.errors import Problem
 from optimizer.judging import Engagement, asks
 from optimizer.metrics import METRICS, Role
 from optimizer.models import ModelSpec
-from optimizer.scoring import Prepared, declared
+from optimizer.scoring import Prepared, declared, plain, unfit
 from optimizer.task import Task
+
+_ASKS = "{} asks a model, and a search asks it for its metric alone"
 
 # What a metric asks, in words.
 _WANTED: Mapping[Role, str] = {"judge": "a judge", "embeddings": "a model of embeddings"}
@@ -60,14 +62,34 @@ def role_problems(file: StudyConfig, task: Task, source: Located) -> list[Proble
         for role in asks(found.values())
         if role not in named
     ]
-    unasked = [
-        source.problem(
-            ("constraints", name), f"{name} asks a model, and a search asks it for its metric alone"
-        )
-        for name in file.constraints
-        if (found[name].needs if name in found else name in METRICS and METRICS[name].needs)
-    ]
-    return missing + unasked
+    return missing + _unkept(file, task, source, found)
+
+
+def _unkept(file: StudyConfig, task: Task, source: Located, found: Mapping[str, Prepared]) -> list[Problem]:
+    """Return the constraints that a search could not keep, because nothing would be measured."""
+    known = [
+        name for name in file.constraints if name in found or name in METRICS
+    ]  # others are told elsewhere
+    messages = {name: _unmeasured(name, task, found) for name in known}
+    return [source.problem(("constraints", name), text) for name, text in messages.items() if text]
+
+
+def _unmeasured(name: str, task: Task, found: Mapping[str, Prepared]) -> str | None:
+    """Return why a search cannot measure what a constraint is about, or None."""
+    made = found.get(name)
+    if made is None:
+        metric, setting = METRICS[name], next(iter(found.values())).setting
+        if metric.needs:
+            return _ASKS.format(name)
+        try:
+            made = plain(name, setting)
+        except TypeError:  # an option without a default
+            return f"{name} needs args: name it in the task's `metrics`"
+    if made.needs:
+        return _ASKS.format(name)
+    if made.metric.kind == "score" and not made.at_once:
+        return f"{name} takes more than a look at the answer, and a search scores by its metric alone"
+    return unfit(made, task)
 
 
 def role_shortages(file: StudyConfig, task: Task, source: Located, *, answers: int) -> list[Problem]:

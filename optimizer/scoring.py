@@ -124,7 +124,7 @@ def declared(task: Task) -> dict[str, Prepared]:
     Raises:
         InputError: With every mistake in their names, options and files.
     """
-    return _all(task, Setting(labels=task.labels, schema=task.schema, language=task.language), _found)
+    return _all(task, _setting(task), _found)
 
 
 def prepared(task: Task, models: Mapping[Role, Model] | None = None) -> dict[str, Prepared]:
@@ -136,8 +136,11 @@ def prepared(task: Task, models: Mapping[Role, Model] | None = None) -> dict[str
     Raises:
         InputError: With every mistake in their names, options and functions.
     """
-    setting = Setting(labels=task.labels, schema=task.schema, language=task.language, models=models or {})
-    return _all(task, setting, _own)
+    return _all(task, dataclasses.replace(_setting(task), models=models or {}), _own)
+
+
+def _setting(task: Task) -> Setting:
+    return Setting(labels=task.labels, schema=task.schema, language=task.language, images=task.images)
 
 
 def _all(task: Task, setting: Setting, own: _Own) -> dict[str, Prepared]:
@@ -153,6 +156,16 @@ def _all(task: Task, setting: Setting, own: _Own) -> dict[str, Prepared]:
     if problems:
         raise InputError(problems)
     return made
+
+
+def unfit(made: Prepared, task: Task) -> str | None:
+    """Return why a metric cannot judge the answers of a task, or None."""
+    if task.output not in made.metric.outputs:
+        listed = ", ".join(made.metric.outputs)
+        return f"{made.name} judges {listed}, and the task's output is {task.output}"
+    if getattr(made.setting.options, "schema", "") is None and not task.schema:
+        return f"{made.name} needs a schema: in its args, or in the task's output"
+    return None
 
 
 def plain(name: str, task_setting: Setting) -> Prepared:

@@ -11,6 +11,7 @@ from optimizer.checks import task_problems
 from optimizer.dataset import Example
 from optimizer.errors import InputError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
+from optimizer.evidence import arm_figures
 from optimizer.metrics import Metric, Setting
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
@@ -47,6 +48,16 @@ def broken(answer, target):
 
 def too_much(answer, target):
     return 1.5
+
+
+def broken_as_dspy(example, pred, trace=None):
+    raise KeyError("nothing of this name")
+
+
+def away(example, pred, trace=None):
+    from optimizer.errors import UnreachableError
+
+    raise UnreachableError("nobody there")
 
 
 class Found:
@@ -236,10 +247,11 @@ def test_a_function_is_called_as_dspy_calls_a_metric(made: Made, name: str, figu
         assert scored(found, "Paris", an_example(country="Texas")) == 0
 
 
-def evaluated(task: Task) -> Evaluation:
+def evaluated(task: Task, *, reported: bool = False) -> Evaluation:
     message = MessageTemplate(role="user", parts=("Capital of ", Hole(name="input:country")))
     template = PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=AnswerFormat(kind="text"))
-    return asyncio.run(evaluate(template, [an_example()], Scripted(lambda _: "Paris"), Scorer.of(task)))
+    model, scorer = Scripted(lambda _: "Paris"), Scorer.of(task)
+    return asyncio.run(evaluate(template, [an_example()], model, scorer, reported=reported))
 
 
 @pytest.mark.parametrize(
@@ -253,6 +265,28 @@ def test_a_function_that_crashes_leaves_the_example_unscored(made: Made, name: s
     (result,) = evaluated(made(f"{{python: 'own.py:{name}'}}")).results
     assert (result.answer.outcome, result.score, result.error) == ("unscored", None, error)
     assert not result.outage
+
+
+@pytest.mark.parametrize("name", ["broken", "too_much", "broken_as_dspy"])
+def test_a_reported_metric_that_fails_takes_nothing_from_the_objective(made: Made, name: str) -> None:
+    task = made(f"exact_match\nmetrics: [{{python: 'own.py:{name}', label: mine}}, includes]")
+    found = evaluated(task, reported=True)
+    assert (found.value, found.n_errors, found.measure("includes")) == (1.0, 0, 1.0)
+    assert found.measure("mine") is None
+    assert (found.unmeasured("mine"), found.unmeasured("includes")) == (1, 0)
+    figures = arm_figures(found, task.metrics, seed=0)
+    assert figures["unmeasured"] == {"mine": 1}
+
+
+def test_what_every_metric_measured_is_told_without_a_count_of_failures(made: Made) -> None:
+    task = made("exact_match\nmetrics: [includes]")
+    assert "unmeasured" not in arm_figures(evaluated(task, reported=True), task.metrics, seed=0)
+
+
+def test_a_reported_metric_whose_model_is_away_is_asked_again(made: Made) -> None:
+    task = made("exact_match\nmetrics: [{python: 'own.py:away', label: mine}]")
+    (result,) = evaluated(task, reported=True).results
+    assert (result.score, result.outage) == (None, True)
 
 
 def test_an_aggregate_of_a_task_has_a_stand_in_for_single_examples(made: Made) -> None:

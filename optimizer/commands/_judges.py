@@ -170,11 +170,10 @@ def _agreement(evaluation: "Evaluation", human: Human) -> dict[str, Any]:
     from optimizer.agreement import agreement
     from optimizer.dataset import clusters_of
 
-    scored = [result for result in evaluation.scored if result.example.id in human.scores]
-    judged = [
-        result.score if human.metric == evaluation.scorer.objective.name else result.further[human.metric]
-        for result in scored
-    ]
+    graded = [result for result in evaluation.scored if result.example.id in human.scores]
+    objective = human.metric == evaluation.scorer.objective.name
+    scored = [result for result in graded if objective or human.metric in result.further]
+    judged = [result.score if objective else result.further[human.metric] for result in scored]
     figures: dict[str, Any] = {"column": human.column, "metric": human.metric}
     try:
         found = agreement(

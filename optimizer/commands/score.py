@@ -194,6 +194,7 @@ async def _evaluate(  # what is scored, on what, and how
         store = Store(storage)
         wanted = {
             "prompt": frozen.fingerprint,
+            "task": task.digest,
             "model": digest(dataclasses.asdict(spec)),
             "examples": digest([[example.id, dict(example.values), example.target] for example in examples]),
         }
@@ -231,6 +232,7 @@ def _begun(store: "Store", asked: "dict[str, str]") -> int | None:
 
 
 def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, Any]:
+    from optimizer.evidence import unmeasured
     from optimizer.flags import slice_figures
 
     interval = evaluation.interval(seed=0)
@@ -247,6 +249,7 @@ def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, An
         "errors": evaluation.n_errors,
         "outcomes": evaluation.outcomes,
         "metrics": {name: evaluation.measure(name) for name in sorted({"tokens", "valid", *task.metrics})},
+        "unmeasured": unmeasured(evaluation, task.metrics),
     }
 
 

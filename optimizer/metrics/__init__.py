@@ -30,6 +30,7 @@ class Setting:
         labels: The task's labels.
         schema: JSON Schema of the task's answers as canonical text, or "".
         language: The task's language.
+        images: The inputs that are images, whose values are URLs.
         options: What the task sets, an object of the metric's own `options`.
         models: The models that the metric needs, by their role.
     """
@@ -37,8 +38,17 @@ class Setting:
     labels: tuple[str, ...] = ()
     schema: str = ""
     language: str = "en"
+    images: frozenset[str] = frozenset()
     options: object = None
     models: Mapping[Role, Model] = field(default_factory=dict)
+
+    def texts(self, example: Example) -> list[tuple[str, str]]:
+        """Return the inputs of an example that are texts, by name."""
+        return [(name, text) for name, text in example.inputs if name not in self.images]
+
+    def pictures(self, example: Example) -> tuple[str, ...]:
+        """Return the URLs of an example's images."""
+        return tuple(url for name, url in example.inputs if name in self.images and url)
 
 
 Plain = Callable[[Answer, str], float]

@@ -84,12 +84,13 @@ async def llm_judge(answer: Answer, example: Example, setting: Setting) -> float
     if answer.text is None:
         return 0.0
     rubric = _rubric(setting)
-    inputs = [(f"input {name}", text) for name, text in example.inputs] if rubric.show_inputs else []
+    inputs = [(f"input {name}", text) for name, text in setting.texts(example)] if rubric.show_inputs else []
     reference = [("reference answer", example.target)] if rubric.show_target else []
     ballot = Ballot(
         question=f"{_TASK}\n\n{rubric.rubric.strip()}",
         material=(*inputs, *reference, ("answer", answer.text)),
         verdicts=tuple(rubric.scale),
+        images=setting.pictures(example) if rubric.show_inputs else (),
         max_tokens=rubric.max_tokens,
         votes=rubric.votes,
     )

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from optimizer.answer import Answer
 from optimizer.ballot import Ballot, verdicts
-from optimizer.completion import Model
 from optimizer.dataset import Example
 from optimizer.metrics import Setting, judged
 
@@ -63,10 +62,9 @@ async def pairwise(answer: Answer, example: Example, setting: Setting) -> float:
         return 0.0
     if answer.text.strip() == example.target.strip():
         return 0.5
-    options, judge = _comparing(setting), setting.models["judge"]
     orders = ((answer.text, example.target), (example.target, answer.text))
     outcomes = await asyncio.gather(
-        *(_preferred(judge, options, example, order) for order in orders), return_exceptions=True
+        *(_preferred(setting, example, order) for order in orders), return_exceptions=True
     )
     wins = []
     for outcome, ours in zip(outcomes, _VERDICTS[::2], strict=True):
@@ -77,15 +75,15 @@ async def pairwise(answer: Answer, example: Example, setting: Setting) -> float:
     return sum(wins) / len(wins)
 
 
-async def _preferred(
-    judge: Model, options: Comparing, example: Example, order: tuple[str, str]
-) -> tuple[str, ...]:
-    inputs = [(f"input {name}", text) for name, text in example.inputs] if options.show_inputs else []
+async def _preferred(setting: Setting, example: Example, order: tuple[str, str]) -> tuple[str, ...]:
+    options = _comparing(setting)
+    inputs = [(f"input {name}", text) for name, text in setting.texts(example)] if options.show_inputs else []
     ballot = Ballot(
         question=f"{_TASK}\n\n{options.criterion.strip()}",
         material=(*inputs, ("answer A", order[0]), ("answer B", order[1])),
         verdicts=_VERDICTS,
+        images=setting.pictures(example) if options.show_inputs else (),
         max_tokens=options.max_tokens,
         votes=options.votes,
     )
-    return await verdicts(judge, ballot)
+    return await verdicts(setting.models["judge"], ballot)
