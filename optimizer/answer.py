@@ -304,7 +304,7 @@ class AnswerFormat:
         if self.field:
             has_field = isinstance(found.value, dict) and self.field in found.value
             return has_field and self.field != found.open_key
-        return self.kind != "json" or isinstance(found.value, dict | list)
+        return self.kind != "json" or found.is_bare or isinstance(found.value, dict | list)
 
     def _inside(self, found: Found) -> object:
         return found.value[self.field] if self.field and isinstance(found.value, dict) else found.value

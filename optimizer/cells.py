@@ -25,7 +25,7 @@ from optimizer.images import image_url
 from optimizer.record import Number, Record
 from optimizer.task import Task
 
-_NUMBERS = ("number", "integer")
+_NUMBERS = frozenset(("number", "integer"))
 
 
 def input_of(record: Record, column: str, task: Task, *, file: Path) -> str:
@@ -106,28 +106,41 @@ def part_of_target(record: Record, column: str, task: Task) -> dict[str, object]
     part = schema.get("properties", {}).get(column, {})
     if not isinstance(part, Mapping):
         part = {}
-    if record.empty(column) and part.get("type") != "array":
+    kinds = _types(part)
+    if record.empty(column) and kinds != {"array"}:
+        if "null" in kinds:
+            return {column: None}
         if column in schema.get("required", ()):
             raise ValueError("expected a target, found an empty one")
         return {}
     return {column: _value(record, column, part)}
 
 
+def _types(part: Mapping[str, object]) -> set[str]:
+    """Return the JSON types that a schema allows by its `type`, none where it does not say."""
+    stated = part.get("type", [])
+    return set(map(str, stated)) if isinstance(stated, list) else {str(stated)}
+
+
 def _value(record: Record, column: str, part: Mapping[str, object]) -> object:
-    content = record.content(column)
-    if part.get("type") in _NUMBERS:
+    content, kinds = record.content(column), _types(part) - {"null"}
+    if kinds and kinds <= _NUMBERS:
         number = find_number(record.text(column))
         if number is None:
             raise ValueError(f"expected a number, found {_shown(content)}")
         return json.loads(number)
-    if part.get("type") == "string" and not isinstance(content, dict | list):
+    if kinds == {"string"} and not isinstance(content, dict | list):
         labels = part.get("enum")
         text = record.text(column)
-        return canonical_target(text, "label", tuple(map(str, labels))) if isinstance(labels, list) else text
+        return (
+            canonical_target(text, "label", tuple(map(str, filter(None, labels))))
+            if isinstance(labels, list)
+            else text
+        )
     items = part.get("items")
-    if part.get("type") == "array" and isinstance(items, Mapping) and isinstance(items.get("enum"), list):
+    if kinds == {"array"} and isinstance(items, Mapping) and isinstance(items.get("enum"), list):
         return json.loads(canonical_target(_labels(record, column), "labels", tuple(items["enum"])))
-    if part.get("type") in ("array", "object") and isinstance(content, str):
+    if kinds and kinds <= {"array", "object"} and isinstance(content, str):
         return json.loads(canonical_target(content, "json", ()))
     return content
 

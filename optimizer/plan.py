@@ -353,7 +353,17 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
     if space.size == 0 and not plan.scouting.most_calls:
         return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
     problems = [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
-    return problems + role_shortages(plan.file, plan.task, source, answers=plan.bounds.least.calls)
+    return problems + role_shortages(plan.file, plan.task, source, answers=_least_answers(plan))
+
+
+def _least_answers(plan: StudyPlan) -> int:
+    """Return how many answers the smallest study gets: those of `Bounds.least`, whatever calls each of them takes."""
+    test, probes = len(plan.dataset.test), plan.probes
+    search = (
+        plan.scouting.most_answers + plan.screen + plan.first + (len(plan.dataset.validation) if test else 0)
+    )
+    probed = sum(2 * len(each.examples) for each in probes.probes) + probes.repeats * len(probes.repeated)
+    return search + 3 * test + probed
 
 
 def _plain(value: object) -> object:

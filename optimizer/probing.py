@@ -82,7 +82,7 @@ def _figures(each: Probe, clean: Evaluation, asked: Evaluation | None) -> dict[s
     kept = tuple(result for result in clean.results if result.example.id in names)
     before = Evaluation(fingerprint=clean.fingerprint, results=kept, scorer=clean.scorer)
     return {
-        "n": len(each.examples),
+        "n": 0 if asked is None else len(asked.scored),
         "clean": before.value if kept else None,
         "score": None if asked is None else asked.value,
     }
@@ -126,11 +126,15 @@ async def _consistency(study: Study, winner: Arm) -> dict[str, object] | None:
 
 
 def _whole(study: Study, evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation that has enough of its scores.
+    """Return an evaluation that has enough of its scores, or will not have more.
+
+    What an endpoint refuses for good, such as words that a filter of its own does not let through, keeps no study from
+    ending: robustness decides nothing, and how many examples it rests on is told.
 
     Raises:
-        IncompleteError: When it has not.
+        IncompleteError: When the same command may bring more.
     """
-    if evaluation.error_rate > study.plan.file.run.max_error_rate:
+    later = any(result.outage for result in evaluation.results)
+    if later and evaluation.error_rate > study.plan.file.run.max_error_rate:
         raise IncompleteError(f"the robustness could not be told: {evaluation.failure}")
     return evaluation

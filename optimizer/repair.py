@@ -87,11 +87,14 @@ def fenced_json(text: str) -> tuple[Found, ...]:
     """
     plain = unfenced(text)
     try:
-        return (Found(value=strict_json(plain), is_bare=plain == text.strip()),)
+        value = strict_json(plain)
     except ConflictError:
         raise
     except ValueError:
         return (Found(value=_leading_json(plain)),)
+    # A number has no end of its own: a completion that was cut off may have cut it.
+    closed = isinstance(value, bool) or not isinstance(value, int | float)
+    return (Found(value=value, is_bare=plain == text.strip(), is_whole=closed),)
 
 
 def _leading_json(text: str) -> object:

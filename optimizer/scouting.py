@@ -15,7 +15,7 @@ share of s calls, and c calls for an example (the number of turns of the style a
 import asyncio
 import dataclasses
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet
@@ -71,15 +71,22 @@ class Scouting:
     @property
     def most_calls(self) -> int:
         """Return how many calls `gather` makes at most, never more than `calls`; 0 where nothing is needed."""
-        needs, total = self.needs, 0
+        return sum(calls * answers for calls, answers in self._asked())
+
+    @property
+    def most_answers(self) -> int:
+        """Return how many answers it gets at most; one may take several calls."""
+        return sum(answers for _, answers in self._asked())
+
+    def _asked(self) -> Iterator[tuple[int, int]]:
+        """Yield, for each kind of evidence, the calls of an answer and how many answers there are at most."""
+        needs = self.needs
         for need in needs:
             candidate = self._reasoned if need == "reasoned" else self._baseline
             if need == "reasoned" and "answers" in needs and candidate == self._baseline:
                 continue  # the same requests
-            each = STYLES[candidate.style].n_calls
             n = self._race.most_scores if need == "one_shots" else self._n_attempts(candidate)
-            total += each * n
-        return total
+            yield STYLES[candidate.style].n_calls, n
 
     @property
     def longest(self) -> tuple[DemonstrationSet, ...]:

@@ -680,6 +680,19 @@ def test_a_schema_that_is_none_is_for_others_to_tell(schema: dict[str, object]) 
     assert len(everybody(load_dataset(task))) == 24
 
 
+def test_a_target_that_may_be_null_is_where_it_is_empty() -> None:
+    properties: dict[str, object] = {
+        "kind": {"type": ["string", "null"], "enum": ["bug", "idea", None]},
+        "price": {"type": ["number", "null"]},
+        "tags": {"type": ["array", "null"], "items": {"type": "string", "enum": ["a", "b"]}},
+    }
+    schema: dict[str, object] = {"type": "object", "properties": properties, "required": list(properties)}
+    empty = [row | {"kind": None, "price": "", "tags": None} for row in some_rows()]
+    assert one_example(several_targets(empty, schema)).target == '{"kind":null,"price":null,"tags":null}'
+    full = [row | {"price": "3.5", "tags": "b; a"} for row in some_rows()]
+    assert one_example(several_targets(full, schema)).target == '{"kind":"bug","price":3.5,"tags":["a","b"]}'
+
+
 def test_a_target_that_the_schema_does_not_require_may_be_empty() -> None:
     schema = FIELDS | {"required": ["kind"]}
     rows = [row | {"price": None, "tags": []} for row in some_rows()]

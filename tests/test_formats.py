@@ -506,6 +506,35 @@ def test_json_without_a_schema_is_asked_for_in_words_alone(style: str) -> None:
     )
 
 
+@pytest.mark.parametrize("style", ["direct", "chain_of_thought"])
+@pytest.mark.parametrize("layout", ["plain", "json", "xml"])
+@pytest.mark.parametrize(
+    ("schema", "target"),
+    [
+        ({"type": "string"}, '"Paris"'),
+        ({"type": "boolean"}, "true"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "1889"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, '"long ago"'),
+        ({"type": ["string", "null"]}, "null"),
+        ({"type": "array"}, '["a",1]'),
+        (None, "3"),
+    ],
+)
+def test_json_that_is_no_object_is_read_as_it_is_shown(
+    layout: str, style: str, schema: dict[str, Any] | None, target: str
+) -> None:
+    task = a_task("json", schema="" if schema is None else canonical(schema))
+    answer = FORMATS[layout].render(a_draft(task, style=style)).answer
+    assert answer.read(reply_of(layout, task, target, style=style)).text == target
+
+
+def test_a_number_that_a_cut_may_have_shortened_is_truncated() -> None:
+    answer = FORMATS["json"].render(a_draft(a_task("json", schema=""))).answer
+    assert answer.read("12", "length").outcome == "truncated"
+    assert answer.read("12").text == "12"
+    assert answer.read('{"a": 1}', "length").text == '{"a":1}'
+
+
 def test_a_list_is_no_whole_reply_because_constraints_are_to_objects() -> None:
     task = a_task("json", schema=canonical({"type": "array", "items": {"type": "number"}}))
     assert reply_of("json", task, "[1,2]") == '{"team": [1, 2]}'

@@ -207,8 +207,8 @@ PICTURE = "data:image/png;base64,iVBORw0KGgo="
 def test_an_image_is_shown_as_one_and_never_as_its_text(name: str, sees: bool, shown: bool) -> None:
     example = Example(id="e0", inputs=(("photo", PICTURE), ("ask", "What?")), target="A cat.", group=None)
     model = Scripted(lambda _: verdict("1" if name == "llm_judge" else "tie"))
-    can = JSON.can | {"images"} if sees else JSON.can
-    referee = Referee(model=model, capabilities=Capabilities(can=can))
+    seeing = Capabilities(can=frozenset({"json_schema", "images"}))
+    referee = Referee(model=model, capabilities=seeing if sees else JSON)
     options = Rubric(rubric="Good?", show_inputs=shown)
     asked = setting(options if name == "llm_judge" else Comparing(show_inputs=shown), referee)
     judged(name, dataclasses.replace(asked, images=frozenset({"photo"})), "A dog.", example)

@@ -57,7 +57,7 @@ def broken_as_dspy(example, pred, trace=None):
 def away(example, pred, trace=None):
     from optimizer.errors import UnreachableError
 
-    raise UnreachableError("nobody there")
+    raise UnreachableError("nobody there", reason="unreachable")
 
 
 class Found:
@@ -384,7 +384,7 @@ def test_who_only_looks_at_a_task_runs_none_of_its_code(made: Made, tmp_path: Pa
         (found,) = declared(task).values()
         assert (found.at_once, found.metric.kind) == (at_once, "score")
     assert not (tmp_path / "ran").exists()
-    assert scored(objective(task), "Paris") == 1
+    assert scored(objective(made("{python: 'own.py:length'}")), "Paris") == 1
     assert (tmp_path / "ran").exists()
 
 

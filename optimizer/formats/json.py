@@ -55,7 +55,7 @@ def _render(draft: Draft) -> PromptTemplate:
 
 def _is_whole(task: Task) -> bool:
     """Return whether an answer can be the whole reply: an object is asked for, or nothing is known of it."""
-    return task.output == "json" and answer_schema(task).get("type", "object") == "object"
+    return task.output == "json" and (not task.schema or answer_schema(task).get("type") == "object")
 
 
 def _wanted(draft: Draft, *, whole: bool) -> str:
