@@ -230,7 +230,7 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     file, problems = _attempted(lambda: read(source, StudyConfig))
     if file is not None:
         problems += config_problems(file, source)
-    examples, others = _attempted(lambda: load_examples(_task_path(source, path)))
+    examples, others = _attempted(lambda: load_examples(task_path(source, path)))
     problems += others
     if file is not None and examples is not None:
         problems += size_problems(file, examples[1], source)
@@ -323,7 +323,7 @@ def _attempted(make: Callable[[], T]) -> tuple[T | None, list[Problem]]:
         return None, list(error.problems)
 
 
-def _task_path(source: Located, path: Path) -> Path:
+def task_path(source: Located, path: Path) -> Path:
     """Return where the task lies that a study names.
 
     Raises:

@@ -12,7 +12,7 @@ from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Inst
 from optimizer.completion import IMAGE_TOKENS, Message, Request
 from optimizer.document import Located
 from optimizer.errors import InputError, RejectedError
-from optimizer.exporters import EXPORTERS
+from optimizer.exporting import export
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.length import usual_tokens
@@ -173,7 +173,7 @@ def test_a_frozen_prompt_carries_its_images_and_says_what_reads_it(task: Task) -
     (*_, last) = again.messages(message="hello", photo=URL)
     assert last["content"][0] == {"type": "image_url", "image_url": {"url": URL}}
     with pytest.raises(InputError, match="the prompt shows images"):
-        EXPORTERS["openai_messages"].export(prompt)
+        export(prompt, "openai_messages")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`export PROMPT --format NAME`: a frozen prompt as a file of another tool."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,18 +18,52 @@ def export(
     output: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where to write; stdout without it.")
     ] = None,
+    task_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="The task whose test examples are compared; that of the study beside the prompt without it.",
+        ),
+    ] = None,
+    allow_lossy: Annotated[
+        bool, typer.Option("--allow-lossy", help="Leave out what the format cannot carry, and record it.")
+    ] = False,
 ) -> None:
-    """Write a frozen prompt in another tool's format, lossless, or refuse with the reason."""
+    """Write a frozen prompt in another tool's format, lossless, or refuse with the reason.
+
+    What was written is read again and compared with the prompt's own messages, on the test examples and on inputs made
+    to break it.
+    """
     import sys
 
     from optimizer.document import write_atomically
     from optimizer.exporters import EXPORTERS
+    from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
+    from optimizer.origin import judging_examples
 
-    text = EXPORTERS[name].export(FrozenPrompt.load(path))
+    suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
+    found = exported(frozen, name, judging_examples(frozen, path, task_path), allow_lossy=allow_lossy)
+    for condition in found.preconditions:
+        complain(f"lossless where {condition}")
+    for loss in found.losses:
+        complain(f"lossy: {loss}")
+    if EXPORTERS[name].structural:
+        complain(f"{name} lays the prompt out anew: its words are not those that were scored")
     if output is None:
-        sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+        for text in found.texts:
+            sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         return
-    target = output / (path.stem + EXPORTERS[name].suffix) if output.is_dir() else output
-    write_atomically(target, text)
-    complain(f"wrote {target}")
+    target = output / (path.stem + suffix) if output.is_dir() else output
+    for file, text in zip(_files(target, len(found.texts)), found.texts, strict=True):
+        write_atomically(file, text)
+        complain(f"wrote {file}")
+
+
+def _files(target: Path, n: int) -> Sequence[Path]:
+    """Return the paths of n files: the one that was named, or numbered ones beside it."""
+    if n == 1:
+        return [target]
+    stem, dot, rest = target.name.partition(".")
+    return [target.with_name(f"{stem}-{k + 1}{dot}{rest}") for k in range(n)]

@@ -5,55 +5,63 @@ placeholder of another input. The file names them, and each occurs in the text o
 """
 
 import json
+from collections.abc import Mapping, Sequence
 
-from optimizer.completion import Constraint
-from optimizer.exporters import LossyExportError, exporter
-from optimizer.frozen import FrozenPrompt
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate
+from optimizer.answer import AnswerFormat
+from optimizer.exporters import Exporter, Shipment
+from optimizer.exporters._chat import (
+    UNSAID,
+    constraint_of,
+    one_call,
+    parsed,
+    parts_of,
+    response_format,
+    role_of,
+    text_of,
+    usual_placeholders,
+)
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 
 
-@exporter(".openai.json")
-def openai_messages(frozen: FrozenPrompt) -> str:
-    """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON.
+def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
+    """Return the template of a file of ours, or of any list of messages or body of a request.
 
     Raises:
-        LossyExportError: For a prompt of several calls, one that shows images or starts the model's own turn, one whose answer is
-            constrained to a list of texts, and one that picks its demonstrations for each input: a list of messages
-            of OpenAI's chat API has no words for these.
+        ValueError: When it is none.
     """
-    call = _carried(frozen)
-    placeholders = _placeholders(frozen.inputs, call)
+    document = parsed(text)
+    body = document if isinstance(document, dict) else {"messages": document}
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise ValueError("expected a list of messages, or an object that holds one as `messages`")
+    named, answer, parameters = body.get("placeholders"), body.get("answer"), body.get("parameters")
+    shown = {str(shown): str(name) for name, shown in named.items()} if isinstance(named, dict) else None
+    holes = usual_placeholders(inputs) if shown is None else shown
+    read = [
+        MessageTemplate(role=role_of(each.get("role")), parts=parts_of(text_of(each.get("content")), holes))
+        for each in messages
+    ]
+    return one_call(
+        read,
+        parameters if isinstance(parameters, Mapping) else None,
+        constraint=constraint_of(body.get("response_format")),
+        answer=AnswerFormat.from_dict(answer) if isinstance(answer, dict) else UNSAID,
+    )
+
+
+def _write(shipment: Shipment) -> tuple[str]:
+    """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON."""
+    call = shipment.call
+    placeholders = _placeholders(shipment.frozen.inputs, call)
     document: dict[str, object] = {
         "messages": [_message(message, placeholders) for message in call.messages],
         "parameters": dict(call.parameters),
         "placeholders": placeholders,
-        "response_format": _response_format(call.constraint),
-        "answer": frozen.template.answer.to_dict(),
-        "fingerprint": frozen.fingerprint,
-        "preconditions": _preconditions(frozen),
+        "response_format": response_format(call.constraint),
+        **shipment.provenance,
     }
     # Not sorted: the order of a schema's fields is the order in which a model writes them.
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-
-
-def _carried(frozen: FrozenPrompt) -> CallTemplate:
-    calls = frozen.template.calls
-    reason = None
-    if frozen.template.retrieval is not None:
-        reason = (
-            "the prompt picks its demonstrations for each input, and a list of messages is the same for all"
-        )
-    elif len(calls) > 1:
-        reason = f"the prompt makes {len(calls)} calls, and a list of messages is one"
-    elif frozen.template.shows_images:
-        reason = "the prompt shows images, and a placeholder stands for a text"
-    elif calls[0].messages[-1].role == "assistant":
-        reason = "the prompt starts the model's own turn, which this API does not continue"
-    elif calls[0].constraint is not None and calls[0].constraint.choice:
-        reason = "the answer is constrained to a list of texts, which this API cannot express"
-    if reason:
-        raise LossyExportError(reason, instead="native")
-    return calls[0]
+    return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n",)
 
 
 def _placeholders(names: tuple[str, ...], call: CallTemplate) -> dict[str, str]:
@@ -83,16 +91,6 @@ def _message(message: MessageTemplate, placeholders: dict[str, str]) -> dict[str
     return {"role": message.role, "content": "".join(texts)}
 
 
-def _response_format(constraint: Constraint | None) -> dict[str, object] | None:
-    if constraint is None:
-        return None
-    described = {"name": "answer", "strict": True, "schema": constraint.schema()}
-    return {"type": "json_schema", "json_schema": described}
-
-
-def _preconditions(frozen: FrozenPrompt) -> list[str]:
-    holes = frozen.template.holes()
-    tokens = sorted({token for hole in holes for token in hole.neutralise})
-    found = [f"no input contains a control token of the model: {' '.join(tokens)}"] if tokens else []
-    optional = dict.fromkeys(hole.name.partition(":")[2] for hole in holes if hole.lead or hole.tail)
-    return [*found, *([f"no optional input is empty: {', '.join(optional)}"] if optional else [])]
+openai_messages = Exporter(
+    suffix=".openai.json", write=_write, carries=frozenset({"json_schema"}), read=_read
+)

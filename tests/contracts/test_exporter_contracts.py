@@ -1,10 +1,9 @@
-"""What every exporter keeps to: the same bytes, everything carried or the prompt refused with the reason."""
+"""What every exporter keeps to: the same bytes, and the very messages or a refusal with the reason."""
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +11,9 @@ from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint
-from optimizer.exporters import EXPORTERS, LossyExportError
+from optimizer.errors import InputError
+from optimizer.exporters import CONDITIONAL, ESSENTIAL, EXPORTERS, LossyExportError, Shipment, features
+from optimizer.exporting import Export, carriers, export
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
@@ -26,14 +27,16 @@ MakeFrozen = Callable[[PromptTemplate], FrozenPrompt]
 each = pytest.mark.parametrize("name", list(EXPORTERS))
 
 READER = AnswerFormat(kind="text")
+TURN = MessageTemplate(role="assistant", parts=("I think",))
 
-# Texts that replacing one placeholder after the other, or reading the result again, would trip over.
+# Pieces that the syntax of some format is made of, and that it has to carry as they are.
+PIECES = (
+    "{{", "}}", "{", "}", "{%", "%}", "{#", "#}", "{{a}}", "{a}", "{{ b }}", "{{{{raw}}}}", "${a}", "$a", "\\", "\\{{", '"',
+    "'", "`", "---", "+++", "system:", "user:", "# User", "<<<dotprompt:role:system>>>", '{{role "system"}}', "file://a",
+    "\n", "\n\n", "\r", "\u2028", "\x85", "\t", " ", "<b>", "&amp;", "é", "😀", "a", "b", "null", "#", ":", "- ", "|", ">",
+)  # fmt: skip
 HOSTILE = st.lists(
-    st.sampled_from(
-        ["{{a}}", "{{b}}", "{{a#2}}", "{", "}", "{{", "}}", "a", "b", "#2", '"', "\\", "\n", "é", "😀"]
-    )
-    | st.text(st.characters(codec="utf-8"), max_size=5),
-    max_size=8,
+    st.sampled_from(PIECES) | st.text(st.characters(codec="utf-8"), max_size=4), max_size=6
 ).map("".join)
 
 
@@ -43,17 +46,12 @@ def one_call(*parts: str | Hole, constraint: Constraint | None = None) -> Prompt
     return PromptTemplate(calls=(call,), answer=READER)
 
 
-def replaced(exported: str, inputs: dict[str, str]) -> list[dict[str, str]]:
-    """Return the messages of an exported file with every placeholder replaced in one pass, as its module asks."""
-    document: dict[str, Any] = json.loads(exported)
-    values = {placeholder: inputs[name] for name, placeholder in document["placeholders"].items()}
-    if not values:
-        return list(document["messages"])
-    pattern = re.compile("|".join(map(re.escape, values)))
-    return [
-        {**message, "content": pattern.sub(lambda found: values[found[0]], message["content"])}
-        for message in document["messages"]
-    ]
+def carried(frozen: FrozenPrompt, name: str, *, allow_lossy: bool = False) -> Export | None:
+    """Return what was written, or None where it was refused with a reason."""
+    try:
+        return export(frozen, name, allow_lossy=allow_lossy)
+    except LossyExportError:
+        return None
 
 
 @pytest.fixture
@@ -71,129 +69,122 @@ def test_a_suffix_tells_the_format(name: str) -> None:
 
 
 @each
-def test_a_prompt_is_carried_or_refused_with_the_reason_and_what_can_carry_it(
-    name: str, frozen: FrozenPrompt
-) -> None:
-    try:
-        text = EXPORTERS[name].export(frozen)
-    except LossyExportError as error:
-        refusal = str(error)
-    else:
-        assert text == EXPORTERS[name].export(frozen)
-        assert text.endswith("\n")
-        assert not EXPORTERS[name].suffix.endswith(".json") or isinstance(json.loads(text), dict)
-        return
-    reason, _, names = refusal.partition("; formats that can carry it: ")
-    assert reason
-    assert all(EXPORTERS[other].export(frozen) for other in names.split(", "))
+def test_messages_can_be_had_from_what_is_written(name: str) -> None:
+    found = EXPORTERS[name]
+    assert found.structural or found.read or found.render
+
+
+def test_every_format_carries_every_prompt_or_says_why_not(frozen: FrozenPrompt) -> None:
+    asked, able = features(frozen), carriers(frozen)
+    for name in EXPORTERS:
+        lacking = [asked[each] for each in asked if each not in EXPORTERS[name].carries | set(CONDITIONAL)]
+        if name in able or (EXPORTERS[name].structural and not lacking):
+            found = export(frozen, name)
+            assert found.losses == ()
+            assert found.n_cases > 100 or EXPORTERS[name].structural
+            assert all(text.endswith("\n") for text in found.texts)
+            assert not EXPORTERS[name].suffix.endswith(".json") or isinstance(
+                json.loads(found.texts[0]), dict
+            )
+            continue
+        with pytest.raises(LossyExportError) as caught:
+            export(frozen, name)
+        assert all(reason in str(caught.value) for reason in lacking)
+        assert f"formats that can carry it: {', '.join(able)}" in str(caught.value)
+
+
+@each
+def test_the_same_prompt_is_the_same_bytes(name: str, make_frozen: MakeFrozen) -> None:
+    frozen = make_frozen(one_call("Text: ", Hole(name="input:b"), " or ", Hole(name="input:a")))
+    assert export(frozen, name) == export(frozen, name)
 
 
 def test_the_native_file_carries_everything(frozen: FrozenPrompt) -> None:
-    read = FrozenPrompt.loads(EXPORTERS["native"].export(frozen))
+    read = FrozenPrompt.loads(export(frozen, "native").texts[0])
     assert read == frozen
     assert read.fingerprint == frozen.fingerprint
 
 
-def test_openai_messages_carries_what_its_api_has_words_for(frozen: FrozenPrompt) -> None:
-    calls = frozen.template.calls
-    constraint = calls[0].constraint
-    expected = (
-        len(calls) == 1 and calls[0].messages[-1].role == "user" and not (constraint and constraint.choice)
-    )
-    inputs = {"subject": "{{user_message}} {{subject}}", "user_message": '{{subject}}\n"é" {user_message}'}
-    if not expected:
-        with pytest.raises(LossyExportError):
-            EXPORTERS["openai_messages"].export(frozen)
+@each
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(literals=st.lists(HOSTILE, min_size=3, max_size=3))
+def test_hostile_words_are_carried_exactly_or_refused(
+    name: str, literals: list[str], make_frozen: MakeFrozen
+) -> None:
+    first, second = Hole(name="input:a"), Hole(name="input:b")
+    frozen = make_frozen(one_call(literals[0], first, literals[1], second, literals[2]))
+    found = carried(frozen, name)
+    assert found is None or found.losses == ()
+
+
+@each
+def test_what_is_no_such_file_is_said_to_be_none(name: str) -> None:
+    read = EXPORTERS[name].read
+    if read is None:
         return
-    text = EXPORTERS["openai_messages"].export(frozen)
-    assert replaced(text, inputs) == frozen.messages(**inputs)
-    document = json.loads(text)
-    assert document["parameters"] == dict(calls[0].parameters)
-    assert document["fingerprint"] == frozen.fingerprint
-    schema = (document["response_format"] or {}).get("json_schema", {}).get("schema")
-    assert schema == (json.loads(constraint.json_schema) if constraint and constraint.json_schema else None)
+    for text in ("\x00", "{", "[]", "{}", "null", '{"messages": 3}', "---\n: [", "[" * 100_000):
+        try:
+            read(text, ("a",))
+        except (ValueError, InputError):
+            continue
+        except RecursionError:
+            pytest.fail(f"{name} recurses on {text[:20]!r}")
 
 
-@pytest.mark.parametrize(
-    ("calls", "reason"),
-    [
-        pytest.param(
-            (one_call("a").calls[0], one_call("b").calls[0]),
-            "the prompt makes 2 calls, and a list of messages is one",
-            id="two-calls",
-        ),
-        pytest.param(
-            (CallTemplate(messages=(MessageTemplate(role="assistant", parts=("I",)),)),),
-            "the prompt starts the model's own turn, which this API does not continue",
-            id="prefill",
-        ),
-        pytest.param(
-            one_call("a", constraint=Constraint(choice=("a", "b"))).calls,
-            "the answer is constrained to a list of texts, which this API cannot express",
-            id="choice",
-        ),
-    ],
-)
-def test_openai_messages_says_what_it_cannot_carry(
-    calls: tuple[CallTemplate, ...], reason: str, make_frozen: MakeFrozen
+CASES = {
+    "calls": PromptTemplate(calls=(one_call("a").calls[0], one_call("b").calls[0]), answer=READER),
+    "prefill": PromptTemplate(
+        calls=(CallTemplate(messages=(*one_call("a").calls[0].messages, TURN)),), answer=READER
+    ),
+    "choice": one_call("a", constraint=Constraint(choice=("a", "b"))),
+    "json_schema": one_call("a", constraint=Constraint(json_schema='{"type":"object"}')),
+    "images": one_call("See ", Hole(name="input:a", image=True)),
+    "retrieval": replace(
+        one_call(Hole(name="shot:0:reply"), Hole(name="input:a")),
+        retrieval=Retrieval(inputs=("a",), pool=(Shot(values=("x",), reply="1"),), shown=1),
+    ),
+}
+
+
+@each
+@pytest.mark.parametrize("feature", list(CASES))
+def test_what_a_format_has_no_words_for_is_refused_and_only_lost_on_purpose(
+    name: str, feature: str, make_frozen: MakeFrozen
 ) -> None:
+    frozen = make_frozen(CASES[feature])
+    assert list(features(frozen)) == [feature]
+    if feature in EXPORTERS[name].carries:
+        assert export(frozen, name).losses == ()
+        return
     with pytest.raises(LossyExportError) as caught:
-        EXPORTERS["openai_messages"].export(make_frozen(PromptTemplate(calls=calls, answer=READER)))
-    assert str(caught.value) == f"{reason}; formats that can carry it: native"
+        export(frozen, name)
+    assert f"{name} has no words for" in str(caught.value)
+    assert caught.value.exit_code == 2
+    lossy = carried(frozen, name, allow_lossy=True)
+    if feature in ESSENTIAL:
+        assert lossy is None
+        return
+    assert lossy is not None
+    assert any(f"{name} has no words for" in loss for loss in lossy.losses)
+    shipment = Shipment(frozen=frozen, losses=lossy.losses)
+    assert shipment.provenance["lossy"] == list(lossy.losses)
 
 
-def test_a_prompt_that_retrieves_is_carried_whole_or_refused(make_frozen: MakeFrozen) -> None:
-    pool = (Shot(values=("one",), reply="1"), Shot(values=("two",), reply="2"))
-    retrieval = Retrieval(inputs=("a",), pool=pool, shown=1)
-    template = replace(one_call(Hole(name="shot:0:reply"), Hole(name="input:a")), retrieval=retrieval)
-    frozen = make_frozen(template)
-    assert FrozenPrompt.loads(EXPORTERS["native"].export(frozen)).messages(a="two")[1]["content"] == "2two"
-    with pytest.raises(LossyExportError) as caught:
-        EXPORTERS["openai_messages"].export(frozen)
-    reason = "the prompt picks its demonstrations for each input, and a list of messages is the same for all"
-    assert str(caught.value) == f"{reason}; formats that can carry it: native"
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(literals=st.lists(HOSTILE, min_size=4, max_size=4), values=st.lists(HOSTILE, min_size=3, max_size=3))
-def test_one_pass_over_the_placeholders_gives_the_messages(
-    literals: list[str], values: list[str], make_frozen: MakeFrozen
+@each
+def test_inputs_that_would_not_be_what_was_scored_are_told_beforehand(
+    name: str, make_frozen: MakeFrozen
 ) -> None:
-    names = ("a", "a#2", "b")
-    parts: list[str | Hole] = [literals[0]]
-    for name, literal in zip(names, literals[1:], strict=True):
-        parts += [Hole(name=f"input:{name}"), literal]
-    frozen, inputs = make_frozen(one_call(*parts)), dict(zip(names, values, strict=True))
-    assert replaced(EXPORTERS["openai_messages"].export(frozen), inputs) == frozen.messages(**inputs)
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("a", "b"),
-        ("a#2", "a"),
-        ("a", "a#2"),
-        ("b", "a{{b"),
-        ("a}}", "a"),
-        ("{{a}}", "a"),
-        ("{", "}"),
-        ("self", "x y"),
-    ],
-)
-@pytest.mark.parametrize("literal", ["", "{{a", "{{a}}", "{{b}}{{a#2}}", "{", "}", "{{}}{{#2}}"])
-def test_placeholders_differ_whatever_inputs_are_called(
-    names: Sequence[str], literal: str, make_frozen: MakeFrozen
-) -> None:
-    first, second = (Hole(name=f"input:{name}") for name in names)
-    frozen = make_frozen(one_call(literal, first, literal, second, first, literal))
-    inputs = {names[0]: "{{a}}{{b}}", names[1]: "{{a#2}}"}
-    assert replaced(EXPORTERS["openai_messages"].export(frozen), inputs) == frozen.messages(**inputs)
-
-
-def test_openai_messages_names_the_control_tokens_that_inputs_must_not_hold(make_frozen: MakeFrozen) -> None:
-    hole = Hole(name="input:a", neutralise=("<|im_start|>", "<|im_end|>"))
-    document = json.loads(EXPORTERS["openai_messages"].export(make_frozen(one_call("Text: ", hole))))
-    assert document["preconditions"] == [
-        "no input contains a control token of the model: <|im_end|> <|im_start|>"
-    ]
-    assert json.loads(EXPORTERS["openai_messages"].export(make_frozen(one_call("a"))))["preconditions"] == []
+    hole = Hole(name="input:a", neutralise=("<|im_start|>", "<|im_end|>"), lead="Context: ", tail=".\n")
+    found = carried(make_frozen(one_call("Text: ", hole)), name)
+    told = "; ".join(found.preconditions) if found else ""
+    for feature, words in (
+        ("neutralise", "no input contains a control token of the model: <|im_end|> <|im_start|>"),
+        ("optional", "no optional input is empty: a"),
+    ):
+        assert found is None or (words in told) == (feature not in EXPORTERS[name].carries)
+    plain = carried(make_frozen(one_call("Text: ", Hole(name="input:a"))), name)
+    assert plain is not None

@@ -1,0 +1,118 @@
+"""What formats of chat messages share: literal texts with placeholders, and how an API is told what an answer may be."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from optimizer.answer import AnswerFormat
+from optimizer.completion import Constraint, Role
+from optimizer.digest import canonical
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+
+# What other tools call the same role.
+_ROLES: dict[str, Role] = {"developer": "system", "human": "user", "ai": "assistant", "model": "assistant"}
+
+# The reader of a file that does not say how its answers are read.
+UNSAID = AnswerFormat(kind="text")
+
+
+def one_call(
+    messages: Sequence[MessageTemplate],
+    parameters: Mapping[str, float | int | str] | None = None,
+    *,
+    constraint: Constraint | None = None,
+    answer: AnswerFormat = UNSAID,
+) -> PromptTemplate:
+    """Return the template of one conversation.
+
+    Raises:
+        ValueError: When there is no message.
+    """
+    if not messages:
+        raise ValueError("expected at least one message, found none")
+    known = tuple(sorted((parameters or {}).items()))
+    call = CallTemplate(messages=tuple(messages), parameters=known, constraint=constraint)
+    return PromptTemplate(calls=(call,), answer=answer)
+
+
+def parsed(text: str) -> object:
+    """Return the JSON value that a text is.
+
+    Raises:
+        ValueError: When it is none, or is nested without end.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("expected JSON, found brackets nested without end") from error
+
+
+def role_of(name: object) -> Role:
+    """Return our name of a role.
+
+    Raises:
+        ValueError: When it is none of a system, a user or a model.
+    """
+    role = _ROLES.get(str(name), str(name))
+    found = next((known for known in get_args(Role) if known == role), None)
+    if found is None:
+        raise ValueError(f"expected a role such as system, user or assistant, found {name!r}")
+    return found  # type: ignore[no-any-return]  # one of the role's literals
+
+
+def parts_of(text: str, placeholders: Mapping[str, str]) -> tuple[str | Hole, ...]:
+    """Return a text as literal parts and holes, found in one pass: placeholders are inputs by the text they stand as."""
+    return tuple(_parts(text, placeholders))
+
+
+def _parts(text: str, placeholders: Mapping[str, str]) -> Iterator[str | Hole]:
+    # Longer ones first, so that none is taken for the beginning of another.
+    shown = sorted(placeholders, key=lambda each: (-len(each), each))
+    place = 0
+    for match in re.finditer("|".join(map(re.escape, shown)), text) if shown else ():
+        if match.start() > place:
+            yield text[place : match.start()]
+        yield Hole(name=f"input:{placeholders[match[0]]}")
+        place = match.end()
+    if place < len(text):
+        yield text[place:]
+
+
+def usual_placeholders(inputs: Sequence[str]) -> dict[str, str]:
+    """Return how people write the place of an input, `{{name}}`, `{{ name }}`, `{name}` or `${name}`, by what is written."""
+    forms = ("{{%s}}", "{{ %s }}", "${%s}", "{%s}")
+    return {form % name: name for name in inputs for form in forms}
+
+
+def response_format(constraint: Constraint | None) -> dict[str, object] | None:
+    """Return a JSON Schema as OpenAI's chat API takes it, None for free text and for a list of texts."""
+    if constraint is None or constraint.choice:
+        return None
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "strict": True, "schema": constraint.schema()},
+    }
+
+
+def constraint_of(response: object) -> Constraint | None:
+    """Return what `response_format` was made of, or None where it was none."""
+    described = response.get("json_schema") if isinstance(response, Mapping) else None
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    return Constraint(json_schema=canonical(schema)) if isinstance(schema, Mapping) else None
+
+
+def text_of(content: object) -> str:
+    """Return the text of a message's content, a text or parts that all are texts.
+
+    Raises:
+        ValueError: When it holds anything else.
+    """
+    if isinstance(content, str):
+        return content
+    parts: list[Any] = content if isinstance(content, list) else [content]
+    found = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    texts = [text for text in found if isinstance(text, str)]
+    if not texts or len(texts) < len(found):
+        raise ValueError("expected the content of a message to be text")
+    return "".join(texts)

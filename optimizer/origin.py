@@ -1,0 +1,48 @@
+"""Where a frozen prompt comes from: the task and the data that it was tuned on, found again."""
+
+from pathlib import Path
+
+from optimizer.dataset import Dataset, Example
+from optimizer.document import load_yaml
+from optimizer.errors import InputError, Problem
+from optimizer.frozen import FrozenPrompt
+from optimizer.plan import load_examples, task_path
+from optimizer.task import Task
+
+
+def origin_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Task, Dataset] | None:
+    """Return the task of a prompt with its data: the one that is named, or that of the study beside the prompt.
+
+    Args:
+        frozen: The prompt.
+        path: Its file.
+        task: A task file, or None to look for `study.yaml` beside the prompt.
+
+    Returns:
+        None where no task is named and no study lies beside the prompt.
+
+    Raises:
+        InputError: When the task or its data cannot be read, or lacks an input of the prompt.
+    """
+    study = path.with_name("study.yaml")
+    if task is None and not study.is_file():
+        return None
+    found = load_examples(task_path(load_yaml(study), study) if task is None else task)
+    missing = sorted(set(frozen.inputs) - set(found[0].inputs))
+    if missing:
+        known = ", ".join(found[0].inputs)
+        message = f"the prompt takes {', '.join(missing)}, and the task has {known}"
+        raise InputError([Problem(file=found[0].source.file, field="dataset.inputs", message=message)])
+    return found
+
+
+def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Example, ...]:
+    """Return the examples that judged a prompt: those of the test, or of validation where there is none.
+
+    None where no task is named and no study lies beside the prompt.
+
+    Raises:
+        InputError: As `origin_of`.
+    """
+    origin = origin_of(frozen, path, task)
+    return () if origin is None else origin[1].test or origin[1].validation
