@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from optimizer.errors import PluginError
@@ -26,7 +27,7 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         """Yield every name in order. Imports none of the plug-ins."""
-        return iter(sorted({**self._entry_points(), **self._files()}))
+        return iter(sorted({**self._entry_points(), **self._files}))
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)
@@ -38,7 +39,7 @@ class Registry(Generic[T]):
             PluginError: When the name is unknown, its module cannot be imported, or does not define exactly one
                 plug-in.
         """
-        module_name = self._files().get(name) or self._entry_points().get(name)
+        module_name = self._files.get(name) or self._entry_points().get(name)
         if module_name is None:
             noun = self.folder.rpartition(".")[2]
             raise PluginError(f"no plug-in {name!r} in {noun}{did_you_mean(name, self)}")
@@ -57,7 +58,9 @@ class Registry(Generic[T]):
     def _is_plug_in(self, key: str, value: object) -> bool:
         return not key.startswith("_") and isinstance(value, self.kind)
 
+    @cached_property
     def _files(self) -> dict[str, str]:
+        """The modules of the folder by name; a file that comes while a process runs is there for the next one."""
         found = pkgutil.iter_modules(importlib.import_module(self.folder).__path__)
         return {file.name: f"{self.folder}.{file.name}" for file in found if not file.name.startswith("_")}
 

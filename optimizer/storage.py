@@ -5,12 +5,14 @@ nothing that was committed. The log is brought to the disk once a second, so a p
 committed in the second before it and while the disk was writing; never the file.
 """
 
+import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from optimizer.errors import InputError, Problem, StorageError, StudyBusyError
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy import Engine
 
 # How much of the newest work a power cut may take.
@@ -89,9 +91,95 @@ def create_study(storage: Storage, name: str) -> "Study":
     )
 
 
-def report(study: "Study", trial: "FrozenTrial", value: float, *, step: int) -> None:
-    """Report how a trial stands that was asked for earlier, maybe by another process."""
-    study._storage.set_trial_intermediate_value(trial._trial_id, step, value)  # noqa: SLF001  # no public way
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a trial ends that was asked for earlier, maybe by another process.
+
+    Attributes:
+        value: The value of the trial, None where it failed.
+        step: The step at which that value is reported as well, None where it is not.
+    """
+
+    trial: "FrozenTrial"
+    state: "TrialState"
+    value: float | None = None
+    step: int | None = None
+
+
+def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
+    """Add some trials in one transaction.
+
+    Optuna's own way is a transaction and a dozen queries for each, and `Study.ask` reads all that are under way before
+    it: a race, all of whose arms are under way at once, would take a minute to ask for a thousand of them.
+    """
+    from optuna.distributions import distribution_to_json
+    from optuna.storages._rdb import models
+    from sqlalchemy import func, select
+
+    number, rows = study._study_id, list[Any]()  # noqa: SLF001  # no public way
+    with _session(study) as session:
+        n = session.scalar(
+            select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == number)
+        )
+        made = [
+            models.TrialModel(study_id=number, number=n + k, state=t.state, datetime_start=t.datetime_start)
+            for k, t in enumerate(trials)
+        ]
+        session.add_all(made)
+        session.flush()
+        for row, trial in zip(made, trials, strict=True):
+            rows += [
+                models.TrialParamModel(
+                    trial_id=row.trial_id,
+                    param_name=name,
+                    param_value=distribution.to_internal_repr(trial.params[name]),
+                    distribution_json=distribution_to_json(distribution),
+                )
+                for name, distribution in trial.distributions.items()
+            ]
+            rows += [
+                models.TrialUserAttributeModel(trial_id=row.trial_id, key=key, value_json=json.dumps(value))
+                for key, value in trial.user_attrs.items()
+            ]
+        session.add_all(rows)
+
+
+def end_trials(study: "Study", endings: Sequence[Ending]) -> None:
+    """End some trials in one transaction.
+
+    `Study.tell` is for the process that asked: it reads each trial twice more, and talks to sampler and pruner, which
+    here decide elsewhere.
+    """
+    from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel, TrialValueModel
+    from sqlalchemy import select
+
+    by_id = {each.trial._trial_id: each for each in endings}  # noqa: SLF001  # no public way
+    with _session(study) as session:
+        for row in session.scalars(select(TrialModel).where(TrialModel.trial_id.in_(by_id))).all():
+            ending, number = by_id[row.trial_id], row.trial_id
+            row.state, row.datetime_complete = ending.state, datetime.now()  # noqa: DTZ005  # as Optuna does
+            if ending.value is None:
+                continue
+            value, kind = TrialValueModel.value_to_stored_repr(ending.value)
+            session.add(TrialValueModel(trial_id=number, objective=0, value=value, value_type=kind))
+            if ending.step is not None and ending.step not in ending.trial.intermediate_values:
+                value, reported = TrialIntermediateValueModel.intermediate_value_to_stored_repr(ending.value)
+                session.add(
+                    TrialIntermediateValueModel(
+                        trial_id=number,
+                        step=ending.step,
+                        intermediate_value=value,
+                        intermediate_value_type=reported,
+                    )
+                )
+
+
+def _session(study: "Study") -> Any:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it
+    """Return a transaction on the database of a study."""
+    from sqlalchemy.orm import sessionmaker
+
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]  # noqa: SLF001  # behind Optuna's cache
+    return sessionmaker(engine).begin()
 
 
 def _open(path: Path) -> Storage:

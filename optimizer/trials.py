@@ -11,7 +11,7 @@ from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import NUMBER
 from optimizer.samplers import IDS, SAMPLERS, Numbered, WithinSpace, free_point
-from optimizer.storage import report
+from optimizer.storage import Ending, add_trials, end_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -45,7 +45,7 @@ class Trials:
         """Tell every recorded trial that was not told; what failed or was pruned and completed later becomes one anew."""
         import optuna
 
-        asked = self._asked()
+        asked, endings = self._asked(), list[Ending]()
         for row in rows:
             trial = asked.get(row.trial)
             if (
@@ -54,12 +54,13 @@ class Trials:
                 and not trial.state.is_finished()
             ):
                 # It was asked for and never scored; its number was given to another one.
-                self._optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                endings.append(Ending(trial=trial, state=optuna.trial.TrialState.FAIL))
                 trial = None
             if trial is None or (trial.state.is_finished() and _is_outdated(trial, row)):
                 self._add(row)
             elif not trial.state.is_finished():
-                self._finish(trial, row)
+                endings.append(_ending(trial, row))
+        end_trials(self._optuna, endings)
 
     def ask(self, numbers: Sequence[int], board: Board) -> list[tuple[int, Candidate, PromptTemplate]]:
         """Return the candidates of some trials, asked now unless an earlier process did; fewer when all were tried.
@@ -73,30 +74,27 @@ class Trials:
             if n < min(numbers, default=0) and t.params
         ]
         tried = {self._print(candidate) for candidate in (space.baseline, *before)}
-        found = []
+        found, fresh = [], list["FrozenTrial"]()
         for number in numbers:
             known = asked.get(number)
             # One that came later, or a confirmation: an earlier process had found the space exhausted here.
             if known is not None and _asked_at(known, numbers[0]) != numbers[0]:
                 break
-            candidate = (
-                self._next(number, board, tried)
-                if known is None
-                else space.candidate(self._point(known.params))
-            )
-            if candidate is None:
+            trial = known or self._next(number, board, tried, together=numbers[0])
+            if trial is None:
                 break
-            if known is None:
-                self._latest.set_user_attr(_TOGETHER, numbers[0])
-                self._latest.set_user_attr(NUMBER, number)
+            candidate = space.candidate(self._point(trial.params))
+            if known is None and self._plan.races:
+                fresh.append(trial)
             template = space.render(candidate)
             assert template is not None  # it is admissible
             tried.add(template.fingerprint)
             found.append((number, candidate, template))
+        add_trials(self._optuna, fresh)
         return found
 
-    def _next(self, number: int, board: Board, tried: set[str]) -> Candidate | None:
-        """Return the candidate that the sampler wants next; None when all were tried."""
+    def _next(self, number: int, board: Board, tried: set[str], *, together: int) -> "FrozenTrial | None":
+        """Return what the sampler wants next, that of a race not recorded yet; None when all were tried."""
         space = self.space
 
         def admissible(point: Mapping[str, Parameter]) -> bool:
@@ -111,15 +109,34 @@ class Trials:
         # A race opens with enough candidates to meet every pair of style and format by chance.
         opening = () if self._plan.races else space.opening
         planned = next((point for point in opening if admissible(point)), None)
-        self._optuna.sampler = Numbered(
-            WithinSpace(inner, distributions, admissible, seed, planned=planned), tuple(self._letters)
+        within = WithinSpace(inner, distributions, admissible, seed, planned=planned)
+        sampler = Numbered(within, tuple(self._letters))
+        numbered = {_TOGETHER: together, NUMBER: number}
+        return self._drawn(sampler, numbered) if self._plan.races else self._asked_for(sampler, numbered)
+
+    def _drawn(self, sampler: Numbered, numbered: Mapping[str, int]) -> "FrozenTrial":
+        """Return a trial of a race; its sampler looks at the board alone, and keeps no notes with Optuna."""
+        import optuna
+
+        running, distributions = optuna.trial.TrialState.RUNNING, self._distributions()
+        blank = optuna.create_trial(state=running)
+        params = sampler.sample_relative(self._optuna, blank, dict(distributions))
+        candidate = self.space.candidate(self._point(params))
+        attributes = {"instruction": candidate.instruction.text, "digest": candidate.digest, **numbered}
+        return optuna.create_trial(
+            state=running, params=params, distributions=distributions, user_attrs=attributes
         )
+
+    def _asked_for(self, sampler: Numbered, numbered: Mapping[str, int]) -> "FrozenTrial":
+        """Ask for a trial as samplers of Optuna need it, which keep notes of their own with it."""
+        self._optuna.sampler = sampler
         trial = self._optuna.ask(fixed_distributions=self._distributions())
-        candidate = space.candidate(self._point(trial.params))
+        candidate = self.space.candidate(self._point(trial.params))
         trial.set_user_attr("instruction", candidate.instruction.text)
         trial.set_user_attr("digest", candidate.digest)
-        self._latest = trial
-        return candidate
+        for name, value in numbered.items():
+            trial.set_user_attr(name, value)
+        return self._optuna.get_trials(deepcopy=False)[trial.number]
 
     def _distributions(self) -> "dict[str, BaseDistribution]":
         """Return the space as Optuna stores it."""
@@ -164,17 +181,15 @@ class Trials:
             )
         )
 
-    def _finish(self, trial: "FrozenTrial", row: TrialRecord) -> None:
-        import optuna
 
-        if row.score is None:
-            self._optuna.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        elif row.state == "pruned":
-            if row.n not in trial.intermediate_values:
-                report(self._optuna, trial, row.score, step=row.n)
-            self._optuna.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
-        else:
-            self._optuna.tell(trial.number, row.score)
+def _ending(trial: "FrozenTrial", row: TrialRecord) -> Ending:
+    from optuna.trial import TrialState
+
+    if row.score is None:
+        return Ending(trial=trial, state=TrialState.FAIL)
+    if row.state == "pruned":
+        return Ending(trial=trial, state=TrialState.PRUNED, value=row.score, step=row.n)
+    return Ending(trial=trial, state=TrialState.COMPLETE, value=row.score)
 
 
 def _asked_at(trial: "FrozenTrial", first: int) -> int | None:
