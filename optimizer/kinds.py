@@ -30,12 +30,13 @@ _MOST_NUMBERS = 10  # a scale or a code; whole numbers of more values are amount
 _MOST_FREQUENT = 0.7  # share of one label above which always saying it looks like a good prompt
 _LONG_ANSWER_WORDS = 5  # on average; an answer of more can hardly be met as a whole
 
-# A cell that is one number and means to everybody what `find_number` reads: `012` is a code, `12,5` is read as 125.
+# A cell that is one number and means to everybody what `find_number` reads: `012` is a code.
 _NUMBER = re.compile(
     r"[$€£]?\s?[-+]?(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?[%€]?"
 )
 _WHOLE = re.compile(r"[-+]?\d+")
-_COMMA = re.compile(r"[-+]?\d+,\d+")
+# A decimal comma, and what may be one or stand between thousands.
+_COMMA, _UNCLEAR = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d{1,3},\d{3}")
 
 _SEPARATORS = (";", "|", ",")
 _LONGEST_LABEL = 60
@@ -144,7 +145,10 @@ def _plain(column: Column, said: str) -> Kind:
     if numbers:
         return Kind(type="number", why=f"{said}, all of them numbers; `text` is the alternative")
     if all(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value) for value in values):
-        why = "numbers with a decimal comma, which are misread as numbers; write 12.5 for 12,5"
+        unclear = next((value for value in values if _UNCLEAR.fullmatch(value)), None)
+        if unclear is None and all(map(find_number, values)):
+            return Kind(type="number", why=f"{said}, all of them numbers, some with a decimal comma")
+        why = f"numbers with a decimal comma, of which {unclear or 'some'} would be read otherwise; write 12.5 for 12,5"
         return Kind(type="text", why=why)
     return Kind(type="text", why=f"{said}, too many or too long for labels, and not all of them numbers")
 

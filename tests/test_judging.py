@@ -569,6 +569,18 @@ def test_a_judge_must_have_calls_for_the_least_study(write_study: Callable[..., 
         load_plan(write_study(TASK, STUDY, short, items=24))
 
 
+def test_an_answer_that_takes_two_calls_is_judged_once(write_study: Callable[..., Path]) -> None:
+    twice = ("styles: [direct]", "styles: [self_check]")
+    least = load_plan(write_study(TASK, STUDY, items=24)).bounds.least.calls
+    plan = load_plan(
+        write_study(TASK, STUDY, twice, ("calls: 60", f"calls: 120, judge_calls: {least}"), items=24)
+    )
+    assert plan.bounds.least.calls == 2 * least
+    short = ("calls: 60", f"calls: 120, judge_calls: {least - 1}")
+    with pytest.raises(InputError, match=f"judge_calls: expected at least {least}, 1 of the judge for each"):
+        load_plan(write_study(TASK, STUDY, twice, short, items=24))
+
+
 def test_a_study_whose_judge_ran_out_of_calls_goes_on_where_it_has_more(
     write_study: Callable[..., Path], finished: Callable[..., Any]
 ) -> None:

@@ -64,7 +64,8 @@ def refused(folder: Path, table: Sequence[dict[str, object]], wanted: Wanted = A
         ([f"${k},200.50" for k in range(1, 31)], "number", ()),
         ([f"{k} %" for k in range(30)], "number", ()),
         ([f"{k:03d}" for k in range(30)], "text", ()),  # codes: 012 is not 12
-        ([f"{k},5" for k in range(30)], "text", ()),  # a decimal comma would be read as 05, 15, 25
+        ([f"{k},5" for k in range(30)], "number", ()),
+        ([*(f"{k},5" for k in range(30)), "1,250"], "text", ()),  # one and a quarter, or a thousand
         ([f"2024-05-{k:02d}" for k in range(1, 31)], "text", ()),
         ([f"-${k}" for k in range(1, 31)], "text", ()),  # its sign would be lost
         ([f"place {k}" for k in range(30)], "text", ()),
@@ -91,7 +92,10 @@ def test_whole_numbers_taken_for_labels_and_a_decimal_comma_are_told(tmp_path: P
         proposed(tmp_path, rows("label", [1, 2] * 10)), "output"
     )
     comma = proposed(tmp_path, rows("label", [f"{k},5" for k in range(30)]))
-    assert "write 12.5 for 12,5" in why(comma, "output")
+    assert (comma.answer.type, "some with a decimal comma" in why(comma, "output")) == ("number", True)
+    unclear = proposed(tmp_path, rows("label", [*(f"{k},5" for k in range(29)), "1,250"]))
+    assert unclear.answer.type == "text"
+    assert "1,250 would be read otherwise; write 12.5 for 12,5" in why(unclear, "output")
 
 
 def test_a_frequent_label_is_what_a_prompt_must_beat(tmp_path: Path) -> None:

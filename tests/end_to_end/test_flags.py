@@ -15,7 +15,7 @@ from optimizer.commands import main
 from optimizer.commands._tables import evidence_lines
 from optimizer.completion import Completion, Request
 from optimizer.digest import derived_seed
-from optimizer.errors import InputError
+from optimizer.errors import InputError, RejectedError
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan, load_plan, plan_in_words
 from optimizer.report import page
@@ -125,6 +125,28 @@ def unstable(request: Request) -> str:
 
 def flags(evidence: Any) -> list[str]:
     return [said for said in evidence["in_words"] if said.startswith("Caution: ")]
+
+
+def test_what_an_endpoint_refuses_for_good_is_left_out_of_the_robustness_and_the_study_ends(
+    read: Callable[..., StudyPlan], finished: Finished
+) -> None:
+    def filtered(request: Request) -> str:
+        if INJECTED.search(said(request)) and item(request) % 2:
+            raise RejectedError("the filter of this endpoint does not like that text")
+        return sound(request)
+
+    plan = read()
+    outcome = finished(plan, filtered)
+    assert outcome.evidence["decision"] == "improved"
+    found = outcome.evidence["robustness"]
+    (asked,) = (probe.examples for probe in plan.probes.probes if probe.perturbation == "injection")
+    answered = sum(int(re.findall(r"\d+", example.values["text"])[-1]) % 2 == 0 for example in asked)
+    for arm in ("baseline", "winner"):
+        assert found[arm]["injection"]["n"] == answered < 30
+        assert found[arm]["typos"]["n"] == 30
+    again = finished(plan, filtered)
+    assert again.evidence == outcome.evidence
+    assert all(INJECTED.search(said(request)) for request in again.model.requests)
 
 
 def test_a_sound_prompt_is_not_flagged(read: Callable[..., StudyPlan], finished: Finished) -> None:
