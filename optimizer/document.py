@@ -85,7 +85,17 @@ def load_yaml(path: Path, *, display: str | None = None) -> Located:
     Raises:
         InputError: If the file cannot be read, or holds what strict YAML refuses.
     """
-    return _load(path, display, _yaml_events)
+    file = display or str(path)
+    return _loaded(_text(path, file), file, _yaml_events)
+
+
+def read_yaml(text: str, *, display: str) -> Located:
+    """The one document of a YAML text, named `display` in messages; an empty text holds None.
+
+    Raises:
+        InputError: If it holds what strict YAML refuses.
+    """
+    return _loaded(text, display, _yaml_events)
 
 
 def load_json(path: Path, *, display: str | None = None) -> Located:
@@ -94,7 +104,8 @@ def load_json(path: Path, *, display: str | None = None) -> Located:
     Raises:
         InputError: If the file cannot be read, is not JSON, repeats a key, or holds NaN or an infinity.
     """
-    return _load(path, display, _json_events)
+    file = display or str(path)
+    return _loaded(_text(path, file), file, _json_events)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -243,9 +254,7 @@ class _Builder:
         return value if isinstance(value, str) else raw
 
 
-def _load(path: Path, display: str | None, parse: Callable[[str], Iterator[_Event]]) -> Located:
-    file = display or str(path)
-    text = _text(path, file)
+def _loaded(text: str, file: str, parse: Callable[[str], Iterator[_Event]]) -> Located:
     builder = _Builder(file, text, parse(text))
     builder.marks[()] = Mark(1, "")  # what an empty file has
     value: Plain = None

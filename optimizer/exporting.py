@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from optimizer.dataset import Example
+from optimizer.errors import InputError, Problem
 from optimizer.exporters import (
     CONDITIONAL,
     ESSENTIAL,
@@ -18,6 +19,7 @@ from optimizer.exporters import (
     LossyExportError,
     Precondition,
     Shipment,
+    Wording,
     features,
     input_preconditions,
 )
@@ -53,7 +55,12 @@ class Export:
 
 
 def export(
-    frozen: FrozenPrompt, name: str, examples: Sequence[Example] = (), *, allow_lossy: bool = False
+    frozen: FrozenPrompt,
+    name: str,
+    examples: Sequence[Example] = (),
+    *,
+    wording: Wording | None = None,
+    allow_lossy: bool = False,
 ) -> Export:
     """Return a frozen prompt in a format of the folder, compared with itself.
 
@@ -61,13 +68,16 @@ def export(
         frozen: The prompt.
         name: An exporter.
         examples: Those it was judged on, or rows it is to be sent; they are compared as well.
+        wording: What the prompt was made of; formats that lay it out anew need it.
         allow_lossy: Whether a constraint, a start of the model's own turn, or characters may be left out.
 
     Raises:
         LossyExportError: When the format cannot carry the prompt, with every reason, or when its messages differ.
+        InputError: When the format needs rows or the wording, and there are none.
         PluginError: When there is no such exporter.
     """
     exporter = EXPORTERS[name]
+    _check_material(exporter, name, examples, wording)
     asked = features(frozen)
     missing = [feature for feature in asked if feature not in exporter.carries and feature not in CONDITIONAL]
     reasons = [f"{asked[feature]}, which {name} has no words for" for feature in missing]
@@ -79,6 +89,7 @@ def export(
     conditions = [*input_preconditions(frozen, exporter.carries), *exporter.preconditions(frozen)]
     shipment = Shipment(
         frozen=frozen,
+        wording=wording,
         examples=tuple(examples),
         preconditions=tuple(condition.text for condition in conditions),
     )
@@ -86,11 +97,26 @@ def export(
         return _written(exporter, shipment, losses, 0)
     texts = tuple(exporter.write(shipment))
     cases = [(_named(example), Case(inputs=_inputs(frozen, example))) for example in examples]
-    cases += [(_shown(case), case) for case in hostile_cases(frozen) if _all_hold(conditions, case)]
+    hostile = () if exporter.of_rows else hostile_cases(frozen)
+    cases += [(_shown(case), case) for case in hostile if _all_hold(conditions, case)]
     differing = list(_differences(frozen, exporter, texts, cases, conditions))
     if differing and not allow_lossy:
         raise LossyExportError(differing[:1], instead=[each for each in carriers(frozen) if each != name])
     return _written(exporter, shipment, [*losses, *differing[:1]], len(cases))
+
+
+def _check_material(
+    exporter: Exporter, name: str, examples: Sequence[Example], wording: Wording | None
+) -> None:
+    if exporter.of_rows and not examples:
+        message = f"{name} holds the requests of rows, and there are none; name the task or a file of rows"
+        raise InputError([Problem(file="", message=message)])
+    if exporter.structural and wording is None:
+        message = (
+            f"{name} lays the prompt out anew from its wording, which is in instructions.jsonl beside the prompt and "
+            "in the task; neither was found: name the task"
+        )
+        raise InputError([Problem(file="", message=message)])
 
 
 def carriers(frozen: FrozenPrompt) -> list[str]:

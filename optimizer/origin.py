@@ -1,10 +1,12 @@
 """Where a frozen prompt comes from: the task and the data that it was tuned on, found again."""
 
+import json
 from pathlib import Path
 
 from optimizer.dataset import Dataset, Example
 from optimizer.document import load_yaml
 from optimizer.errors import InputError, Problem
+from optimizer.exporters import Wording
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import load_examples, task_path
 from optimizer.task import Task
@@ -46,3 +48,27 @@ def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None)
     """
     origin = origin_of(frozen, path, task)
     return () if origin is None else origin[1].test or origin[1].validation
+
+
+def wording_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> Wording | None:
+    """Return what a prompt was made of, by its ids; None where the task or the wordings of its search are not found.
+
+    Raises:
+        InputError: As `origin_of`.
+    """
+    origin, lines = origin_of(frozen, path, task), path.with_name("instructions.jsonl")
+    if origin is None or not lines.is_file():
+        return None
+    try:
+        texts = {row["id"]: row["text"] for row in map(json.loads, lines.read_text("utf-8").split("\n")[:-1])}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError([Problem(file=str(lines), message=f"expected wordings by id: {error}")]) from error
+    shown = {example.id: example for example in origin[1].train}
+    row = next(
+        (row for row in frozen.history if row.get("digest") == frozen.evidence.get("frozen_digest")), {}
+    )
+    instruction = texts.get(row.get("instruction_id"))
+    if instruction is None or not shown.keys() >= set(frozen.demonstration_ids):
+        return None
+    demonstrations = tuple(shown[name] for name in frozen.demonstration_ids)
+    return Wording(instruction=instruction, demonstrations=demonstrations, targets=origin[0].targets)

@@ -41,10 +41,16 @@ def export(
     from optimizer.exporters import EXPORTERS
     from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
-    from optimizer.origin import judging_examples
+    from optimizer.origin import judging_examples, wording_of
 
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
-    found = exported(frozen, name, judging_examples(frozen, path, task_path), allow_lossy=allow_lossy)
+    found = exported(
+        frozen,
+        name,
+        judging_examples(frozen, path, task_path),
+        wording=wording_of(frozen, path, task_path),
+        allow_lossy=allow_lossy,
+    )
     for condition in found.preconditions:
         complain(f"lossless where {condition}")
     for loss in found.losses:

@@ -40,17 +40,34 @@ class Precondition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """What a prompt was made of, for formats that lay it out anew: no frozen prompt holds it apart from its messages.
+
+    Attributes:
+        instruction: The wording alone.
+        demonstrations: The training examples that it shows, in their order.
+        targets: Names of what is asked for.
+    """
+
+    instruction: str
+    demonstrations: tuple[Example, ...]
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shipment:
     """A prompt on its way into a file.
 
     Attributes:
         frozen: The prompt.
+        wording: What it was made of, None where that is not at hand.
         examples: What it is sent or tested with, where a format has a place for that; often none.
         preconditions: What the file must say that its inputs have to be like.
         losses: What the format leaves out, as `--allow-lossy` allowed; the file says so.
     """
 
     frozen: FrozenPrompt
+    wording: Wording | None = None
     examples: tuple[Example, ...] = ()
     preconditions: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
@@ -109,6 +126,7 @@ class Exporter:
             the file does not say. Raises `ValueError` for what is no such file. None where it cannot be read back.
         render: Makes the messages of cases by the written texts, where `read` cannot; None where it can.
         structural: Whether the file holds the parts of the prompt and not its words, which its tool lays out anew.
+        of_rows: Whether the file holds what is sent for the given examples, and nothing for others.
     """
 
     suffix: str
@@ -119,6 +137,7 @@ class Exporter:
     read: Callable[[str, Sequence[str]], PromptTemplate] | None = None
     render: Render | None = None
     structural: bool = False
+    of_rows: bool = False
 
 
 class LossyExportError(InputError):

@@ -116,3 +116,32 @@ def text_of(content: object) -> str:
     if not texts or len(texts) < len(found):
         raise ValueError("expected the content of a message to be text")
     return "".join(texts)
+
+
+def placeholders_for(names: Sequence[str], call: CallTemplate) -> dict[str, str]:
+    """Return a placeholder for each input; none occurs in the literal text or is another's.
+
+    Without braces inside, none can begin in a literal and end in another placeholder.
+    """
+    parts = [part for message in call.messages for part in message.parts]
+    taken = "".join(f"{p.lead}{p.tail}" if isinstance(p, Hole) else p for p in parts)
+    placeholders = {}
+    for name in names:
+        stem, n = name.replace("{", "").replace("}", ""), 1
+        placeholder = f"{{{{{stem}}}}}"
+        while placeholder in taken:
+            n += 1
+            placeholder = f"{{{{{stem}#{n}}}}}"
+        placeholders[name] = placeholder
+        taken += placeholder
+    return placeholders
+
+
+def content_of(message: MessageTemplate, placeholders: Mapping[str, str]) -> str:
+    """Return the text of a message with a placeholder for each input; what stands around an optional one is literal."""
+    return "".join(
+        f"{part.lead}{placeholders[part.name.partition(':')[2]]}{part.tail}"
+        if isinstance(part, Hole)
+        else part
+        for part in message.parts
+    )

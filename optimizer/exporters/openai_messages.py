@@ -12,15 +12,17 @@ from optimizer.exporters import Exporter, Shipment
 from optimizer.exporters._chat import (
     UNSAID,
     constraint_of,
+    content_of,
     one_call,
     parsed,
     parts_of,
+    placeholders_for,
     response_format,
     role_of,
     text_of,
     usual_placeholders,
 )
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.prompt import MessageTemplate, PromptTemplate
 
 
 def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
@@ -52,9 +54,11 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
 def _write(shipment: Shipment) -> tuple[str]:
     """Return `messages`, `parameters`, `response_format` and `placeholders` as JSON."""
     call = shipment.call
-    placeholders = _placeholders(shipment.frozen.inputs, call)
+    placeholders = placeholders_for(shipment.frozen.inputs, call)
     document: dict[str, object] = {
-        "messages": [_message(message, placeholders) for message in call.messages],
+        "messages": [
+            {"role": message.role, "content": content_of(message, placeholders)} for message in call.messages
+        ],
         "parameters": dict(call.parameters),
         "placeholders": placeholders,
         "response_format": response_format(call.constraint),
@@ -62,33 +66,6 @@ def _write(shipment: Shipment) -> tuple[str]:
     }
     # Not sorted: the order of a schema's fields is the order in which a model writes them.
     return (json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2) + "\n",)
-
-
-def _placeholders(names: tuple[str, ...], call: CallTemplate) -> dict[str, str]:
-    """Return a placeholder for each input; none occurs in the literal text or is another's.
-
-    Without braces inside, none can begin in a literal and end in another placeholder.
-    """
-    parts = [part for message in call.messages for part in message.parts]
-    taken = "".join(f"{p.lead}{p.tail}" if isinstance(p, Hole) else p for p in parts)
-    placeholders = {}
-    for name in names:
-        stem, n = name.replace("{", "").replace("}", ""), 1
-        placeholder = f"{{{{{stem}}}}}"
-        while placeholder in taken:
-            n += 1
-            placeholder = f"{{{{{stem}#{n}}}}}"
-        placeholders[name] = placeholder
-        taken += placeholder
-    return placeholders
-
-
-def _message(message: MessageTemplate, placeholders: dict[str, str]) -> dict[str, str]:
-    texts = (
-        f"{p.lead}{placeholders[p.name.partition(':')[2]]}{p.tail}" if isinstance(p, Hole) else p
-        for p in message.parts
-    )
-    return {"role": message.role, "content": "".join(texts)}
 
 
 openai_messages = Exporter(

@@ -149,7 +149,7 @@ def make_frozen() -> Callable[[PromptTemplate], FrozenPrompt]:
         return FrozenPrompt(
             name="triage",
             template=template,
-            style="style",
+            style="direct",
             format="format",
             capabilities=(),
             demonstration_ids=("e0", "e1"),

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint
+from optimizer.dataset import Example
 from optimizer.errors import InputError
-from optimizer.exporters import CONDITIONAL, ESSENTIAL, EXPORTERS, LossyExportError, Shipment, features
+from optimizer.exporters import (
+    CONDITIONAL,
+    ESSENTIAL,
+    EXPORTERS,
+    LossyExportError,
+    Shipment,
+    Wording,
+    features,
+)
 from optimizer.exporting import Export, carriers, export
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
@@ -46,10 +55,20 @@ def one_call(*parts: str | Hole, constraint: Constraint | None = None) -> Prompt
     return PromptTemplate(calls=(call,), answer=READER)
 
 
+def exported(frozen: FrozenPrompt, name: str, *, allow_lossy: bool = False) -> Export:
+    """Return what is written with two rows at hand, and with what the prompt was made of."""
+    rows = [
+        Example(id=f"r{n}", inputs=tuple((name, text) for name in frozen.inputs), target="x", group=None)
+        for n, text in enumerate(("plain", 'a "b" {c}\nd'))
+    ]
+    wording = Wording(instruction="Obey.", demonstrations=(), targets=("answer",))
+    return export(frozen, name, rows, wording=wording, allow_lossy=allow_lossy)
+
+
 def carried(frozen: FrozenPrompt, name: str, *, allow_lossy: bool = False) -> Export | None:
     """Return what was written, or None where it was refused with a reason."""
     try:
-        return export(frozen, name, allow_lossy=allow_lossy)
+        return exported(frozen, name, allow_lossy=allow_lossy)
     except LossyExportError:
         return None
 
@@ -79,16 +98,16 @@ def test_every_format_carries_every_prompt_or_says_why_not(frozen: FrozenPrompt)
     for name in EXPORTERS:
         lacking = [asked[each] for each in asked if each not in EXPORTERS[name].carries | set(CONDITIONAL)]
         if name in able or (EXPORTERS[name].structural and not lacking):
-            found = export(frozen, name)
+            found = exported(frozen, name)
             assert found.losses == ()
-            assert found.n_cases > 100 or EXPORTERS[name].structural
+            assert found.n_cases > 100 or EXPORTERS[name].structural or EXPORTERS[name].of_rows
             assert all(text.endswith("\n") for text in found.texts)
             assert not EXPORTERS[name].suffix.endswith(".json") or isinstance(
                 json.loads(found.texts[0]), dict
             )
             continue
         with pytest.raises(LossyExportError) as caught:
-            export(frozen, name)
+            exported(frozen, name)
         assert all(reason in str(caught.value) for reason in lacking)
         assert f"formats that can carry it: {', '.join(able)}" in str(caught.value)
 
@@ -96,7 +115,7 @@ def test_every_format_carries_every_prompt_or_says_why_not(frozen: FrozenPrompt)
 @each
 def test_the_same_prompt_is_the_same_bytes(name: str, make_frozen: MakeFrozen) -> None:
     frozen = make_frozen(one_call("Text: ", Hole(name="input:b"), " or ", Hole(name="input:a")))
-    assert export(frozen, name) == export(frozen, name)
+    assert exported(frozen, name) == exported(frozen, name)
 
 
 def test_the_native_file_carries_everything(frozen: FrozenPrompt) -> None:
@@ -158,10 +177,10 @@ def test_what_a_format_has_no_words_for_is_refused_and_only_lost_on_purpose(
     frozen = make_frozen(CASES[feature])
     assert list(features(frozen)) == [feature]
     if feature in EXPORTERS[name].carries:
-        assert export(frozen, name).losses == ()
+        assert exported(frozen, name).losses == ()
         return
     with pytest.raises(LossyExportError) as caught:
-        export(frozen, name)
+        exported(frozen, name)
     assert f"{name} has no words for" in str(caught.value)
     assert caught.value.exit_code == 2
     lossy = carried(frozen, name, allow_lossy=True)

@@ -1,0 +1,298 @@
+"""Files for OpenAI's API, in the words of its own request types, and pages that people read: exact or refused."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from pydantic import ConfigDict, TypeAdapter
+
+from optimizer.answer import AnswerFormat
+from optimizer.completion import Constraint
+from optimizer.dataset import Example
+from optimizer.digest import canonical
+from optimizer.errors import InputError
+from optimizer.exporters import EXPORTERS, LossyExportError, Wording
+from optimizer.exporters.openai_batch import MOST_BYTES, MOST_LINES
+from optimizer.exporting import export, hostile_cases
+from optimizer.frozen import FrozenPrompt
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+
+SCHEMA = canonical(
+    {
+        "type": "object",
+        "properties": {"b": {"type": "string"}, "a": {"type": "integer"}},
+        "required": ["b", "a"],
+    }
+)
+PIECES = (
+    "{{", "}}", "{", "}", "{%", "{#", "{{text}}", "{{text#2}}", "{text}", "${text}", "$text", "\\", '"', "'", "`", "~~~", "~~~~",
+    "---", "-->", "<!--", "system:", "## User", "# x", "\n", "\n\n", "\r", "\u2028", "\x85", "\t", " ", "<b>", "&amp;", "é", "😀",
+    "a", "text", "null", "#", ":", "- ",
+)  # fmt: skip
+Request = dict[str, Any]
+
+
+class Checked(CompletionCreateParamsNonStreaming):
+    """The body of a request, in which pydantic takes no key that the API does not have."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]  # pydantic's way for typed dictionaries
+
+
+BODY: TypeAdapter[Any] = TypeAdapter(Checked)
+
+
+def checked(body: Mapping[str, Any]) -> Request:
+    """Return a body as OpenAI's own request types read it, lists for iterators."""
+    found = BODY.validate_python(body)
+    return {**found, "messages": list(found["messages"])}
+
+
+def frozen_of(
+    template: PromptTemplate, *, style: str = "direct", shown: tuple[str, ...] = ()
+) -> FrozenPrompt:
+    return FrozenPrompt(
+        name="a name -- with <marks> & `more`",
+        template=template,
+        style=style,
+        format="plain",
+        capabilities=(),
+        demonstration_ids=shown,
+        model={"provider": "openai_compatible", "name": "gpt-5-mini"},
+        task={"name": "t", "version": "1", "metric": "accuracy"},
+        evidence={
+            "frozen": "winner",
+            "test": {"winner": {"score": 0.75, "lower": 0.6, "upper": 0.9, "n": 40}},
+        },
+        history=(),
+        tool_versions={},
+    )
+
+
+def a_prompt(rng: Random) -> FrozenPrompt:
+    """Return a prompt of hostile words, some with demonstrations, some with a schema, some that open the model's turn."""
+
+    def words() -> str:
+        return "".join(rng.choices(PIECES, k=rng.randrange(6)))
+
+    names = ("text", "text#2", "a context")[: rng.randrange(1, 4)]
+    parts: list[str | Hole] = [words()]
+    for name in rng.sample(names, len(names)):
+        parts += [Hole(name=f"input:{name}"), words()]
+    messages = [MessageTemplate(role="system", parts=(words() or "Obey.",))]
+    for _ in range(rng.randrange(3)):
+        messages += [
+            MessageTemplate(role="user", parts=(words(),)),
+            MessageTemplate(role="assistant", parts=(words(),)),
+        ]
+    messages.append(MessageTemplate(role="user", parts=tuple(parts)))
+    if rng.random() < 0.1:
+        messages.append(MessageTemplate(role="assistant", parts=("I",)))
+    constraint = Constraint(json_schema=SCHEMA) if rng.random() < 0.3 else None
+    call = CallTemplate(
+        messages=tuple(messages), parameters=(("max_tokens", 5), ("temperature", 0.5)), constraint=constraint
+    )
+    return frozen_of(PromptTemplate(calls=(call,), answer=AnswerFormat(kind="label", labels=("a", "b"))))
+
+
+def rows_of(frozen: FrozenPrompt, n: int) -> list[Example]:
+    cases = list(hostile_cases(frozen))[: n * 5 : 5]
+    return [
+        Example(id=f"row {k}", inputs=tuple(case.inputs.items()), target="a", group=None)
+        for k, case in enumerate(cases)
+    ]
+
+
+def replaced(document: Mapping[str, Any], inputs: Mapping[str, str]) -> list[Request]:
+    """Return the messages with every placeholder replaced in one pass, as the page and the module ask."""
+    values = {placeholder: inputs[name] for name, placeholder in document["placeholders"].items()}
+    pattern = re.compile("|".join(map(re.escape, values)))
+    return [
+        {**message, "content": pattern.sub(lambda found: values[found[0]], message["content"])}
+        for message in document["messages"]
+    ]
+
+
+def test_three_hundred_prompts_are_what_the_api_takes_and_what_was_scored_or_are_refused() -> None:
+    rng, sent = Random(0), 0
+    for _ in range(300):
+        frozen = a_prompt(rng)
+        rows = rows_of(frozen, 4)
+        if frozen.template.calls[0].messages[-1].role == "assistant":
+            for name in ("openai_messages", "openai_batch"):
+                with pytest.raises(LossyExportError, match="the prompt starts the model's own turn"):
+                    export(frozen, name, rows)
+            continue
+        document = json.loads(export(frozen, "openai_messages").texts[0])
+        sent += 1
+        lines = [json.loads(line) for line in export(frozen, "openai_batch", rows).texts[0].splitlines()]
+        for row, line in zip(rows, lines, strict=True):
+            own = frozen.messages(**row.values)
+            assert replaced(document, row.values) == own
+            assert (line["custom_id"], line["method"], line["url"]) == (
+                row.id,
+                "POST",
+                "/v1/chat/completions",
+            )
+            assert line["body"]["messages"] == own == checked(line["body"])["messages"]
+        body = {"model": "gpt-5-mini", "messages": document["messages"], **document["parameters"]}
+        if document["response_format"]:
+            body["response_format"] = document["response_format"]
+            schema = document["response_format"]["json_schema"]["schema"]
+            assert list(schema["properties"]) == ["b", "a"]
+            assert lines[0]["body"]["response_format"] == document["response_format"]
+        checked(body)
+    assert 200 < sent < 300
+
+
+def test_the_types_of_the_api_are_strict_enough_to_tell() -> None:
+    for wrong in (
+        {"model": "m"},
+        {"model": "m", "messages": [{"role": "nobody", "content": "a"}]},
+        {"model": "m", "messages": [], "extra": 1},
+    ):
+        with pytest.raises(ValueError, match=r"validation error"):
+            checked(wrong)
+
+
+def test_a_page_is_read_back_exactly_and_says_how_good_the_prompt_is() -> None:
+    rng = Random(1)
+    for _ in range(300):
+        frozen = a_prompt(rng)
+        (page,) = export(frozen, "markdown").texts
+        assert "Scored 0.750 on 40 test examples, 95 % interval 0.600 to 0.900." in page
+        assert page.index("-->") == page.rindex("-->", 0, page.index("\n# ")), (
+            "the comment ends where it should"
+        )
+        assert EXPORTERS["markdown"].read is not None
+        template = EXPORTERS["markdown"].read(page, ())
+        for case in list(hostile_cases(frozen))[::20]:
+            assert template.request(case.inputs) == frozen.request(**case.inputs)
+        assert template.answer == frozen.template.answer
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "last"),
+    [
+        ("Say the colour.\n", ["system", "user"], "red sky"),
+        ("Say the colour of {{text}}.", ["user"], "Say the colour of red sky."),
+        ("Say the colour of {text}, not of {this}.", ["user"], "Say the colour of red sky, not of {this}."),
+        ("# System\nBe short.\n\n# User prompt:\n{{ text }}\n", ["system", "user"], "red sky"),
+        ("## Developer\nBe short.\n## User\nsky\n## Assistant\nred\n## User\n${text}?", None, "red sky?"),
+    ],
+)
+def test_a_prompt_that_people_keep_as_text_is_read_as_they_mean_it(
+    text: str, roles: list[str] | None, last: str
+) -> None:
+    read = EXPORTERS["markdown"].read
+    assert read is not None
+    messages = read(text, ("text",)).request({"text": "red sky"}).messages
+    assert [message.role for message in messages] == (roles or ["system", "user", "assistant", "user"])
+    assert messages[-1].content == last
+
+
+def test_several_inputs_follow_a_wording_under_their_names() -> None:
+    read = EXPORTERS["markdown"].read
+    assert read is not None
+    messages = read("Answer.", ("question", "context")).request({"question": "q", "context": "c"}).messages
+    assert messages[-1].content == "question: q\ncontext: c"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '[{"role": "developer", "content": "Be short."}, {"role": "user", "content": "{{text}}!"}]',
+        """{"model": "m", "messages": [{"role": "system", "content": [{"type": "text", "text": "Be short."}]},
+        {"role": "user", "content": "{text}!"}], "temperature": 1}""",
+    ],
+)
+def test_messages_that_people_have_are_read_with_the_inputs_of_the_task(body: str) -> None:
+    read = EXPORTERS["openai_messages"].read
+    assert read is not None
+    messages = read(body, ("text",)).request({"text": "sky"}).messages
+    assert [(message.role, message.content) for message in messages] == [
+        ("system", "Be short."),
+        ("user", "sky!"),
+    ]
+
+
+def test_a_batch_that_is_too_large_for_one_file_is_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    from optimizer.exporters import openai_batch
+
+    assert (MOST_LINES, MOST_BYTES) == (50_000, 90_000_000)
+    frozen = a_prompt(Random(2))
+    rows = rows_of(frozen, 7)
+    whole = export(frozen, "openai_batch", rows).texts
+    assert len(whole) == 1
+    monkeypatch.setattr(openai_batch, "MOST_LINES", 3)
+    parts = export(frozen, "openai_batch", rows).texts
+    assert [part.count("\n") for part in parts] == [3, 3, 1]
+    assert "".join(parts) == whole[0]
+    monkeypatch.setattr(openai_batch, "MOST_BYTES", len(whole[0].split("\n")[0]) + 1)
+    assert all(part.count("\n") <= 2 for part in export(frozen, "openai_batch", rows).texts)
+
+
+def test_what_a_format_is_made_of_must_be_at_hand() -> None:
+    frozen = a_prompt(Random(2))
+    with pytest.raises(InputError, match="openai_batch holds the requests of rows, and there are none"):
+        export(frozen, "openai_batch")
+    with pytest.raises(
+        InputError, match=r"lays the prompt out anew from its wording, which is in instructions\.jsonl"
+    ):
+        export(frozen, "dspy_state")
+
+
+@pytest.mark.parametrize("style", ["direct", "chain_of_thought"])
+def test_a_program_of_dspy_loads_instruction_fields_and_demonstrations(
+    style: str, tmp_path: Any, make_program: Callable[[str], Any]
+) -> None:
+    shown = Example(id="e1", inputs=(("text", 'a "b"\n{c}'),), target="red", group=None)
+    wording = Wording(instruction="Name {it} -- now.", demonstrations=(shown,), targets=("the_colour",))
+    frozen = frozen_of(
+        PromptTemplate(
+            calls=(CallTemplate(messages=(MessageTemplate(role="user", parts=(Hole(name="input:text"),)),)),),
+            answer=AnswerFormat(kind="text"),
+        ),
+        style=style,
+        shown=("e1",),
+    )
+    found = export(frozen, "dspy_state", wording=wording)
+    assert found.n_cases == 0
+    path = tmp_path / "program.json"
+    path.write_text(found.texts[0], encoding="utf-8")
+    program = make_program(style)
+    program.load(path)
+    (predictor,) = program.predictors()
+    assert predictor.signature.instructions == "Name {it} -- now."
+    assert [dict(demo) for demo in predictor.demos] == [{"text": 'a "b"\n{c}', "the_colour": "red"}]
+    fields = {name: field.json_schema_extra["prefix"] for name, field in predictor.signature.fields.items()}
+    written = json.loads(found.texts[0])
+    state = written["predict"] if style == "chain_of_thought" else written
+    assert [field["prefix"] for field in state["signature"]["fields"]] == list(fields.values())
+    assert written["metadata"]["fidelity"] == "structural"
+
+
+@pytest.fixture
+def make_program() -> Callable[[str], Any]:
+    """Return a function that makes the program that a state is loaded into."""
+    import dspy
+
+    def make(style: str) -> Any:  # dspy has no types
+        module = dspy.ChainOfThought if style == "chain_of_thought" else dspy.Predict
+        return module("text -> the_colour")
+
+    return make
+
+
+def test_a_style_of_its_own_words_is_no_program_of_dspy() -> None:
+    frozen = frozen_of(a_prompt(Random(2)).template, style="step_back")
+    wording = Wording(instruction="Obey.", demonstrations=(), targets=("a",))
+    with pytest.raises(
+        LossyExportError, match="the style step_back has words of its own, which dspy_state cannot"
+    ):
+        export(frozen, "dspy_state", wording=wording)
+    lossy = json.loads(export(frozen, "dspy_state", wording=wording, allow_lossy=True).texts[0])
+    assert "step_back" in lossy["metadata"]["lossy"][0]
