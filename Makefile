@@ -4,12 +4,13 @@ WORKERS ?= 2
 BIN := .venv/bin
 STUDY := studies/support_triage
 CODE := $(wildcard optimizer tests benchmarks)
+INTEROP := .interop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check lock
+.PHONY: help setup quickstart test test-interop check lock
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-21s %s\n' "$$target" "$$text"; done
 
 setup: .venv/.stamp ## Create .venv and install the pinned requirements and this package.
 
@@ -32,6 +33,19 @@ quickstart: setup ## Run the study of the embedded model and show the prompt it 
 # long tests at the end do not wait for each other.
 test: setup ## Run all tests; PYTEST="-k word" passes options on.
 	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(PYTEST)
+
+# Needs npm; about a minute and 520 MB the first time, nothing outside of the folder. Node comes along, since promptfoo
+# asks for a newer one than most machines have. Nothing but the pins of package.json is recorded.
+test-interop: setup $(INTEROP)/.stamp ## Test exported files with the JavaScript libraries that read them; PYTEST as above.
+	$(BIN)/pytest -q tests/interop $(PYTEST)
+
+$(INTEROP)/.stamp: tests/interop/package.json
+	@command -v npm >/dev/null 2>&1 || { echo "make: no npm on the path; the tests of exported files in JavaScript need it (it comes with Node.js)" >&2; exit 1; }
+	@echo "Installing the JavaScript libraries and Node into $(INTEROP) (about a minute)"
+	@mkdir -p $(INTEROP)
+	@cp tests/interop/package.json $(INTEROP)/package.json
+	@start=$$(date +%s) && cd $(INTEROP) && programs=$$(node -p 'const {config} = require("./package.json"), on = `$${process.platform}-$${process.arch}`, libc = process.platform === "linux" ? "-gnu" : ""; `node-$${on}@$${config.node} @libsql/$${on}$${libc}@$${config.libsql}`') && npm install --no-save --no-package-lock --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error $$programs && echo "Installed in $$(( $$(date +%s) - start )) seconds"
+	@touch $@
 
 check: setup ## Lint, format, types, import contracts, documentation.
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ from optimizer.narrowing import (
     unwrapped,
 )
 from optimizer.reading import (
+    begins_with_number,
     concluding_number,
     ends_itself,
     exact_label,
@@ -200,9 +201,9 @@ class AnswerFormat:
         if self.marker:
             return self._marked(text)
         found = self._found(self.kind, text) or _UNREAD
-        line = first_line(text).text
-        first = exact_label(line, self.labels) if self.kind == "label" else None
-        if first is None:
+        if self.kind != "label":
+            return replace(found, whole=found.whole or (self.kind == "number" and begins_with_number(text)))
+        if (first := exact_label(line := first_line(text).text, self.labels)) is None:
             return found
         # An answer that was asked for at once stands first; what a model runs on with, such as further examples of
         # its own making, is not read. After some reasoning it stands last.
@@ -317,12 +318,11 @@ class AnswerFormat:
             return self._typed_labels(value)
         if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
             return find_number(repr(value))
-        if self.kind == "label" and isinstance(value, int | float):
-            return exact_label(json.dumps(value), self.labels)
+        if self.kind == "label" and isinstance(value, int | float | str):
+            return exact_label(value if isinstance(value, str) else json.dumps(value), self.labels)
         if not isinstance(value, str):
             return None
-        readers = {"label": lambda: exact_label(value, self.labels), "number": lambda: stated_number(value)}
-        return readers.get(self.kind, lambda: value.strip() or None)()
+        return stated_number(value) if self.kind == "number" else value.strip() or None
 
     def _typed_labels(self, value: object) -> str | None:
         if isinstance(value, str):

@@ -9,19 +9,15 @@ from dataclasses import dataclass, field
 from optimizer.budget import Amount, Budget, Spent
 from optimizer.candidate import Candidate, DemonstrationSet
 from optimizer.choice import confirmations
-from optimizer.completion import Message, Request
 from optimizer.dataset import Dataset, Example, group_sizes
-from optimizer.length import shot_bytes, utf8_length
+from optimizer.length import TOKEN_BYTES, blank_tokens, shot_bytes, utf8_length
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
-from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.prompt import Hole, PromptTemplate
 from optimizer.racing import width
 from optimizer.robustness import Probes
 from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace
-
-# Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
-_TOKEN_BYTES = 8
 
 # Tokens for a unit of the upper bound (bytes of the prompt, tokens of the longest answer) before any was measured:
 # common tokenizers make one token of about four bytes of English, and of two or three of most other languages.
@@ -216,9 +212,11 @@ def bounds_of(
     most = functools.partial(_most, price=price)
     first = templates[:1] if baseline is not None else []
     longest = max((*validation, *test), key=_bytes)
-    confirmation = most(validation if test else (), dearest)
+    # What was imported may take more than any candidate, and has no wording of its own.
+    imported = space.imported is not None
+    confirmation = most(validation if test else (), templates if imported else dearest)
     # Baseline, winner, and the baseline's wording in the winner's format.
-    final = most(test, first) + most(test, dearest) * 2
+    final = most(test, first) + most(test, dearest) * (1 if imported else 2)
     robustness = _robustness(probes, templates, first, dearest, most)
     judged = test or validation
     changed = [example for probe in probes.probes for example in probe.examples]
@@ -329,7 +327,7 @@ def _dearest(space: SearchSpace, to_come: Sequence[DemonstrationSet]) -> Iterato
 
 def _literal(template: PromptTemplate) -> int:
     """Return how much a prompt reads beside inputs and answers."""
-    return sum(_blank(call)[0] + shot_bytes(call, template) for call in template.calls)
+    return sum(blank_tokens(call)[0] + shot_bytes(call, template) for call in template.calls)
 
 
 def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price | None) -> Amount:
@@ -337,14 +335,14 @@ def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price 
     total = Amount()
     answers: list[int] = []  # the longest answer of each call, in tokens
     for call in template.calls:
-        literal, written = _blank(call)
+        literal, written = blank_tokens(call)
         retrieved = shot_bytes(call, template)
         answers.append(written)
         holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
         shown = [int(h.name.partition(":")[2]) for h in holes if h.name.startswith("completion:")]
         for example in examples:
             sure = literal + sum(_input(hole, example) for hole in holes)
-            read = sure + retrieved + sum(_TOKEN_BYTES * answers[k] for k in shown)
+            read = sure + retrieved + sum(TOKEN_BYTES * answers[k] for k in shown)
             least = sure // _MOST_BYTES
             total += Amount(
                 calls=1,
@@ -354,21 +352,6 @@ def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price 
                 least_usd=0.0 if price is None else price(least, 1),
             )
     return total
-
-
-def _blank(call: CallTemplate) -> tuple[int, int]:
-    """Return upper bounds of the tokens that a call reads, its holes apart, and writes."""
-    messages = tuple(
-        Message(
-            role="user",
-            content="".join(part for part in message.parts if isinstance(part, str)),
-            images=("",) * sum(isinstance(part, Hole) and part.image for part in message.parts),
-        )
-        for message in call.messages
-    )
-    empty = Request(messages=messages, parameters=call.parameters, constraint=call.constraint)
-    read, written = empty.most_tokens
-    return read, written or 0
 
 
 def _input(hole: Hole, example: Example) -> int:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from optimizer.digest import digest
 
-Origin = Literal["given", "composed"]
+Origin = Literal["given", "composed", "imported"]
 Parameter = float | int | str
 
 

@@ -37,10 +37,22 @@ def input_of(record: Record, column: str, task: Task, *, file: Path) -> str:
     Raises:
         ValueError: Saying what was expected and what was found.
     """
-    optional = column in task.optional
+    kind = task.kinds[column].type if column in task.kinds else "text"
+    return cell_of(record, column, kind=kind, optional=column in task.optional, file=file)
+
+
+def cell_of(record: Record, column: str, *, kind: str, optional: bool, file: Path) -> str:
+    """Return what a cell is as an input of a kind: text, list or image.
+
+    Args:
+        optional: Whether it may be empty.
+        file: Where the record is from; files that it names are relative to its folder.
+
+    Raises:
+        ValueError: Saying what was expected and what was found.
+    """
     if optional and record.empty(column):
         return ""
-    kind = task.kinds[column].type if column in task.kinds else "text"
     if kind == "text":
         return record.text(column)
     if kind == "image":

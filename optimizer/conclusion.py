@@ -21,6 +21,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.guessing import Guess
 from optimizer.history import history_csv, history_entry
 from optimizer.plan import StudyPlan
+from optimizer.recording import records_of
 from optimizer.significance import Decision, PairedComparison
 from optimizer.space import needed_capabilities
 from optimizer.standing import Standing
@@ -37,7 +38,7 @@ class Selection:
     Attributes:
         winner: The best prompt of the search; the baseline itself when nothing beat it on validation.
         wording: The baseline's wording in the winner's format; the baseline where the formats are the same. None
-            where it was not scored, which happens without a test split alone.
+            where the baseline was imported, and where it was not scored, which happens without a test split alone.
         difference: Winner minus baseline, paired: on test, or of the choice under cross-validation.
         over_format: Winner minus `wording`, judged alike; None where that was not scored.
         decision: Whether the winner is better than the baseline, beyond chance.
@@ -87,6 +88,7 @@ def conclude(
         "margin": margin,
         "metric": study.plan.task.metric,
         **_tried(study),
+        **({} if (found := study.space.imported) is None else {"imported": found.figures}),
         "validation": _validation(study, winner),
         "difference": comparison_figures(judged.difference),
         "difference_over_guess": None if guess is None else comparison_figures(guess),
@@ -194,6 +196,7 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
             "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             **{name: importlib.metadata.version(name) for name in _TOOLS},
         },
+        records=records_of(arm.template, arm.evaluation, "test" if dataset.test else "validation").to_dict(),
     )
 
 
@@ -201,7 +204,7 @@ def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
     """Return the results as texts by file name."""
     lines = [
         canonical({"id": i.id, "text": i.text, "origin": i.origin, "parents": list(i.parents)})
-        for i in plan.space.instructions
+        for i in plan.space.wordings
     ]
     return {
         "prompt.json": selection.frozen.dumps(),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 
 
 def canonical(value: object) -> str:
@@ -27,6 +28,14 @@ def digest(value: object) -> str:
 def sha256(content: bytes) -> str:
     """Return the SHA-256 of bytes, as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of(chunks: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the bytes of some chunks together, as 64 hex digits."""
+    found = hashlib.sha256()
+    for chunk in chunks:
+        found.update(chunk)
+    return found.hexdigest()
 
 
 def derived_seed(*parts: object) -> int:

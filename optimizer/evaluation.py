@@ -242,11 +242,34 @@ async def evaluate(
     return Evaluation(fingerprint=template.fingerprint, results=results, scorer=scorer)
 
 
-async def _result(
-    template: PromptTemplate, example: Example, model: Model, scorer: Scorer, *, reported: bool
-) -> Result:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """What a prompt made of some inputs.
+
+    Attributes:
+        completions: One for each call that was answered.
+        error: Why there is no answer, else "".
+        outage: Whether another attempt, later, may well succeed.
+    """
+
+    answer: Answer
+    completions: tuple[Completion, ...]
+    error: str = ""
+    outage: bool = False
+
+
+async def answered(template: PromptTemplate, inputs: Mapping[str, str], model: Model) -> Answered:
+    """Make the calls of a template, one after the other, and read the answer of the last.
+
+    Without an answer of the model the outcome is `error`.
+
+    Raises:
+        EndpointError: When the endpoint would refuse every request.
+        OutageError: When the endpoint is down.
+        BudgetError: When the budget ended.
+        InterruptedRunError: When the run is stopping.
+    """
     completions: list[Completion] = []
-    inputs: Mapping[str, str] = example.values
     try:
         while len(completions) < len(template.calls):
             request = template.request(inputs, [completion.text for completion in completions])
@@ -254,18 +277,29 @@ async def _result(
     except (EndpointError, OutageError):
         raise
     except ModelError as error:
-        answer = Answer(text=None, outcome="error")
-        return Result(
-            example=example,
-            answer=answer,
-            score=None,
+        return Answered(
+            answer=Answer(text=None, outcome="error"),
             completions=tuple(completions),
             error=str(error),
             outage=isinstance(error, TransientError),
         )
     answer = template.answer.read(completions[-1].text, completions[-1].finish_reason)
-    read = Result(example=example, answer=answer, score=None, completions=tuple(completions))
-    return await _scored(read, scorer, reported=reported)
+    return Answered(answer=answer, completions=tuple(completions))
+
+
+async def _result(
+    template: PromptTemplate, example: Example, model: Model, scorer: Scorer, *, reported: bool
+) -> Result:
+    found = await answered(template, example.values, model)
+    read = Result(
+        example=example,
+        answer=found.answer,
+        score=None,
+        completions=found.completions,
+        error=found.error,
+        outage=found.outage,
+    )
+    return read if found.answer.outcome == "error" else await _scored(read, scorer, reported=reported)
 
 
 async def _scored(result: Result, scorer: Scorer, *, reported: bool) -> Result:

@@ -96,6 +96,7 @@ def _advice(smallest: float, judged: int, *, groups: int | None, test: bool) -> 
 def in_words(evidence: Mapping[str, Any]) -> list[str]:
     """Return the evidence of a finished study as sentences."""
     return [
+        *_imported(evidence),
         *_what(evidence),
         *_how_sure(evidence),
         *_caveats(evidence),
@@ -103,6 +104,12 @@ def in_words(evidence: Mapping[str, Any]) -> list[str]:
         *_search(evidence),
         *_surer(evidence),
     ]
+
+
+def _imported(evidence: Mapping[str, Any]) -> Iterator[str]:
+    found = evidence.get("imported")
+    if found is not None:
+        yield f"The baseline is the prompt that was imported from {found['file']} ({found['format']})."
 
 
 def _what(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -213,6 +220,7 @@ def _caveats(evidence: Mapping[str, Any]) -> Iterator[str]:
     elif opened > 1:
         yield f"The test was opened {opened} times, of which no other compared one prompt with another."
     yield from (f"Caution: {leak}" for leak in evidence["leaks"])
+    yield from (f"Caution: {caution}" for caution in evidence.get("imported", {}).get("cautions", ()))
 
 
 def _search(evidence: Mapping[str, Any]) -> Iterator[str]:

@@ -19,10 +19,10 @@ from optimizer.errors import InputError, Problem
 from optimizer.prompt import PromptTemplate
 
 # Raised in the first place when an old reader would misread the file, in the second when it merely ignores news.
-SCHEMA = (1, 2)
+SCHEMA = (1, 3)
 
 # What came with each: a file says what reading it takes, and not what its writer knew.
-_PLAIN, _RETRIEVAL, _MORE_KINDS = (1, 0), (1, 1), (1, 2)
+_PLAIN, _RETRIEVAL, _MORE_KINDS, _RECORDS = (1, 0), (1, 1), (1, 2), (1, 3)
 
 _MAPPINGS = ("model", "task", "evidence", "tool_versions")
 _TEXTS = ("name", "style", "format")
@@ -52,6 +52,8 @@ class FrozenPrompt:
         evidence: Scores on validation and test, the baseline, the paired difference and the decision.
         history: Every trial of the search.
         tool_versions: Versions of what made it.
+        records: What was asked and answered when it was judged, by example (`optimizer.recording`); None in files
+            that were written before there was any.
     """
 
     name: str
@@ -65,6 +67,7 @@ class FrozenPrompt:
     evidence: Mapping[str, object]
     history: tuple[Mapping[str, object], ...]
     tool_versions: Mapping[str, object]
+    records: Mapping[str, object] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +110,7 @@ class FrozenPrompt:
 
     def to_dict(self) -> dict[str, object]:
         """Return the document that `prompt.json` holds."""
-        major, minor = _version(self.template)
+        major, minor = _version(self.template) if self.records is None else _RECORDS
         document: dict[str, object] = {
             "schema": f"{major}.{minor}",
             **self.template.to_dict(),
@@ -119,6 +122,7 @@ class FrozenPrompt:
         }
         document |= {key: dict(getattr(self, key)) for key in _MAPPINGS}
         document |= {key: getattr(self, key) for key in _TEXTS}
+        document |= {} if self.records is None else {"records": dict(self.records)}
         return document | {"checksum": digest(document)}
 
     def dumps(self) -> str:
@@ -146,26 +150,20 @@ class FrozenPrompt:
             InputError: As `load`.
         """
         try:
-            return cls._from_dict(_document(text))
+            document = _document(text)
+            flaws = _flaws(document)
         except (ValueError, RecursionError) as error:
             raise InputError([Problem(file=file, message=str(error))]) from error
+        if flaws:
+            raise InputError([Problem(file=file, message=flaw) for flaw in flaws])
+        return cls._from_dict(document)
 
     @classmethod
-    def _from_dict(cls, document: dict[str, object]) -> "FrozenPrompt":
-        _check_keys(document)
-        template = PromptTemplate.from_dict({name: document[name] for name in _TEMPLATE if name in document})
-        if template.fingerprint != document["fingerprint"]:
-            raise ValueError(
-                "fingerprint: does not fit the calls and the answer format; the file was changed"
-            )
-        if (
-            digest({key: value for key, value in document.items() if key != "checksum"})
-            != document["checksum"]
-        ):
-            raise ValueError("checksum: does not fit the document; the file was changed")
+    def _from_dict(cls, document: Mapping[str, object]) -> "FrozenPrompt":
         values = {key: document[key] for key in (*_MAPPINGS, *_TEXTS)}
         values |= {key: tuple(document[key]) for key in _LISTS}  # type: ignore[arg-type]  # checked to be lists
-        return cls(template=template, **values)  # type: ignore[arg-type]  # types checked by _check_keys
+        values |= {"records": document.get("records")}
+        return cls(template=_template(document), **values)  # type: ignore[arg-type]  # types checked by _key_problems
 
 
 def _version(template: PromptTemplate) -> tuple[int, int]:
@@ -195,13 +193,40 @@ def _document(text: str) -> dict[str, object]:
     return document
 
 
-def _check_keys(document: Mapping[str, object]) -> None:
+def _template(document: Mapping[str, object]) -> PromptTemplate:
+    return PromptTemplate.from_dict({name: document[name] for name in _TEMPLATE if name in document})
+
+
+def _flaws(document: Mapping[str, object]) -> list[str]:
+    """Return what keeps a document from being a frozen prompt, all of it; none is an empty list.
+
+    Raises:
+        ValueError: When it holds what is no JSON.
+    """
+    wrong = _key_problems(document)
+    found = ["; ".join(wrong)] if wrong else _template_flaws(document)
+    body = {key: value for key, value in document.items() if key != "checksum"}
+    if isinstance(stated := document.get("checksum"), str) and digest(body) != stated:
+        found.append("checksum: does not fit the document; the file was changed")
+    return found
+
+
+def _template_flaws(document: Mapping[str, object]) -> list[str]:
+    try:
+        fits = _template(document).fingerprint == document["fingerprint"]
+    except ValueError as error:
+        return [str(error)]
+    message = "fingerprint: does not fit the calls and the answer format; the file was changed"
+    return [] if fits else [message]
+
+
+def _key_problems(document: Mapping[str, object]) -> list[str]:
     missing = sorted(_KEYS - set(document))
     problems = [f"missing {name}" for name in missing]
     shapes: tuple[tuple[tuple[str, ...], type, str], ...] = (
         (_MAPPINGS, dict, "a mapping"),
         ((*_TEXTS, "fingerprint", "checksum"), str, "text"),
-        (_LISTS, list, "a list"),
+        ((*_LISTS, "inputs"), list, "a list"),
     )
     for names, kind, noun in shapes:
         wrong = (name for name in names if name in document and not isinstance(document[name], kind))
@@ -210,5 +235,6 @@ def _check_keys(document: Mapping[str, object]) -> None:
         items = document.get(name)
         if isinstance(items, list) and not all(isinstance(item, kind) for item in items):
             problems.append(f"{name}: expected a list of {noun}")
-    if problems:
-        raise ValueError("; ".join(problems))
+    if not isinstance(document.get("records", {}), dict):
+        problems.append(f"records: expected a mapping, found {type(document['records']).__name__}")
+    return problems

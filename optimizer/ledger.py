@@ -123,6 +123,11 @@ class Ledger:
         return len(self._payers)
 
     @property
+    def unanswered(self) -> int:
+        """Return how many calls were begun and have no answer."""
+        return len(self._payers) - len(self._done)
+
+    @property
     def attempts(self) -> int:
         """Return how many requests were sent, or were about to be."""
         return int(self._totals["attempts"])

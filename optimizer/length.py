@@ -1,9 +1,13 @@
 """How long a prompt gets at most, in bytes and, as a rule, in tokens."""
 
 import math
+from collections.abc import Mapping
 
-from optimizer.completion import IMAGE_TOKENS
+from optimizer.completion import IMAGE_TOKENS, Message, Request
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+
+# Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
+TOKEN_BYTES = 8
 
 # Bytes of a token as a rule, in English; about three in other Latin languages. A set leaves the space where it would
 # hardly ever fit, not where it might not: a request that is too long after all is an error, which never wins.
@@ -47,6 +51,47 @@ def usual_tokens(template: PromptTemplate, input_bytes: int) -> int:
         longest = max(longest, read + answer)
         written += answer
     return longest
+
+
+def blank_tokens(call: CallTemplate) -> tuple[int, int]:
+    """Return upper bounds of the tokens that a call reads, its holes apart, and writes."""
+    messages = tuple(
+        Message(
+            role="user",
+            content="".join(part for part in message.parts if isinstance(part, str)),
+            images=("",) * sum(isinstance(part, Hole) and part.image for part in message.parts),
+        )
+        for message in call.messages
+    )
+    empty = Request(messages=messages, parameters=call.parameters, constraint=call.constraint)
+    read, written = empty.most_tokens
+    return read, written or 0
+
+
+class Reach:
+    """How many tokens the calls of a template read and write at most, with any inputs.
+
+    Attributes:
+        bounded: Whether something bounds the answer of every call.
+    """
+
+    def __init__(self, template: PromptTemplate) -> None:
+        self._calls: list[tuple[int, int, list[Hole]]] = []
+        for call in template.calls:
+            read, written = blank_tokens(call)
+            holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
+            earlier = [hole.name.partition(":")[2] for hole in holes if hole.name.startswith("completion:")]
+            read += shot_bytes(call, template) + sum(TOKEN_BYTES * self._calls[int(k)][1] for k in earlier)
+            inputs = [hole for hole in holes if hole.name.startswith("input:")]
+            self._calls.append((read, written, inputs))
+        self.bounded = all(written for _, written, _ in self._calls)
+
+    def of(self, inputs: Mapping[str, str]) -> list[tuple[int, int]]:
+        """Return upper bounds of the tokens that each call reads and writes."""
+        return [
+            (read + sum(utf8_length(hole.fill(inputs, ())) for hole in holes), written)
+            for read, written, holes in self._calls
+        ]
 
 
 def utf8_length(text: str) -> int:

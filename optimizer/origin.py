@@ -60,8 +60,10 @@ def wording_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> Wo
     if origin is None or not lines.is_file():
         return None
     try:
-        texts = {row["id"]: row["text"] for row in map(json.loads, lines.read_text("utf-8").split("\n")[:-1])}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        rows = [json.loads(line) for line in lines.read_text("utf-8").split("\n")[:-1]]
+        # What was imported is a whole prompt and no wording.
+        texts = {row["id"]: row["text"] for row in rows if row.get("origin") != "imported"}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError([Problem(file=str(lines), message=f"expected wordings by id: {error}")]) from error
     shown = {example.id: example for example in origin[1].train}
     row = next(

@@ -1,51 +1,84 @@
 """Parquet: the rows of such a file, by pyarrow, an optional library."""
 
 import datetime as dt
+import importlib.util
 import json
 import math
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
 from optimizer.errors import Problem
 from optimizer.record import Number, Record
 
+MISSING = "needs pyarrow: install the extra `parquet`, or name a .csv or .jsonl file"
 
-def parquet_records(path: Path, file: str, *, most_bytes: int) -> Iterator[Record | Problem]:
-    """Yield the rows with their numbers, from 1, or what is wrong with the file.
+
+# Rows that are held at once, and bytes of a file that are read at once.
+_ROWS = 1000
+_BUFFER = 2**16
+
+
+def parquet_records(path: Path, file: str, *, most_bytes: int | None = None) -> Iterator[Record | Problem]:
+    """Yield the rows with their numbers, from 1, and what is wrong with the file; some rows are held at a time.
 
     Args:
         file: The path as the user knows it.
-        most_bytes: How large the table may be in memory, about.
+        most_bytes: How large the table may be in memory, about; None sets no bound.
     """
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ImportError:
-        message = (
-            "needs pyarrow to be read: install the extra `parquet`, or write the table as .csv or .jsonl"
-        )
-        yield Problem(file=file, message=message)
+        yield Problem(file=file, message=MISSING)
         return
     try:
-        with path.open("rb") as stream, ParquetFile(stream) as source:
+        # Else a whole row group is read at once, and a file may have but one.
+        with path.open("rb") as stream, ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False) as source:
             groups = (source.metadata.row_group(n) for n in range(source.metadata.num_row_groups))
-            if sum(group.total_byte_size for group in groups) > most_bytes:
+            if most_bytes is not None and sum(group.total_byte_size for group in groups) > most_bytes:
                 yield Problem(file=file, message=f"expected at most {most_bytes // 2**20} MiB, found more")
                 return
-            table = source.read()
+            names = source.schema_arrow.names
+            if len(set(names)) < len(names):
+                message = "expected a name of its own for each column, found one twice"
+                yield Problem(file=file, message=message)
+                return
+            batches = source.iter_batches(batch_size=_ROWS, use_threads=False)
+            rows = (row for batch in batches for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield Record(line=number, values={name: _as_json(cell) for name, cell in row.items()})
     except OSError as error:  # an error of pyarrow's own may be one as well, of which nothing else is known
         yield Problem(file=file, message=f"cannot be read: {error.strerror or error}")
-        return
     except ArrowException as error:
         yield Problem(file=file, message=f"cannot be read: {error}")
-        return
-    names = table.column_names
-    if len(set(names)) < len(names):
-        yield Problem(file=file, message="expected a name of its own for each column, found one twice")
-        return
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield Record(line=number, values={name: _as_json(cell) for name, cell in row.items()})
+
+
+def can_write_parquet() -> bool:
+    """Return whether the library is there."""
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def write_parquet(
+    path: Path, groups: Iterable[Sequence[Mapping[str, object]]], columns: Mapping[str, type]
+) -> None:
+    """Write rows as a file of that form, one row group after the other; one of them is held at a time.
+
+    Args:
+        columns: What each column holds: `str`, `int`, `float` or `bool`, or None in any cell.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    with path.open("wb") as stream:
+        with ParquetWriter(stream, schema) as writer:
+            for rows in groups:
+                writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _as_json(value: object) -> object:

@@ -19,6 +19,7 @@ from optimizer.digest import derived_seed, digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.explanation import provable_in_words
+from optimizer.importing import Imported, imported_in_words, load_imported
 from optimizer.judging import ROLES, Engagement
 from optimizer.leaks import leak_warnings, leaks
 from optimizer.length import utf8_length
@@ -32,7 +33,7 @@ from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
 from optimizer.slices import SLICE_GAP
-from optimizer.space import SearchSpace, compose
+from optimizer.space import SearchSpace, compose, needed_capabilities
 from optimizer.splits import FEWEST_FOR_TEST
 from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
@@ -49,6 +50,7 @@ class StudyPlan:
         folder: Where results go.
         file: The file's content, with the seed that is in force.
         source: The file, for messages that point into it.
+        imported: The prompt that the task names as its baseline, or None.
     """
 
     name: str
@@ -57,6 +59,7 @@ class StudyPlan:
     task: Task
     dataset: Dataset
     source: Located
+    imported: Imported | None = None
 
     @property
     def seed(self) -> int:
@@ -119,6 +122,7 @@ class StudyPlan:
                 sum(utf8_length(text) for name, text in example.inputs if name not in self.task.images)
                 for example in (*dataset.train, *dataset.validation)
             ),
+            imported=self.imported,
         ).fitted()
 
     @cached_property
@@ -192,7 +196,9 @@ class StudyPlan:
     @cached_property
     def leaks(self) -> tuple[str, ...]:
         """Return where the search sees what will judge it, in words."""
-        dataset, instructions = self.dataset, self.space.instructions
+        dataset, instructions = self.dataset, list(self.space.instructions)
+        if self.imported is not None:
+            instructions.append(dataclasses.replace(self.imported.instruction, text=self.imported.text))
         texts = {each.id: each.text for each in instructions} | {
             example.id: " ".join(example.values.values())
             for split in (dataset.train, dataset.validation, dataset.test)
@@ -216,6 +222,7 @@ class StudyPlan:
             f"search.{name}": digest(value) for name, value in dataclasses.asdict(self.file.search).items()
         }
         parts |= {"task": self.task.digest, "data": self.dataset.digest}
+        parts |= {} if self.imported is None else {"baseline": self.imported.identity}
         parts["optimizer"] = ".".join(importlib.metadata.version("promptstudy").split(".")[:2])
         return parts
 
@@ -242,8 +249,9 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
         file = dataclasses.replace(file, search=search)
     task, dataset = examples
     folder = path.parent if output is None else output
+    name, baseline = path.resolve().parent.name, load_imported(task)
     plan = StudyPlan(
-        name=path.resolve().parent.name, folder=folder, file=file, task=task, dataset=dataset, source=source
+        name=name, folder=folder, file=file, task=task, dataset=dataset, source=source, imported=baseline
     )
     problems = _fit_problems(plan)
     if problems:
@@ -255,6 +263,7 @@ def plan_in_words(plan: StudyPlan) -> tuple[str, ...]:
     """Return what the data of a study can show, what in them would deceive, and which styles speak another language."""
     return (
         *data_in_words(plan.dataset),
+        *imported_in_words(plan.space.imported),
         *(f"Caution: {leak}" for leak in plan.leaks),
         *(f"Caution: {caution}" for caution in role_cautions(plan.file, plan.task)),
         *_language_in_words(plan.file.search.styles, plan.task.language),
@@ -308,7 +317,7 @@ def load_examples(path: Path) -> tuple[Task, Dataset]:
         InputError: With every mistake found.
     """
     task = load_task(path)
-    problems = task_problems(task)
+    problems = task_problems(task) + _attempted(lambda: load_imported(task))[1]
     dataset, others = _attempted(lambda: load_dataset(task))
     if problems or dataset is None:
         raise InputError([*problems, *others])
@@ -347,7 +356,13 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
         (x for x in space.exclusions if (x.style, x.format) == (space.styles[0], space.formats[0])), None
     )
     if first is not None:
-        return [source.problem(("search",), f"the baseline is the first style and the first format; {first}")]
+        what = "the baseline is" if space.imported is None else "the search starts from"
+        return [source.problem(("search",), f"{what} the first style and the first format; {first}")]
+    if space.imported is not None and plan.task.baseline is not None:
+        lacking = sorted(needed_capabilities(space.imported.template) - space.capabilities.can)
+        if lacking:
+            message = f"{space.imported.file}: the model lacks {', '.join(lacking)}, which this prompt needs"
+            return [plan.task.source.problem(plan.task.baseline.field, message)]
     if SLICE_GAP in plan.file.constraints and not plan.task.slices:
         return [source.problem(("constraints", SLICE_GAP), "expected `slices` in the task, found none")]
     if space.size == 0 and not plan.scouting.most_calls:
@@ -363,7 +378,7 @@ def _least_answers(plan: StudyPlan) -> int:
         plan.scouting.most_answers + plan.screen + plan.first + (len(plan.dataset.validation) if test else 0)
     )
     probed = sum(2 * len(each.examples) for each in probes.probes) + probes.repeats * len(probes.repeated)
-    return search + 3 * test + probed
+    return search + (3 if plan.imported is None else 2) * test + probed
 
 
 def _plain(value: object) -> object:

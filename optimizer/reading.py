@@ -265,6 +265,12 @@ def concluding_number(text: str) -> str | None:
     return named[0][0] if len(named) == 1 else None
 
 
+def begins_with_number(text: str) -> bool:
+    """Return whether a text names one number alone, and that in a first line or clause that it ends and goes on after."""
+    first = re.split(r"(?<=[.!?:;])\s|\n", text.strip(), maxsplit=1)
+    return len(first) > 1 and bool(_numbers(first[0])) and len({number for number, *_ in _numbers(text)}) == 1
+
+
 def is_number(text: str) -> bool:
     """Return whether a text is one number and nothing else, signs of currency and percent aside."""
     found = _numbers(text)

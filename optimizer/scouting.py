@@ -7,7 +7,7 @@ asking again sends equal requests, so a study that is resumed gets its answers f
 The calls are dealt evenly over the kinds of evidence that the study's selectors need. With n training examples, a
 share of s calls, and c calls for an example (the number of turns of the style at hand), they take at most:
 
-    answers     c x min(n, s // c)      the baseline prompt on the first training examples
+    answers     c x min(n, s // c)      the prompt that the search starts from on the first training examples
     reasoned    c x min(n, s // c)      the same in a style that reasons; nothing beside `answers` where none does
     one_shots   c x (s // c)            nothing where that is too little to compare two examples
 """
@@ -46,7 +46,7 @@ class Scouting:
     """What is to be found out, and for how many calls at most.
 
     Attributes:
-        space: Of the study; its baseline is what is asked, and its model what limits the rendering.
+        space: Of the study; its start is what is asked, and its model what limits the rendering.
         selectors: Names of the study's selectors.
         size: How many demonstrations its largest set has: so many winners are looked for.
         n_sets: How many sets are drawn by the evidence at most.
@@ -82,8 +82,8 @@ class Scouting:
         """Yield, for each kind of evidence, the calls of an answer and how many answers there are at most."""
         needs = self.needs
         for need in needs:
-            candidate = self._reasoned if need == "reasoned" else self._baseline
-            if need == "reasoned" and "answers" in needs and candidate == self._baseline:
+            candidate = self._reasoned if need == "reasoned" else self._start
+            if need == "reasoned" and "answers" in needs and candidate == self._start:
                 continue  # the same requests
             n = self._race.most_scores if need == "one_shots" else self._n_attempts(candidate)
             yield STYLES[candidate.style].n_calls, n
@@ -111,8 +111,8 @@ class Scouting:
             OptimizerError: What `score` raises, once everything that was under way beside it has ended.
         """
         needs = self.needs
-        answers = await self._attempts(self._baseline, score) if "answers" in needs else ()
-        same = "answers" in needs and self._reasoned == self._baseline
+        answers = await self._attempts(self._start, score) if "answers" in needs else ()
+        same = "answers" in needs and self._reasoned == self._start
         reasoned = answers if same and "reasoned" in needs else ()
         if "reasoned" in needs and not same:
             reasoned = await self._attempts(self._reasoned, score)
@@ -133,13 +133,14 @@ class Scouting:
         return self.calls // max(1, len(self.needs))
 
     @property
-    def _baseline(self) -> Candidate:
-        return self.space.baseline
+    def _start(self) -> Candidate:
+        # The baseline, unless that was imported: it has no place for demonstrations, nor another style.
+        return self.space.start
 
     @property
     def _reasoned(self) -> Candidate:
-        """Return the baseline in the first style that reasons and answers in one turn; itself where none does."""
-        first = self._baseline
+        """Return the start in the first style that reasons and answers in one turn; itself where none does."""
+        first = self._start
         for style, layout in sorted(self.space.pairs, key=lambda pair: pair[1] != first.format):
             if STYLES[style].reasons_in_one_turn:
                 return dataclasses.replace(first, style=style, format=layout)
@@ -147,15 +148,15 @@ class Scouting:
 
     @property
     def _race(self) -> "_Race":
-        return _race(self.train, self.size, self._share // STYLES[self._baseline.style].n_calls, self.seed)
+        return _race(self.train, self.size, self._share // STYLES[self._start.style].n_calls, self.seed)
 
     def _shown(self, example: Example) -> PromptTemplate:
         shown = DemonstrationSet(id="", demonstrations=(as_demonstration(example),), selector="one_shots")
-        return self._rendered(dataclasses.replace(self._baseline, demonstrations=shown))
+        return self._rendered(dataclasses.replace(self._start, demonstrations=shown))
 
     def _rendered(self, candidate: Candidate) -> PromptTemplate:
         template = self.space.render(candidate)
-        assert template is not None  # a study whose baseline cannot be run is refused before
+        assert template is not None  # a study whose start cannot be run is refused before
         return template
 
 

@@ -130,7 +130,7 @@ async def _cross_validated(study: Study) -> Selection:
     ]
     # What was not tried cannot be told apart: a study without a test has no calls set aside for it.
     wording = _wording(study, winner.candidate)
-    arm = _template(study, wording).fingerprint
+    arm = "" if wording is None else _template(study, wording).fingerprint
     worded = await _validated(study, standing.rows[arm]) if arm in standing.rows else None
 
     def judged(before: str, guess: Guess | None = None) -> CrossValidation:
@@ -203,7 +203,7 @@ async def _test(study: Study, winner: Candidate) -> Selection:
     looks = sum(one["prompts"][0] != one["prompts"][1] for one in openings)
     pairing = _pairing(study, study.plan.dataset.test, 1 - (1 - _LEVEL) / max(1, looks))
     guess = _guess(study, baseline.evaluation)
-    over_format = pairing.compare(wording.evaluation, best.evaluation)
+    over_format = None if wording is None else pairing.compare(wording.evaluation, best.evaluation)
     judged = Judged(
         difference=pairing.compare(baseline.evaluation, best.evaluation),
         over_guess=None
@@ -217,8 +217,9 @@ async def _test(study: Study, winner: Candidate) -> Selection:
         "test": {
             name: _figures(study, arm)
             for name, arm in zip(("baseline", "winner", "wording"), arms, strict=True)
+            if arm is not None
         },
-        "difference_over_format": comparison_figures(over_format),
+        "difference_over_format": None if over_format is None else comparison_figures(over_format),
         "test_openings": openings,
     }
     evidence |= await _probed(study, baseline, best)
@@ -231,9 +232,10 @@ async def _probed(study: Study, baseline: Arm, winner: Arm) -> dict[str, object]
     return {} if found is None else {"robustness": found}
 
 
-async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
+async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm | None]:
     """Score baseline, winner and wording on test; prompts that render alike are scored once."""
-    candidates = (study.space.baseline, winner, _wording(study, winner))
+    wording = _wording(study, winner)
+    candidates = (study.space.baseline, winner, *([] if wording is None else [wording]))
     templates = [_template(study, candidate) for candidate in candidates]
     _open_test(study, templates)
     evaluations: dict[str, Evaluation] = {}
@@ -243,19 +245,21 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm]:
             if evaluation.error_rate > study.plan.file.run.max_error_rate:
                 raise IncompleteError(f"the test could not be finished: {evaluation.failure}")
             evaluations[template.fingerprint] = evaluation
-    first, second, third = (
+    first, second, *others = (
         Arm(candidate=candidate, template=template, evaluation=evaluations[template.fingerprint])
         for candidate, template in zip(candidates, templates, strict=True)
     )
-    return first, second, third
+    return first, second, others[0] if others else None
 
 
-def _wording(study: Study, winner: Candidate) -> Candidate:
-    """Return the baseline's wording in the winner's format.
+def _wording(study: Study, winner: Candidate) -> Candidate | None:
+    """Return the baseline's wording in the winner's format; None where the baseline was imported, which has no other.
 
     Where the baseline's style cannot be laid out in it, the winner's own style goes with it.
     """
     space = study.space
+    if space.imported is not None:
+        return None
     wording = dataclasses.replace(space.baseline, demonstrations=NO_DEMONSTRATIONS, format=winner.format)
     if space.render(wording) is None:
         return dataclasses.replace(wording, style=winner.style)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
 from optimizer.completion import Capabilities, Capability
 from optimizer.formats import FORMATS, Draft
+from optimizer.importing import Imported, fitted
 from optimizer.length import usual_tokens, utf8_length
 from optimizer.prompt import PromptTemplate
 from optimizer.styles import STYLES, ReasoningStyle
@@ -59,15 +60,16 @@ class SearchSpace:
     """Every candidate of a study.
 
     Attributes:
-        instructions: The wordings; the first is the baseline's.
+        instructions: The wordings; the first is the task's own.
         demonstration_sets: The sets; the baseline has none, whether or not the empty set is among them.
-        styles: Names of reasoning styles; the first is the baseline's.
-        formats: Names of answer formats; the first is the baseline's.
+        styles: Names of reasoning styles; the search starts from the first.
+        formats: Names of answer formats; the search starts from the first.
         model_parameters: Decoding parameters of every candidate.
         parameters: Further decoding parameters, each with the values to try.
         capabilities: What the model can do.
         input_bytes: Length of the longest example's inputs, in UTF-8.
         cuts: What became of sets that are longer than the model's context, in the order of their ids.
+        imported: The prompt that is the baseline in place of the start, or None.
     """
 
     task: Task
@@ -80,9 +82,15 @@ class SearchSpace:
     capabilities: Capabilities
     input_bytes: int = 0
     cuts: tuple[Cut, ...] = ()
+    imported: Imported | None = None
+
+    @cached_property
+    def baseline(self) -> Candidate:
+        """Return what every gain is measured against: the imported prompt, or the start where there is none."""
+        return self.start if self.imported is None else self.imported.candidate
 
     @property
-    def baseline(self) -> Candidate:
+    def start(self) -> Candidate:
         """Return the task's instruction without demonstrations, in the first style and format."""
         return Candidate(
             instruction=self.instructions[0],
@@ -90,6 +98,11 @@ class SearchSpace:
             style=self.styles[0],
             format=self.formats[0],
         )
+
+    @property
+    def wordings(self) -> tuple[Instruction, ...]:
+        """Return everything that a trial may name as its instruction: the wordings, after what was imported."""
+        return self.instructions if self.imported is None else (self.imported.instruction, *self.instructions)
 
     @cached_property
     def choices(self) -> dict[str, tuple[Parameter, ...]]:
@@ -155,6 +168,14 @@ class SearchSpace:
         return tuple({**first, "style": style, "format": layout} for style, layout in self.pairs)
 
     @property
+    def entry(self) -> tuple[Point, ...]:
+        """Return the point of the start, if it is not the baseline itself and the space holds it: some has demonstrations."""
+        start = {name: values[0] for name, values in self.choices.items() if values} | self.start.point
+        inside = all(start.get(name) in values for name, values in self.choices.items())
+        runs = (self.start.style, self.start.format) in self.pairs
+        return (start,) if self.imported is not None and inside and runs else ()
+
+    @property
     def varied(self) -> bool:
         """Return whether candidates differ in more than one dimension, so that one tells of others."""
         return sum(len(values) > 1 for values in self.choices.values()) > 1
@@ -188,6 +209,8 @@ class SearchSpace:
 
     def render(self, candidate: Candidate) -> PromptTemplate | None:
         """Return the candidate's prompt template, or None when it is not in the space."""
+        if self.imported is not None and candidate == self.baseline:
+            return self.imported.template
         if self._misfit(candidate.style, candidate.format):
             return None
         draft = Draft(
@@ -225,13 +248,17 @@ class SearchSpace:
         return _with_sets(dataclasses.replace(self, instructions=tuple(wordings)), added)
 
     def fitted(self) -> "SearchSpace":
-        """Return the space without what its model's context cannot hold; the same where no context is known.
+        """Return the space as its model is asked: without what a context cannot hold, the imported prompt with its parameters.
 
         A set fits when its longest rendering does, with the longest wording and input and all that the answer may
         have. One that does not loses demonstrations from the front, which matter least, until it does; where they are
         retrieved, fewer are. It leaves the space when none is left, or when it is then like another.
         """
-        return _with_sets(dataclasses.replace(self, demonstration_sets=()), self.demonstration_sets)
+        imported = self.imported and fitted(
+            self.imported, self.model_parameters, self.capabilities, input_bytes=self.input_bytes
+        )
+        kept = dataclasses.replace(self, demonstration_sets=(), imported=imported)
+        return _with_sets(kept, self.demonstration_sets)
 
     def _misfit(self, style_name: str, format_name: str) -> str | None:
         style, layout = self.style(style_name), FORMATS[format_name]

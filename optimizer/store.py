@@ -160,6 +160,13 @@ class Store:
             row = connection.execute(sa.select(_STUDIES).order_by(_STUDIES.c.id.desc()).limit(1)).first()
         return None if row is None else (row.id, json.loads(row.identity))
 
+    def newest(self, identity: Mapping[str, str]) -> int | None:
+        """Return the number of the newest study of an identity, or None when there is none."""
+        query = sa.select(sa.func.max(_STUDIES.c.id)).where(_STUDIES.c.identity == canonical(dict(identity)))
+        with self.engine.connect() as connection:
+            number = connection.execute(query).scalar_one()
+        return None if number is None else int(number)
+
     def add_study(self, name: str, identity: Mapping[str, str]) -> int:
         """Return the number of a new study."""
         with self.engine.begin() as connection:
@@ -245,14 +252,40 @@ class StudyStore:
 
     def record_all(self, kind: str, contents: Mapping[int, Mapping[str, object]]) -> None:
         """Commit several records in one transaction."""
-        rows = [
-            {"study": self.study, "kind": kind, "number": number, "content": canonical(dict(content))}
-            for number, content in contents.items()
-        ]
-        if not rows:
+        if not contents:
             return
         with self._engine.begin() as connection:
-            connection.execute(_ROWS.insert().prefix_with("OR REPLACE"), rows)
+            self._write(connection, {kind: contents})
+
+    def fold(self, contents: Mapping[str, Mapping[int, Mapping[str, object]]]) -> None:
+        """Commit records by kind and number that sum up the calls so far, and drop these, in one transaction.
+
+        Completions stay, and answer the same requests as before.
+        """
+        with self._engine.begin() as connection:
+            self._write(connection, contents)
+            for table in (CALLS, FAILURES):
+                connection.execute(table.delete().where(table.c.study == self.study))
+
+    def rewind(
+        self, first: Mapping[str, int], contents: Mapping[str, Mapping[int, Mapping[str, object]]]
+    ) -> None:
+        """Drop the records of some kinds from a number on, and commit others, in one transaction."""
+        with self._engine.begin() as connection:
+            for kind, number in first.items():
+                doomed = (_ROWS.c.kind == kind) & (_ROWS.c.number >= number)
+                connection.execute(_ROWS.delete().where(_ROWS.c.study == self.study, doomed))
+            self._write(connection, contents)
+
+    def _write(
+        self, connection: sa.Connection, contents: Mapping[str, Mapping[int, Mapping[str, object]]]
+    ) -> None:
+        rows = [
+            {"study": self.study, "kind": kind, "number": number, "content": canonical(dict(content))}
+            for kind, numbered in contents.items()
+            for number, content in numbered.items()
+        ]
+        connection.execute(_ROWS.insert().prefix_with("OR REPLACE"), rows)
 
     def records(self, kind: str) -> dict[int, dict[str, Any]]:
         """Return all records of a kind by number, in order."""

@@ -372,7 +372,7 @@ def _check_models(plan: StudyPlan, study: StudyStore, identities: Mapping[str, M
 
 
 def _keep_parts(space: SearchSpace, study: StudyStore) -> None:
-    instructions = [dataclasses.asdict(instruction) for instruction in space.instructions]
+    instructions = [dataclasses.asdict(instruction) for instruction in space.wordings]
     study.record_all("instruction", dict(enumerate(instructions)))
     sets = [dataclasses.asdict(shown) for shown in space.demonstration_sets]
     study.record_all("demonstrations", dict(enumerate(sets)))

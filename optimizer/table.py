@@ -22,16 +22,18 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from optimizer.errors import Problem
 from optimizer.parquet import parquet_records
 from optimizer.record import Number, Record, kind_of, nearest, printable
 
 MAX_BYTES = 256 * 2**20  # a file is held in memory whole; this is far more than a search can pay for
+MAX_LINE_BYTES = 64 * 2**20  # of a file that is read row by row, as of any size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,29 @@ def read_table(path: Path, file: str) -> Table:
     )
 
 
+def stream_table(path: Path, file: str) -> Iterator[Record | Problem]:
+    """Yield the rows of a file and its mistakes as they are met, whatever its size: one row is held at a time.
+
+    Rows are those that `read_table` finds; a `.json` file is not read, because it is one value. Nothing follows a
+    mistake after which the file cannot be read.
+
+    Args:
+        file: The path as the user knows it.
+    """
+    reader = _STREAMED.get(suffix_of(path))
+    if path.suffix.lower() == ".parquet":
+        yield from parquet_records(path, file)
+    elif reader is None:
+        found = repr(path.suffix) if path.suffix else "a name without suffix"
+        listed = ", ".join(_STREAMED)
+        yield Problem(file=file, message=f"expected a {listed} or .parquet file, found {found}")
+    else:
+        ended: list[Problem] = []
+        tail = None if suffix_of(path) == ".jsonl" else "\r\n"
+        yield from reader(_without_tail(_lines(path, file, ended), tail), file)
+        yield from ended
+
+
 def suffix_of(path: Path) -> str:
     """Return the suffix that says how a file is read, in lower case and without `.gz`."""
     packed = path.suffix.lower() == ".gz"
@@ -92,9 +117,62 @@ def _read(path: Path, file: str) -> Iterator[Record | Problem]:
     yield from (text,) if isinstance(text, Problem) else reader(text, file)
 
 
+def _lines(path: Path, file: str, ended: list[Problem]) -> Iterator[str]:
+    """Yield the lines of a text file, cut after each line feed; puts why it stopped early, if it did, into `ended`."""
+    number = 0
+    try:
+        with _opened(path) as stream:
+            while raw := stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if message := _line_mistake(raw):
+                    ended.append(Problem(file=file, line=number, message=message))
+                    return
+                text = raw.decode("utf-8")
+                yield text.removeprefix("\ufeff") if number == 1 else text
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        ended.append(Problem(file=file, message=f"cannot be unpacked: {error}"))
+    except OSError as error:
+        ended.append(Problem(file=file, message=f"cannot be read: {error.strerror}"))
+
+
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _line_mistake(raw: bytes) -> str | None:
+    if len(raw) > MAX_LINE_BYTES:
+        return f"expected lines of at most {MAX_LINE_BYTES // 2**20} MiB, found a longer one"
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return f"expected UTF-8 text, found the byte 0x{raw[error.start]:02x}"
+    return "expected text, found a NUL byte" if b"\0" in raw else None
+
+
+def _without_tail(lines: Iterator[str], characters: str | None) -> Iterator[str]:
+    """Yield lines without what a text ends with; `None` stands for white space, as in `str.rstrip`."""
+    held: list[str] = []  # the last line that is not blank, and blank ones after it
+    for line in lines:
+        if line.rstrip(characters):
+            yield from held
+            held = []
+        held.append(line)
+    if held and (last := held[0].rstrip(characters)):
+        yield last
+
+
+def _fed(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines cut after each carriage return as well, as the `csv` module needs them."""
+    for line in lines:
+        if "\r" in line.removesuffix("\r\n"):
+            yield from io.StringIO(line, newline="")
+        else:
+            yield line
+
+
 def _content(path: Path, file: str) -> str | Problem:
     try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        with _opened(path) as stream:
             data = stream.read(MAX_BYTES + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         return Problem(file=file, message=f"cannot be unpacked: {error}")
@@ -113,10 +191,14 @@ def _content(path: Path, file: str) -> str | Problem:
     return Problem(file=file, message=message, line=data.count(b"\n", 0, start) + 1)
 
 
-def _csv_records(text: str, file: str, *, between: str = ",") -> Iterator[Record | Problem]:
+def _csv_table(text: str, file: str, *, between: str = ",") -> Iterator[Record | Problem]:
+    return _csv_records(io.StringIO(text.rstrip("\r\n"), newline=""), file, between=between)
+
+
+def _csv_records(lines: Iterable[str], file: str, *, between: str = ",") -> Iterator[Record | Problem]:
     """Yield the records of RFC 4180, each with the line it begins on."""
     header: list[str] = []
-    for line, fields in _csv_lines(text, between):
+    for line, fields in _csv_lines(lines, between):
         if isinstance(fields, str):
             yield Problem(file=file, line=line, message=f"not valid CSV: {fields}; nothing after it was read")
         elif not header:
@@ -132,9 +214,9 @@ def _csv_records(text: str, file: str, *, between: str = ",") -> Iterator[Record
             yield Problem(file=file, line=line, message=f"expected {len(header)} fields, found {found}")
 
 
-def _csv_lines(text: str, between: str) -> Iterator[tuple[int, list[str] | str]]:
+def _csv_lines(lines: Iterable[str], between: str) -> Iterator[tuple[int, list[str] | str]]:
     """Yield where each record begins and its fields, or why the reader gave up."""
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), strict=True, delimiter=between)
+    reader = csv.reader(_fed(lines), strict=True, delimiter=between)
     line = 1
     try:
         for fields in reader:
@@ -156,12 +238,16 @@ def _header_mistake(header: list[str], between: str) -> str | None:
     return None
 
 
-def _json_records(text: str, file: str) -> Iterator[Record | Problem]:
+def _json_lines(text: str, file: str) -> Iterator[Record | Problem]:
     # Not splitlines(): a JSON string may hold U+2028 and its kin as they are.
     lines = text.rstrip().split("\n")
-    for number, line in enumerate(lines if lines != [""] else [], start=1):
+    return _json_records(lines if lines != [""] else [], file)
+
+
+def _json_records(lines: Iterable[str], file: str) -> Iterator[Record | Problem]:
+    for number, line in enumerate(lines, start=1):
         try:
-            yield Record(line=number, values=_json_object(line))
+            yield Record(line=number, values=_json_object(line.removesuffix("\n")))
         except ValueError as error:
             yield Problem(file=file, line=number, message=str(error))
 
@@ -287,8 +373,13 @@ _LENIENT = json.JSONDecoder()
 
 
 _READERS: dict[str, Callable[[str, str], Iterator[Record | Problem]]] = {
+    ".csv": _csv_table,
+    ".tsv": partial(_csv_table, between="\t"),
+    ".jsonl": _json_lines,
+    ".json": _json_table,
+}
+_STREAMED: dict[str, Callable[[Iterable[str], str], Iterator[Record | Problem]]] = {
     ".csv": _csv_records,
     ".tsv": partial(_csv_records, between="\t"),
     ".jsonl": _json_records,
-    ".json": _json_table,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from optimizer.answer import canonical_target
 from optimizer.digest import digest, sha256
-from optimizer.document import Located, inside_project, load_yaml
+from optimizer.document import FieldPath, Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.outputs import (
     located_metrics,
@@ -19,6 +19,7 @@ from optimizer.outputs import (
 from optimizer.schema import read
 from optimizer.taskfile import (
     SPLITS,
+    BaselineSpec,
     DatasetSpec,
     InputSpec,
     MetricSpec,
@@ -28,6 +29,23 @@ from optimizer.taskfile import (
 
 # The key of an answer that several target columns make together.
 SEVERAL = "answer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptFile:
+    """Where a prompt lies that is to be imported.
+
+    Attributes:
+        named: The file as the task names it.
+        path: The file.
+        format: Name of the exporter that reads it, "" where the file tells.
+        field: The field of the task that names it.
+    """
+
+    named: str
+    path: Path
+    format: str
+    field: FieldPath
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +68,7 @@ class Task:
         code: Path and SHA-256 of each file whose functions are metrics.
         slices: Columns by whose values results are told apart.
         instruction: The wording to start from.
+        baseline: The prompt that is measured against, or None where that is the instruction.
         dataset: Columns, splits and seed.
         paths: The data file, or one for train, validation and test each.
         source: The file, for messages that point into it.
@@ -76,6 +95,7 @@ class Task:
     specs: Mapping[str, MetricSpec] = field(default_factory=dict)
     code: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
     slices: tuple[str, ...] = ()
+    baseline: PromptFile | None = None
     source: Located = field(repr=False, compare=False)
 
     @property
@@ -120,8 +140,9 @@ def load_task(path: Path) -> Task:
     problems += [*metric_problems(file, source), *_text_problems(file, source)]
     paths, unresolved = _paths(file.dataset, path, source)
     code, missing = _code(file, path, source)
-    if problems + unresolved + missing:
-        raise InputError(problems + unresolved + missing)
+    baseline, lost = _baseline(file.baseline, path, source)
+    if problems := [*problems, *unresolved, *missing, *lost]:
+        raise InputError(problems)
     inputs, targets = file.dataset.inputs, target_columns(file.dataset)
     named = {spec.shown: spec for spec in metric_specs(file)}
     return Task(
@@ -143,6 +164,7 @@ def load_task(path: Path) -> Task:
         specs=named,
         code=code,
         slices=file.slices,
+        baseline=baseline,
         instruction=file.instruction.strip(),
         dataset=file.dataset,
         paths=paths,
@@ -243,3 +265,20 @@ def _code(file: TaskFile, path: Path, source: Located) -> tuple[dict[str, tuple[
             continue
         found[spec.python] = own, sha256(own.read_bytes())
     return found, problems
+
+
+def _baseline(
+    baseline: str | BaselineSpec | None, file: Path, source: Located
+) -> tuple[PromptFile | None, list[Problem]]:
+    """Return where the prompt lies that is measured against, if the task names one, and what is wrong with that."""
+    if baseline is None:
+        return None, []
+    spec = BaselineSpec(path=baseline) if isinstance(baseline, str) else baseline
+    where: FieldPath = ("baseline",) if isinstance(baseline, str) else ("baseline", "path")
+    try:
+        path = inside_project(spec.path, file=file)
+    except ValueError as error:
+        return None, [source.problem(where, str(error))]
+    if not path.is_file():
+        return None, [source.problem(where, f"expected a file, found none at {spec.path}")]
+    return PromptFile(named=spec.path, path=path, format=spec.format or "", field=where), []

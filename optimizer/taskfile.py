@@ -138,6 +138,21 @@ class WeightedSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BaselineSpec:
+    """A prompt that is in use today, in a file of its own.
+
+    Attributes:
+        path: Its file, as seen from the task.
+        format: Name of an exporter, where neither the file's name nor its content tells which one reads it.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
+
+    path: str
+    format: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskFile:
     """The content of a task file, key by key."""
 
@@ -154,3 +169,4 @@ class TaskFile:
     language: str = "en"
     metrics: tuple[str | MetricSpec, ...] = ()
     slices: tuple[str, ...] = ()
+    baseline: str | BaselineSpec | None = None

@@ -107,7 +107,7 @@ class Trials:
             return None
         inner = SAMPLERS[self._plan.file.search.sampler.name].make(seed, board)
         # A race opens with enough candidates to meet every pair of style and format by chance.
-        opening = () if self._plan.races else space.opening
+        opening = space.entry if self._plan.races else space.opening
         planned = next((point for point in opening if admissible(point)), None)
         within = WithinSpace(inner, distributions, admissible, seed, planned=planned)
         sampler = Numbered(within, tuple(self._letters))

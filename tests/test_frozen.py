@@ -154,7 +154,7 @@ def test_what_is_no_version_is_refused(version: str | None) -> None:
 
 def test_a_newer_minor_version_is_read_with_a_warning_and_news_are_ignored() -> None:
     text = sealed({**document(), "schema": "1.7", "news": [1]})
-    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.2"):
+    with pytest.warns(UserWarning, match=r"frozen prompt of schema 1\.7 is newer than 1\.3"):
         assert FrozenPrompt.loads(text) == frozen()
 
 

@@ -1,7 +1,8 @@
 """Optuna's side of a study: asked by our numbers, told once, and the same whoever asks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import optuna
@@ -12,7 +13,7 @@ from optimizer.board import Board
 from optimizer.candidate import Candidate
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan, load_plan
-from optimizer.storage import create_study, open_storage
+from optimizer.storage import Ending, add_trials, create_study, end_trials, open_storage
 from optimizer.trials import Trials
 
 TASK = """schema: 1
@@ -42,9 +43,15 @@ def plan(write_study: Callable[..., Path]) -> StudyPlan:
 
 
 @pytest.fixture
-def study() -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    return optuna.create_study(direction="maximize")
+def stored(tmp_path: Path) -> Iterator[Callable[[str], optuna.Study]]:
+    """Return a function that gives a study of that name in a database of the test."""
+    with open_storage(tmp_path / "trials.db") as storage:
+        yield lambda name: create_study(storage, name)
+
+
+@pytest.fixture
+def study(stored: Callable[[str], optuna.Study]) -> optuna.Study:
+    return stored("colours#1")
 
 
 @pytest.fixture
@@ -124,9 +131,11 @@ def test_a_candidate_that_was_asked_for_is_the_same_whoever_asks_again(
         assert trial.user_attrs["digest"] == candidate.digest
 
 
-def test_the_same_number_after_the_same_trials_asks_for_the_same_in_another_study(plan: StudyPlan) -> None:
-    def sequence() -> list[str]:
-        one = Trials(plan, optuna.create_study(direction="maximize"))
+def test_the_same_number_after_the_same_trials_asks_for_the_same_in_another_study(
+    plan: StudyPlan, stored: Callable[[str], optuna.Study]
+) -> None:
+    def sequence(name: str) -> list[str]:
+        one = Trials(plan, stored(name))
         one.tell([a_row(plan, 0, plan.space.baseline, 0.5)])
         found = []
         for n in range(1, 9):
@@ -135,7 +144,7 @@ def test_the_same_number_after_the_same_trials_asks_for_the_same_in_another_stud
             found.append(candidate.digest)
         return found
 
-    assert sequence() == sequence()
+    assert sequence("a") == sequence("b")
 
 
 def test_every_rendering_is_asked_for_once_and_then_none(plan: StudyPlan, trials: Trials) -> None:
@@ -196,6 +205,54 @@ def test_a_confirmation_is_held_without_having_been_asked_for(
     assert held(study) == [(4, state, score)]
     assert trial.user_attrs["stage"] == "confirm"
     assert trial.intermediate_values == ({} if score is None else {12: score})
+
+
+def test_many_trials_at_once_read_as_if_optuna_had_added_and_told_each(
+    plan: StudyPlan, stored: Callable[[str], optuna.Study]
+) -> None:
+    at_once, singly = stored("at once"), stored("singly")
+    distributions: dict[str, optuna.distributions.BaseDistribution] = dict(plan.space.distributions())
+    drawn = [plan.space.draw(Random(k), 1)[0] for k in range(6)]
+    made = [
+        optuna.create_trial(
+            state=TrialState.RUNNING,
+            params=dict(p),
+            distributions=distributions,
+            user_attrs={"trial": k, "é": [k]},
+        )
+        for k, p in enumerate(drawn)
+    ]
+    add_trials(at_once, made[:2])
+    add_trials(at_once, made[2:])
+    for trial in made:
+        singly.add_trial(trial)
+    first = at_once.get_trials()
+    at_once._storage.set_trial_intermediate_value(first[3]._trial_id, 4, 0.25)
+    first = at_once.get_trials()
+    endings = [
+        Ending(trial=first[0], state=TrialState.COMPLETE, value=0.5),
+        Ending(trial=first[2], state=TrialState.PRUNED, value=0.25, step=7),
+        Ending(trial=first[3], state=TrialState.PRUNED, value=0.25, step=4),
+        Ending(trial=first[4], state=TrialState.FAIL),
+    ]
+    end_trials(at_once, endings)
+    end_trials(at_once, [])
+    singly.tell(0, 0.5)
+    for number, step in ((2, 7), (3, 4)):
+        singly._storage.set_trial_intermediate_value(singly.get_trials()[number]._trial_id, step, 0.25)
+        singly.tell(number, state=TrialState.PRUNED)
+    singly.tell(4, state=TrialState.FAIL)
+
+    def shown(study: optuna.Study) -> list[tuple[object, ...]]:
+        return [
+            (t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.intermediate_values)
+            for t in study.get_trials()
+        ]
+
+    assert shown(at_once) == shown(singly)
+    for trial in at_once.get_trials():
+        assert trial.datetime_start is not None
+        assert (trial.datetime_complete is not None) == trial.state.is_finished()
 
 
 def test_a_baseline_outside_the_space_is_held_without_a_place_in_it(

@@ -85,7 +85,7 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
 
 def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'on test, ' + evidence['metric']:<40}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
-    for key, name in _ROWS:
+    for key, name in _rows(evidence["test"]):
         yield _row(name, evidence["test"][key])
     yield from _outcomes(evidence["test"])
     yield _gain("gain over the baseline", evidence["difference"])
@@ -114,9 +114,14 @@ def _over_format(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield _gain(name, evidence["difference_over_format"])
 
 
+def _rows(test: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the prompts that were tested; an imported baseline has no wording in another format."""
+    return [(key, name) for key, name in _ROWS if key in test]
+
+
 def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the columns of the table do not tell apart, where there is anything of it."""
-    for key, name in _ROWS:
+    for key, name in _rows(test):
         outcomes = test[key].get("outcomes", {})
         if any(n for outcome, n in outcomes.items() if outcome not in ("ok", "invalid")):
             yield f"{name}: {outcome_line(outcomes)}"

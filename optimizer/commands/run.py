@@ -126,7 +126,13 @@ def _run_one(
     started = time.monotonic()
     for exclusion in plan.space.left_out:
         complain(f"left out: {exclusion}")
-    for warning in (*plan.dataset.warnings, *plan.leaks, *role_cautions(plan.file, plan.task)):
+    imported = () if plan.space.imported is None else plan.space.imported.cautions
+    for warning in (
+        *plan.dataset.warnings,
+        *plan.leaks,
+        *role_cautions(plan.file, plan.task),
+        *imported,
+    ):
         complain(f"warning: {warning}")
     with shown(plan.name, quiet=quiet) as watch:
         selection = asyncio.run(_optimize(plan, figures, fresh=fresh, cache=cache, watch=watch))

@@ -1,6 +1,5 @@
 """`score PROMPT --task TASK`: a frozen prompt on the examples of a task."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,18 +39,13 @@ from optimizer.explanation import score_text
 if TYPE_CHECKING:
     from optimizer.commands._gates import Gate
     from optimizer.config import RunSpec
-    from optimizer.dataset import Example
     from optimizer.evaluation import Evaluation
     from optimizer.frozen import FrozenPrompt
-    from optimizer.judging import Engagement
     from optimizer.ledger import CacheMode
     from optimizer.metrics import Role
     from optimizer.models import ModelSpec
-    from optimizer.store import Store
+    from optimizer.rescoring import Job
     from optimizer.task import Task
-
-# The record of a scoring that left no example out.
-_DONE = "scored"
 
 
 @command
@@ -82,46 +76,71 @@ def score(  # the options of a command line
     Models that the task's metrics ask are counted apart.
     """
     import asyncio
+    import dataclasses
 
     from optimizer.config import RunSpec
     from optimizer.frozen import FrozenPrompt
-    from optimizer.plan import load_examples
 
     check_gates(min_score=min_score)
+    cache = cache_mode(no_cache=no_cache, refresh=refresh)
+    run = RunSpec(concurrency=concurrency_of(concurrency) or "auto")
     frozen = FrozenPrompt.load(path)
-    task, dataset = load_examples(task_path)
-    _check_split(split)
     spec = _spec(frozen, model, base_url, api_key_env)
-    examples = getattr(dataset, split)
-    _check(frozen, task, spec, len(examples))
+    job = _job(frozen, spec, task_path, split, run=run, cache=cache)
     judges: dict[Role, ModelSpec | None] = {
         "judge": model_spec(judge, judge_base_url, judge_api_key_env),
         "embeddings": model_spec(embeddings, embeddings_base_url, embeddings_api_key_env),
     }
-    asked = engaged(task, judges, answers=len(examples))
-    human = human_scores(task, examples, agreement)
+    asked = engaged(job.task, judges, answers=len(job.examples))
+    human = human_scores(job.task, job.examples, agreement)
     warn_of_own_judge(asked, spec)
-    run = RunSpec(concurrency=concurrency_of(concurrency) or "auto")
-    cache = cache_mode(no_cache=no_cache, refresh=refresh)
-    work = _evaluate(frozen, task, spec, examples, task_path, run=run, cache=cache, asked=asked)
-    evaluation, spent = asyncio.run(work)
+    evaluation, spent = asyncio.run(_evaluate(dataclasses.replace(job, asked=asked)))
     gates = list(score_gate(min_score, evaluation.value))
-    figures = {**_figures(evaluation, task, split), **spent, "gates": gate_figures(gates)}
+    figures = {**_figures(evaluation, job.task, split), **spent, "gates": gate_figures(gates)}
     figures |= judged_figures(evaluation, human) if asked else {}
     if as_json:
         say_json(figures)
     else:
-        _show(evaluation, figures, task.name)
+        _show(evaluation, figures, job.task.name)
     _check_result(evaluation, gates)
 
 
-def _check_split(split: str) -> None:
+def _job(
+    frozen: "FrozenPrompt",
+    spec: "ModelSpec",
+    task_path: Path,
+    split: str,
+    *,
+    run: "RunSpec",
+    cache: "CacheMode",
+) -> "Job":
+    """Return what is to be scored, found possible; the models that metrics ask are not in it yet.
+
+    Raises:
+        InputError: With every mistake found.
+    """
     from optimizer.errors import InputError, Problem
+    from optimizer.plan import load_examples
+    from optimizer.rescoring import Job, job_problems, store_of
     from optimizer.taskfile import SPLITS
 
+    task, dataset = load_examples(task_path)
     if split not in SPLITS:
         message = f"expected {', '.join(SPLITS)}, found {split!r}"
         raise InputError([Problem(file="", field="--split", message=message)])
+    job = Job(
+        frozen=frozen,
+        task=task,
+        spec=spec,
+        examples=getattr(dataset, split),
+        asked={},
+        run=run,
+        cache=cache,
+        database=store_of(task_path),
+    )
+    if problems := job_problems(job):
+        raise InputError(problems)
+    return job
 
 
 def _check_result(evaluation: "Evaluation", gates: "list[Gate]") -> None:
@@ -146,89 +165,17 @@ def _spec(
     return ModelSpec(provider=provider, name=name, base_url=base_url, api_key_env=api_key_env)
 
 
-def _check(frozen: "FrozenPrompt", task: "Task", spec: "ModelSpec", n: int) -> None:
-    from optimizer.errors import InputError, Problem
-    from optimizer.models import MODELS
+async def _evaluate(job: "Job") -> "tuple[Evaluation, dict[str, object]]":
+    from optimizer.rescoring import open_job
 
-    problems = [
-        Problem(file="", field="--model", message=message) for message in MODELS[spec.provider].problems(spec)
-    ]
-    missing = sorted(set(frozen.capabilities) - MODELS[spec.provider].capabilities(spec).can)
-    if missing:
-        problems.append(Problem(file="", field="--model", message=f"the prompt needs {', '.join(missing)}"))
-    if set(frozen.inputs) != set(task.inputs):
-        message = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
-        problems.append(Problem(file=task.source.file, field="dataset.inputs", message=message))
-    if not n:
-        problems.append(Problem(file=task.source.file, field="dataset.splits", message="the split is empty"))
-    if problems:
-        raise InputError(problems)
-
-
-async def _evaluate(  # what is scored, on what, and how
-    frozen: "FrozenPrompt",
-    task: "Task",
-    spec: "ModelSpec",
-    examples: "tuple[Example, ...]",
-    path: Path,
-    *,
-    run: "RunSpec",
-    cache: "CacheMode",
-    asked: "dict[Role, Engagement]",
-) -> "tuple[Evaluation, dict[str, object]]":
-    from optimizer.budget import Budget
-    from optimizer.calls import Caller
-    from optimizer.digest import digest
-    from optimizer.document import project_root
-    from optimizer.evaluation import Scorer, evaluate
-    from optimizer.judging import Terms, open_bench
-    from optimizer.ledger import Ledger
-    from optimizer.models import MODELS
-    from optimizer.pricing import price_of
-    from optimizer.storage import open_storage
-    from optimizer.store import Store
-    from optimizer.study import pace_of
-
-    n_calls, provider = len(examples) * len(frozen.template.calls), MODELS[spec.provider]
-    with open_storage(project_root(path) / ".optimizer" / "store.db") as storage:
-        store = Store(storage)
-        wanted = {
-            "prompt": frozen.fingerprint,
-            "task": task.digest,
-            "model": digest(dataclasses.asdict(spec)),
-            "examples": digest([[example.id, dict(example.values), example.target] for example in examples]),
+    async with open_job(job) as opened:
+        evaluation = await opened.evaluate()
+        if not evaluation.n_errors:
+            opened.finish()
+        return evaluation, {
+            "spent": spent_figures(opened.caller.spent, opened.ledger),
+            **opened.bench.figures(),
         }
-        wanted |= {role: digest(dataclasses.asdict(engaged.spec)) for role, engaged in asked.items()}
-        number = _begun(store, wanted) or store.add_study(f"score {frozen.name}", wanted)
-        ledger = Ledger(store, number, model=f"{spec.provider}:{spec.name}", cache=cache)
-        terms = Terms(pace=lambda slots, fixed: pace_of(run, slots=slots, fixed=fixed), cache=cache)
-        async with (
-            provider.connect(spec) as connection,
-            open_bench(store, number, asked, terms) as bench,
-        ):
-            caller = Caller(
-                connection,
-                ledger,
-                budget=Budget(calls=n_calls, attempts=4 * n_calls),
-                pace=terms.pace(connection.capabilities.slots, provider.free),
-                price=price_of(spec.name, base_url=spec.base_url, free=provider.free, overrides={}),
-            )
-            try:
-                scorer = Scorer.of(task, bench.models)
-                evaluation = await evaluate(frozen.template, examples, caller, scorer, reported=True)
-                if not evaluation.n_errors:
-                    store.of(number).record(_DONE, 0, {})
-                return evaluation, {"spent": spent_figures(caller.spent, ledger), **bench.figures()}
-            finally:
-                await caller.close()
-
-
-def _begun(store: "Store", asked: "dict[str, str]") -> int | None:
-    """Return the number under which the same was asked last, if that was not finished; its answers are its own."""
-    latest = store.latest_study()
-    if latest is None or latest[1] != asked or store.of(latest[0]).records(_DONE):
-        return None
-    return latest[0]
 
 
 def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return what kind of file it is, once it is found sound, and what its data can show."""
     from optimizer.document import load_yaml
     from optimizer.frozen import FrozenPrompt
+    from optimizer.importing import imported_in_words, load_imported
     from optimizer.plan import data_in_words, load_examples, load_plan, plan_in_words
 
     if path.suffix == ".json":
@@ -56,8 +57,8 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
     content = load_yaml(path).value
     if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
         return "study", plan_in_words(load_plan(path))
-    _, dataset = load_examples(path)
-    return "task", data_in_words(dataset)
+    task, dataset = load_examples(path)
+    return "task", (*data_in_words(dataset), *imported_in_words(load_imported(task)))
 
 
 def _write_schemas(paths: list[Path]) -> None:

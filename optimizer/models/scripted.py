@@ -21,15 +21,21 @@ _DEFAULTS = Capabilities(can=frozenset(CAPABILITIES))
 
 
 class Scripted:
-    """A model whose completions a function makes; remembers what it was asked."""
+    """A model whose completions a function makes.
 
-    def __init__(self, script: Script) -> None:
+    Attributes:
+        requests: What it was asked, as far as it remembers.
+    """
+
+    def __init__(self, script: Script, *, remembers: bool = True) -> None:
         self._script = script
+        self._remembers = remembers
         self.requests: list[Request] = []
 
     async def complete(self, request: Request) -> Completion:
         """Return what the script says; a text counts four characters as a token."""
-        self.requests.append(request)
+        if self._remembers:
+            self.requests.append(request)
         made = self._script(request)
         if isinstance(made, Completion):
             return made
@@ -88,7 +94,9 @@ def _told(error: OSError | ValueError) -> str:
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     rules = _read(Path(spec.path or ""))
     identity = {"provider": "scripted", "name": spec.name, "rules": digest([rules.rules, rules.default])}
-    yield Connection(model=Scripted(rules.reply), identity=identity, capabilities=stated(spec, _DEFAULTS))
+    # It may be asked millions of times, and nobody looks.
+    model = Scripted(rules.reply, remembers=False)
+    yield Connection(model=model, identity=identity, capabilities=stated(spec, _DEFAULTS))
 
 
 SCRIPTED = Provider(

@@ -1,0 +1,193 @@
+"""What a verification found, as lines of text and as figures."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from optimizer.answer import OUTCOMES
+from optimizer.explanation import p_text, percent, score_text, shortened, signed_points
+
+if TYPE_CHECKING:
+    from optimizer.models import ModelSpec
+    from optimizer.pricing import Price
+    from optimizer.recording import Row
+    from optimizer.rescoring import Rescored
+    from optimizer.verifying import Verified
+
+# Ids named of those that are left out.
+_NAMED = 5
+
+# How each sign of a change is said, with the examples on which it changed.
+_SIGNS = {
+    "answers": "{changed} of {n} answers are other texts",
+    "outcomes": "{changed} of {n} answers could be read one time and not the other",
+    "format": "{changed} of {n} answers kept the form one time and not the other",
+    "length": "{changed} of {n} answers have another length",
+    "reading": "{changed} of {n} requests were read as another number of tokens",
+}
+
+
+def status(found: "Verified") -> str:
+    """Return in a word what was found without a model."""
+    if found.of("broken"):
+        return "broken"
+    return "differs" if found.of("differs") else "sound"
+
+
+def headline(found: "Verified", again: Mapping[str, Any] | None = None) -> str:
+    """Return in a line what was found."""
+    parts = [status(found)]
+    n = len(found.of("broken") + found.of("differs"))
+    if n:
+        parts[0] += f", {n} finding{'s' * (n != 1)}"
+    elif found.rendered is None:
+        parts.append("requests not rendered again")
+    else:
+        n = len(found.rendered.alike)
+        parts.append(f"{n} recorded request{'s' * (n != 1)} rendered again, all alike")
+    if again is not None:
+        told = f": {', '.join(again['telling'])}" if again["telling"] else ""
+        parts.append(f"{again['verdict'] or 'no answers to compare'}{told}")
+    return f"{found.path}: {'; '.join(parts)}"
+
+
+def verified_figures(found: "Verified") -> dict[str, Any]:
+    """Return the same as `--json` shows it; counts are null where nothing was recorded, or rendered again."""
+    findings = [
+        {"weight": finding.weight, "about": finding.about, "message": finding.message}
+        for finding in found.findings
+    ]
+    recorded, rendered = found.records, found.rendered
+    return {
+        "status": status(found),
+        "findings": findings,
+        "fingerprint": None if found.frozen is None else found.frozen.fingerprint,
+        "split": None if recorded is None else recorded.split,
+        "recorded": None if recorded is None else len(recorded.rows),
+        "rendered": None if rendered is None else len(rendered.alike),
+        "reworded": None if rendered is None else list(rendered.reworded),
+    }
+
+
+def rescored_figures(
+    found: "Rescored", verified: "Verified", spec: "ModelSpec", price: "Price | None"
+) -> dict[str, Any]:
+    """Return what asking again came to; `cause` says what changed, null where nothing tells of a change."""
+    from optimizer.evidence import comparison_figures
+
+    assert verified.frozen is not None  # what is rescored was read
+    assert verified.rendered is not None  # and its examples were found
+    assert verified.records is not None  # and recorded
+    told, then, now = found.drift, found.then, found.now
+    recorded = f"{verified.frozen.model.get('provider')}:{verified.frozen.model.get('name')}"
+    asked = f"{spec.provider}:{spec.name}"
+    cause = "wording" if verified.rendered.reworded else "model"
+    kept = [(a, b) for a, b in zip(then, now, strict=True) if b.id not in found.lost]
+    both = [(a, b) for a, b in kept if a.score is not None and b.score is not None]
+    score = None if told is None or told.score is None else comparison_figures(told.score)
+    return {
+        "verdict": None if told is None else told.verdict,
+        "cause": cause if told is not None and told.telling else None,
+        "telling": [] if told is None else list(told.telling),
+        "signs": [] if told is None else [_sign_figures(sign) for sign in told.signs],
+        "model": {"recorded": recorded, "asked": asked},
+        "metric": verified.records.metric,
+        "difference": score,
+        "n": 0 if told is None else told.n,
+        "lost": list(found.lost),
+        "then": _side([a for a, _ in kept], price) | {"score": _mean(a.score for a, _ in both)},
+        "now": _side([b for _, b in kept], price)
+        | {"score": _mean(b.score for _, b in both), "seconds": _seconds(found)},
+    }
+
+
+def _sign_figures(sign: Any) -> dict[str, Any]:  # noqa: ANN401  # a `Told`, whose module is heavy
+    return {
+        "sign": sign.sign,
+        "n": sign.n,
+        "changed": sign.changed,
+        "p_value": sign.p_value,
+        "adjusted": sign.adjusted,
+        "tells": sign.tells,
+    }
+
+
+def _side(rows: "Sequence[Row]", price: "Price | None") -> dict[str, Any]:
+    """Return the figures of one round; its cost is what its tokens cost at the price of today."""
+    outcomes = Counter(row.outcome for row in rows)
+    cost = None
+    if price is not None and rows:
+        cost = fmean(price(row.prompt_tokens, row.completion_tokens) for row in rows)
+    return {
+        "outcomes": {name: outcomes[name] for name in OUTCOMES},
+        "strict": fmean(row.strict for row in rows) if rows else None,
+        "prompt_tokens": fmean(row.prompt_tokens for row in rows) if rows else None,
+        "completion_tokens": fmean(row.completion_tokens for row in rows) if rows else None,
+        "cost_usd": cost,
+        "seconds": None,
+    }
+
+
+def _mean(scores: Iterable[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return fmean(known) if known else None
+
+
+def _seconds(found: "Rescored") -> float | None:
+    """Return how long an answer took, all of its calls together; None where there was none."""
+    taken = [sum(each.seconds for each in result.completions) for result in found.evaluation.scored]
+    return round(fmean(taken), 3) if taken else None
+
+
+def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what asking again came to."""
+    if figures["lost"]:
+        listed = ", ".join(shortened(name) for name in figures["lost"][:_NAMED])
+        yield f"{len(figures['lost'])} examples have no answer or no score now and are left out: {listed}"
+    if figures["verdict"] is None:
+        return
+    yield from _why(figures)
+    difference = figures["difference"]
+    if difference is not None:
+        ends = f"{signed_points(difference['lower'])} to {signed_points(difference['upper'])}"
+        yield (
+            f"{figures['metric']} {score_text(figures['then']['score'])} then,"
+            f" {score_text(figures['now']['score'])} now: {signed_points(difference['value'])} points ({ends}),"
+            f" {p_text(difference['p_value'])}, n={difference['n']}, {difference['wins']} better,"
+            f" {difference['losses']} worse"
+        )
+    for sign in figures["signs"]:
+        if sign["tells"] and sign["sign"] in _SIGNS:
+            yield f"{sign['sign']}: {_SIGNS[sign['sign']].format(**sign)}, {p_text(sign['adjusted'])} corrected"
+    yield from _changes(figures["then"], figures["now"])
+
+
+def _why(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what may be blamed."""
+    model = figures["model"]
+    other = model["recorded"] != model["asked"]
+    if figures["cause"] == "wording":
+        yield "the wording of the requests changed, so this says nothing of the model"
+    elif figures["cause"] == "model" and other:
+        yield f"the requests are those that were recorded; {model['asked']} was asked, not {model['recorded']}"
+    elif figures["cause"] == "model":
+        yield "the requests are those that were recorded, so the model, its sampling or its context changed"
+    elif other:
+        yield f"{model['asked']} was asked, not {model['recorded']}"
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the figures of both rounds, where there are any."""
+    names = [name for name in OUTCOMES if then["outcomes"][name] or now["outcomes"][name]]
+    yield "outcomes " + ", ".join(
+        f"{name} {then['outcomes'][name]} to {now['outcomes'][name]}" for name in names
+    )
+    if then["strict"] is not None:
+        yield f"form kept {percent(then['strict'])} to {percent(now['strict'])}"
+        yield f"tokens read {then['prompt_tokens']:.1f} to {now['prompt_tokens']:.1f}"
+        yield f"tokens written {then['completion_tokens']:.1f} to {now['completion_tokens']:.1f}"
+    if then["cost_usd"] and now["cost_usd"] is not None:
+        yield f"cost of an example {then['cost_usd']:.6f} to {now['cost_usd']:.6f} US dollars"
+    if now["seconds"] is not None:
+        yield f"seconds for an answer {now['seconds']:.3f} now, none recorded"

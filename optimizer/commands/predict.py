@@ -1,0 +1,269 @@
+"""`predict PROMPT ROWS --output PATH`: a file of rows through a frozen prompt."""
+
+import dataclasses
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from optimizer.commands import AsJson, Quiet, command, complain, say, say_json
+from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
+from optimizer.commands._judges import model_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from optimizer.config import PriceSpec, RunSpec
+    from optimizer.frozen import FrozenPrompt
+    from optimizer.job import Bound, Job
+    from optimizer.models import ModelSpec
+    from optimizer.predicting import Predicted, Prediction, Progress
+
+
+Rows = Annotated[
+    Path, typer.Argument(metavar="ROWS", help="What to answer: .csv, .tsv, .jsonl, also .gz, or .parquet.")
+]
+Output = Annotated[Path, typer.Option(metavar="PATH", help="The file to write: .csv, .jsonl or .parquet.")]
+Keep = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMN", help="A column of the rows to copy; may be repeated.")
+]
+KeepAll = Annotated[bool, typer.Option("--keep-all", help="Copy all columns of the rows.")]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option("--list", metavar="INPUT", help="An input whose cells are JSON arrays of texts."),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Write completions beside the answers.")]
+ModelPath = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A file that the provider reads, such as a GGUF.")
+]
+CapabilityNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--capability", metavar="NAME", help="What the model can do, in place of the provider's defaults."
+    ),
+]
+RequestsPerMinute = Annotated[
+    float | None, typer.Option(metavar="N", help="Most requests sent in any minute.")
+]
+MaxCalls = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Calls that may be made, over all runs.")
+]
+MaxUsd = Annotated[
+    float | None, typer.Option(metavar="X", help="US dollars that may be spent, over all runs.")
+]
+StatedPrice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IN,OUT",
+        help="US dollars for a million tokens read and written, in place of the published price.",
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start anew; completions that are still kept are reused.")
+]
+
+
+@command
+def predict(  # the options of a command line
+    path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
+    rows: Rows,
+    output: Output,
+    keep: Keep = None,
+    keep_all: KeepAll = False,
+    lists: Lists = None,
+    raw: Raw = False,
+    model: Annotated[
+        str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
+    ] = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    model_path: ModelPath = None,
+    capabilities: CapabilityNames = None,
+    concurrency: Concurrency = None,
+    requests_per_minute: RequestsPerMinute = None,
+    max_calls: MaxCalls = None,
+    max_usd: MaxUsd = None,
+    price: StatedPrice = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer the rows of a file with a frozen prompt, and write the answers in the order of the rows.
+
+    All rows are checked before the first call. The same command again resumes, and asks rows anew that have no answer
+    because of errors. Ctrl-C finishes the calls under way, saves and exits with 130; a second one stops at once.
+    """
+    import asyncio
+
+    from optimizer.errors import IncompleteError
+    from optimizer.frozen import FrozenPrompt
+    from optimizer.intake import intake_of
+    from optimizer.job import Job
+
+    frozen = FrozenPrompt.load(path)
+    spec = _spec(frozen, model, base_url, api_key_env)
+    job = Job(
+        frozen=frozen,
+        spec=dataclasses.replace(
+            spec,
+            path=None if model_path is None else str(model_path),
+            capabilities=None if capabilities is None else tuple(capabilities),
+        ),
+        intake=intake_of(frozen.template, rows, lists=lists or (), kept=None if keep_all else keep or ()),
+        output=output,
+        run=_run(concurrency, requests_per_minute),
+        raw=raw,
+        price=_price(price),
+        max_calls=max_calls,
+        max_usd=max_usd,
+        fresh=fresh,
+    )
+    found = asyncio.run(_predict(job, quiet=quiet))
+    _say(found, output, as_json=as_json)
+    if found.errors:
+        message = f"{found.errors:,} of {found.rows:,} rows have no answer because of errors"
+        raise IncompleteError(f"{message}; the same command asks them again")
+
+
+def _run(concurrency: str | None, requests_per_minute: float | None) -> "RunSpec":
+    from optimizer.config import RunSpec
+    from optimizer.errors import InputError, Problem
+
+    if requests_per_minute is not None and not 0 < requests_per_minute < float("inf"):
+        message = f"expected more than 0, found {requests_per_minute}"
+        raise InputError([Problem(file="", field="--requests-per-minute", message=message)])
+    return RunSpec(concurrency=concurrency_of(concurrency) or "auto", requests_per_minute=requests_per_minute)
+
+
+def _spec(
+    frozen: "FrozenPrompt", model: str | None, base_url: str | None, api_key_env: str | None
+) -> "ModelSpec":
+    spec = model_spec(model or f"{frozen.model['provider']}:{frozen.model['name']}", base_url, api_key_env)
+    assert spec is not None  # it was named
+    return spec
+
+
+def _price(text: str | None) -> "PriceSpec | None":
+    from optimizer.config import PriceSpec
+    from optimizer.errors import InputError, Problem
+
+    if text is None:
+        return None
+    try:
+        read, written = map(float, text.split(","))
+    except ValueError:
+        read = written = -1.0
+    if not (0 <= read < float("inf") and 0 <= written < float("inf")):
+        message = f"expected two numbers such as 0.25,2, found {text!r}"
+        raise InputError([Problem(file="", field="--price", message=message)])
+    return PriceSpec(input=read, output=written)
+
+
+async def _predict(job: "Job", *, quiet: bool) -> "Predicted":
+    import asyncio
+    import signal
+
+    from optimizer.errors import InterruptedRunError
+    from optimizer.predicting import open_prediction
+
+    loop, work = asyncio.get_running_loop(), asyncio.current_task()
+    assert work is not None  # we are inside it
+    try:
+        with _shown(job.output.name, quiet=quiet) as watch:
+            async with open_prediction(job, watch) as prediction:
+
+                def stop() -> None:
+                    complain("stopping: calls under way are finished and saved; once more stops at once")
+                    prediction.stop()
+                    for number in (signal.SIGINT, signal.SIGTERM):
+                        loop.add_signal_handler(number, work.cancel)
+
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.add_signal_handler(number, stop)
+                if not quiet:
+                    _announce(job, prediction)
+                return await prediction.run()
+    except asyncio.CancelledError:
+        raise InterruptedRunError("stopped at once; what was answered before is saved") from None
+
+
+def _announce(job: "Job", prediction: "Prediction") -> None:
+    bound = prediction.bound
+    complain(f"{job.intake.file}: {bound.rows:,} rows, {bound.calls:,} calls at most, {_cost(bound)}")
+    if prediction.done:
+        complain(f"{prediction.done:,} rows are in the file already")
+
+
+def _cost(bound: "Bound") -> str:
+    if bound.usd is not None:
+        return f"{bound.usd:.4f} US dollars at most" if bound.usd else "free of charge"
+    return "price not known" if bound.bounded else "no bound of cost, as the prompt has no max_tokens"
+
+
+@contextmanager
+def _shown(name: str, *, quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+    """Return a watcher that shows progress: a live line on a terminal, a line a block off it."""
+    if quiet:
+        yield lambda _progress: None
+    elif sys.stderr.isatty():
+        yield from _live(name)
+    else:
+        yield _plain(name)
+
+
+def _live(name: str) -> "Iterator[Callable[[Progress], None]]":
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.fields[standing]}"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, standing="")
+        yield lambda progress: bar.update(
+            task, total=progress.of, completed=progress.rows, standing=_standing(progress)
+        )
+
+
+def _plain(name: str) -> "Callable[[Progress], None]":
+    told = 0
+
+    def watch(progress: "Progress") -> None:
+        nonlocal told
+        # Twenty lines a file: of the largest as of one that is but a block.
+        if (progress.rows * 20) // progress.of > told:
+            told = (progress.rows * 20) // progress.of
+            complain(f"{name}: {_standing(progress)}")
+
+    return watch
+
+
+def _standing(progress: "Progress") -> str:
+    errors = f", {progress.errors:,} errors" if progress.errors else ""
+    return f"{progress.rows:,} of {progress.of:,} rows{errors}"
+
+
+def _say(found: "Predicted", output: Path, *, as_json: bool) -> None:
+    if as_json:
+        say_json({**dataclasses.asdict(found), "errors": found.errors, "output": str(output)})
+        return
+    for line in _lines(found, output):
+        say(line)
+
+
+def _lines(found: "Predicted", output: Path) -> "Iterator[str]":
+    from optimizer.commands._tables import outcome_line
+
+    spent: dict[str, Any] = dict(found.spent)
+    yield f"wrote {output}: {found.rows:,} rows, {outcome_line(dict(found.outcomes))}"
+    cost = "price not known" if found.cost_usd is None else f"{found.cost_usd:.4f} US dollars"
+    yield f"answers     {found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
+    retried = sum(spent.get("failures", {}).values())
+    again = f", {retried:,} failed attempts" if retried else ""
+    yield f"calls       {spent.get('calls', 0):,}{again}"

@@ -1,0 +1,307 @@
+"""`verify PROMPT...`: whether frozen prompts are what they were, and their models, too."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from optimizer.commands import AsJson, command, complain, report_error, say, say_json
+from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of, spent_figures
+from optimizer.commands._drift import headline, rescored_figures, rescored_lines, verified_figures
+from optimizer.commands._judges import (
+    Embeddings,
+    EmbeddingsApiKeyEnv,
+    EmbeddingsBaseUrl,
+    Judge,
+    JudgeApiKeyEnv,
+    JudgeBaseUrl,
+    engaged,
+    judge_lines,
+    model_spec,
+)
+from optimizer.commands._junit import JUnitCase, junit_xml
+from optimizer.commands._tables import spent_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optimizer.errors import OptimizerError
+    from optimizer.metrics import Role
+    from optimizer.models import ModelSpec
+    from optimizer.rescoring import Job, Rescored
+    from optimizer.verifying import Verified
+
+# Of several exit codes the first: what another try mends is told before what it does not.
+_ORDER = (70, 130, 3, 4, 2, 1)
+
+# What a finding comes to as an exit code.
+_CODES = {"broken": 2, "differs": 1, "note": 0}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the command line asks for, beside the prompts.
+
+    Attributes:
+        model: Provider and name in place of the prompt's own.
+        judges: The models that metrics ask, as far as they are named.
+    """
+
+    task: Path | None
+    rescore: bool
+    model: str | None
+    base_url: str | None
+    api_key_env: str | None
+    judges: "Mapping[Role, ModelSpec | None]"
+    concurrency: 'int | Literal["auto"] | None'
+
+    def spec(self, own: "ModelSpec | None") -> "ModelSpec":
+        """Return the model that is asked: the one that is named, or the prompt's own, at the address that is named."""
+        named = model_spec(self.model, None, None) or own
+        assert named is not None  # one of both is there
+        return dataclasses.replace(
+            named,
+            base_url=named.base_url if self.base_url is None else self.base_url,
+            api_key_env=named.api_key_env if self.api_key_env is None else self.api_key_env,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """One prompt, and all that was found about it.
+
+    Attributes:
+        again: Figures of asking again; None where nothing was asked.
+        error: What kept it from being asked again.
+        begun: The account of asking again, and its database.
+    """
+
+    found: "Verified"
+    again: dict[str, Any] | None = None
+    error: "OptimizerError | None" = None
+    begun: tuple[Path, int] | None = None
+
+    @property
+    def codes(self) -> list[int]:
+        """Return the exit codes of all there is."""
+        codes = [_CODES[finding.weight] for finding in self.found.findings]
+        codes += [] if self.error is None else [self.error.exit_code]
+        if self.again is not None:
+            codes += [3 if self.again["lost"] else 0, 1 if self.again["verdict"] == "drifted" else 0]
+        return codes
+
+    @property
+    def state(self) -> Literal["passed", "failed", "error"]:
+        """Return what a case of JUnit makes of it."""
+        worst = {code for code in self.codes if code}
+        return "passed" if not worst else "failed" if worst == {1} else "error"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Return what a case of JUnit says: what is wrong comes first."""
+        wrong = (*self.found.of("broken"), *self.found.of("differs"))
+        again = [] if self.again is None else rescored_lines(self.again)
+        errors = [] if self.error is None else str(self.error).splitlines()
+        told = (*map(str, wrong), headline(self.found, self.again), *map(str, self.found.of("note")))
+        return (*errors, *told, *again)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Return all of it as `--json` shows it."""
+        code = next((code for code in _ORDER if code in self.codes), 0)
+        error = None if self.error is None else str(self.error)
+        return {**verified_figures(self.found), "rescored": self.again, "error": error, "exit_code": code}
+
+
+Prompts = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PROMPT...",
+        help="Frozen prompts, or folders: every prompt.json and *.prompt.json below them.",
+    ),
+]
+TaskPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="The task that they were tuned on; that of the study beside each prompt without it.",
+    ),
+]
+Rescore = Annotated[bool, typer.Option("--rescore", help="Ask the recorded examples again, and compare.")]
+ModelName = Annotated[
+    str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
+]
+JUnit = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML, a case a prompt.")
+]
+
+
+@command
+def verify(  # the options of a command line
+    prompts: Prompts,
+    task_path: TaskPath = None,
+    rescore: Rescore = False,
+    model: ModelName = None,
+    base_url: BaseUrl = None,
+    api_key_env: ApiKeyEnv = None,
+    judge: Judge = None,
+    judge_base_url: JudgeBaseUrl = None,
+    judge_api_key_env: JudgeApiKeyEnv = None,
+    embeddings: Embeddings = None,
+    embeddings_base_url: EmbeddingsBaseUrl = None,
+    embeddings_api_key_env: EmbeddingsApiKeyEnv = None,
+    concurrency: Concurrency = None,
+    junit: JUnit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that frozen prompts are unchanged, and with --rescore that their models are.
+
+    Without --rescore no model is asked: version, checksum and fingerprint are checked, and every recorded request is
+    rendered again and compared. With it the recorded examples are asked again, their answers paired with the recorded
+    ones, and a change beyond chance ends with exit code 1. An interrupted look is taken up by the same command for a
+    day; answers of another time are never taken.
+    """
+    from optimizer.verifying import prompts_below
+
+    judges: dict[Role, ModelSpec | None] = {
+        "judge": model_spec(judge, judge_base_url, judge_api_key_env),
+        "embeddings": model_spec(embeddings, embeddings_base_url, embeddings_api_key_env),
+    }
+    options = Options(
+        task=task_path,
+        rescore=rescore,
+        model=model,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        judges=judges,
+        concurrency=concurrency_of(concurrency),
+    )
+    looks = []
+    for path in prompts_below(prompts):
+        looks.append(_look(path, options))
+        if not as_json:
+            _show(looks[-1])
+        _complain(looks[-1])
+    codes = {code for look in looks for code in look.codes}
+    _finish(looks, codes)
+    if junit is not None:
+        _write_junit(junit, looks)
+    if as_json:
+        say_json({"prompts": {str(look.found.path): look.figures for look in looks}})
+    raise typer.Exit(next((code for code in _ORDER if code in codes), 0))
+
+
+def _look(path: Path, options: Options) -> Look:
+    from optimizer.errors import OptimizerError
+    from optimizer.verifying import verified
+
+    found = verified(path, options.task)
+    if not options.rescore or found.of("broken"):
+        return Look(found=found)
+    try:
+        return _again(found, options)
+    except OptimizerError as error:
+        return Look(found=found, error=error)
+
+
+def _again(found: "Verified", options: Options) -> Look:
+    """Return the look with what asking again came to.
+
+    Raises:
+        OptimizerError: When there is nothing to compare with, or the model cannot be asked.
+    """
+    import asyncio
+
+    from optimizer.errors import InputError
+    from optimizer.rescoring import job_problems
+
+    job = _job(found, options)
+    if job is None:
+        return Look(found=found)
+    if problems := job_problems(job):
+        raise InputError(problems)
+    again, spent, number = asyncio.run(_asked(job, found))
+    figures = rescored_figures(again, found, job.spec, job.price) | spent
+    return Look(found=found, again=figures, begun=(job.database, number))
+
+
+def _job(found: "Verified", options: Options) -> "Job | None":
+    """Return what is to be asked; None where no example is as it was, which is told already."""
+    from optimizer.config import RunSpec
+    from optimizer.errors import InputError, Problem
+    from optimizer.rescoring import Job, located_roles, own_model, store_of, study_beside
+
+    frozen, rendered = found.frozen, found.rendered
+    if frozen is None or rendered is None:
+        told = " ".join(finding.message for finding in found.of("note"))
+        raise InputError([Problem(file=str(found.path), message=f"cannot be asked again: {told}")])
+    if not rendered.alike:
+        return None
+    beside = study_beside(found.path)
+    run, prices = (RunSpec(), {}) if beside is None else (beside[0].run, beside[0].budget.prices)
+    if options.concurrency is not None:
+        run = dataclasses.replace(run, concurrency=options.concurrency)
+    named = located_roles(beside) | {role: spec for role, spec in options.judges.items() if spec is not None}
+    return Job(
+        frozen=frozen,
+        task=rendered.task,
+        spec=options.spec(own_model(frozen, beside) if options.model is None else None),
+        examples=tuple(example for _, example in rendered.alike),
+        asked=engaged(rendered.task, named, answers=len(rendered.alike)),
+        run=run,
+        cache="private",  # answers of another time say nothing of the model of today
+        database=store_of(found.path),
+        purpose="verify",
+        prices=prices,
+    )
+
+
+async def _asked(job: "Job", found: "Verified") -> "tuple[Rescored, dict[str, Any], int]":
+    from optimizer.rescoring import RESUMED_SECONDS, open_job, rescored
+
+    assert found.rendered is not None  # the job was made of it
+    then = tuple(row for row, _ in found.rendered.alike)
+    async with open_job(job, within=RESUMED_SECONDS) as opened:
+        again = rescored(job, then, await opened.evaluate())
+        spent = {"spent": spent_figures(opened.caller.spent, opened.ledger), **opened.bench.figures()}
+        return again, spent, opened.number
+
+
+def _finish(looks: "Sequence[Look]", codes: set[int]) -> None:
+    """Record that all is over; where something is still to be asked, the same command goes on with the rest."""
+    from optimizer.rescoring import finish_all
+
+    if not codes & {70, 130, 3, 4}:
+        finish_all(look.begun for look in looks if look.begun is not None)
+
+
+def _show(look: Look) -> None:
+    say(headline(look.found, look.again))
+    for finding in look.found.findings:
+        if finding.weight != "broken":
+            say(f"  {finding}")
+    if look.again is not None:
+        used = (*spent_lines({**look.again["spent"], "failed_trials": 0}), *judge_lines(look.again))
+        for line in (*rescored_lines(look.again), *used):
+            say(f"  {line}")
+
+
+def _complain(look: Look) -> None:
+    for finding in look.found.of("broken"):
+        complain(f"error: {look.found.path}: {finding}")
+    if look.error is not None:
+        report_error(look.error)
+
+
+def _write_junit(path: Path, looks: "Sequence[Look]") -> None:
+    from optimizer.document import write_atomically
+    from optimizer.errors import InputError, Problem
+
+    cases = [JUnitCase(name=str(look.found.path), state=look.state, lines=look.lines) for look in looks]
+    try:
+        write_atomically(path, junit_xml("optimizer verify", cases))
+    except OSError as error:
+        raise InputError([Problem(file=str(path), message=f"cannot be written: {error.strerror}")]) from error

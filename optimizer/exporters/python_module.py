@@ -1,0 +1,264 @@
+"""A Python module that imports `json` and `re` and nothing else: messages, decoding parameters, and the reader.
+
+The code that reads its answers is the code that read them when they were scored, bundled from the package's own source.
+"""
+
+import json
+import keyword
+import math
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from optimizer.answer import AnswerFormat
+from optimizer.errors import OptimizerError
+from optimizer.exporters import EVERYTHING, Case, Exporter, Shipment
+from optimizer.exporters._bundle import Bundle, bundle, is_possessive_pattern
+from optimizer.exporters._chat import response_format
+from optimizer.exporters._folding import FactsOf
+from optimizer.exporters._literals import literal, quoted_in_docstring
+from optimizer.exporters._unicode import category_table, normal_tables
+from optimizer.narrowing import FINDING
+from optimizer.prompt import CallTemplate, Hole
+from optimizer.retrieval import Retrieval, words
+
+OFFERED = ("messages", "parameters", "response_format", "choice", "parse")
+
+# What a prompt is made of stands above the code; tables stand where they are used.
+_ABOVE = ("CALLS", "ANSWER", "RETRIEVAL", "LOGARITHMS")
+
+# Long, for machines that have much to do: it takes well under a second.
+_SECONDS = 120.0
+
+_RUNNER = """
+import json, runpy, sys
+module = runpy.run_path(sys.argv[1])
+cases = json.loads(sys.stdin.buffer.read().decode("utf-8", "surrogatepass"))
+found = [module["messages"](*completions, **inputs) for inputs, completions in cases]
+sys.stdout.buffer.write(json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+"""
+
+_POSSESSIVE_CHECK = """
+try:
+    re.compile("a*+")
+except re.error as error:
+    raise ImportError("this module needs Python 3.11 or later, whose regular expressions it uses") from error
+"""
+
+
+def _write(shipment: Shipment) -> tuple[str]:
+    """Return the text of the module."""
+    frozen, template = shipment.frozen, shipment.frozen.template
+    answer = template.answer
+    # Of its texts it matters only whether there are any: many prompts have one and the same code.
+    shape = replace(
+        answer,
+        labels=(),
+        schema="",
+        field="field" * bool(answer.field),
+        marker="marker" * bool(answer.marker),
+    )
+    bundled = _bundled(shape, template.retrieval is not None)
+    newest = bundled.is_possessive or any(map(is_possessive_pattern, answer.readers))
+    data: dict[str, object] = {
+        "NAME": frozen.name,
+        "FINGERPRINT": frozen.fingerprint,
+        "INPUTS": frozen.inputs,
+        "CHOICE": _choice(template.calls[-1]),
+        "CALLS": [_call(call) for call in template.calls],
+        "ANSWER": _answer(answer),
+    }
+    if template.retrieval is not None:
+        data |= {
+            "RETRIEVAL": _retrieval(template.retrieval),
+            "LOGARITHMS": _logarithms(template.retrieval),
+        }
+    data["PROVENANCE"] = shipment.provenance
+    offered = ["NAME", "FINGERPRINT", "INPUTS", "PROVENANCE", "CHOICE", *OFFERED]
+    parts = [
+        "\n".join(_docstring(shipment, "3.11" if newest else "3.9")),
+        "import json\nimport re",
+        *([_POSSESSIVE_CHECK.strip()] if newest else []),
+        f"__all__ = {literal(offered)}",
+        *(f"{name} = {literal(value)}" for name, value in data.items()),
+    ]
+    return ("\n\n".join(parts) + "\n\n\n" + bundled.text,)
+
+
+@lru_cache(maxsize=128)
+def _bundled(answer: AnswerFormat, retrieves: bool) -> Bundle:
+    return bundle(
+        [("exporters._facade", name) for name in OFFERED],
+        _facts(answer, retrieves=retrieves),
+        given={**dict.fromkeys(_ABOVE, ""), **_tables()},
+        # What it checks was checked when the prompt was frozen.
+        skipped=("AnswerFormat.__post_init__",),
+    )
+
+
+@cache
+def _tables() -> dict[str, str]:
+    return {"NORMAL_TABLES": literal(normal_tables()), "CATEGORY_TABLE": literal(category_table())}
+
+
+def _facts(answer: AnswerFormat, *, retrieves: bool) -> dict[str, FactsOf]:
+    """Return what is known of the conditions in the code that reads answers of a format.
+
+    A reader is called for JSON, for the kind of the answer, or because the format names it.
+    """
+    piped = answer.readers if set(answer.readers) & set(FINDING) else (*answer.readers, answer.kind)
+    unnamed = "json" if answer.field or answer.kind == "json" else answer.kind
+    finding = frozenset(piped) & frozenset(FINDING) if answer.readers else frozenset([unnamed])
+    narrowing = frozenset(answer.readers) - frozenset(FINDING)
+    known: dict[str, frozenset[object]] = {
+        "self.kind": frozenset([answer.kind]),
+        "self.field": frozenset([answer.field]),
+        "self.marker": frozenset([answer.marker]),
+        "self.readers": frozenset([answer.readers]),
+        "FINDING": frozenset([FINDING]),
+        "reader": frozenset(finding),
+        "name": frozenset(piped),
+    }
+    kinds = frozenset(name.partition(":")[0] for name in narrowing)
+    facts: dict[str, FactsOf] = {
+        "answer": {"AnswerFormat": known},
+        "narrowing": {"narrowed": {"name": frozenset(narrowing), "kind": frozenset(kinds)}},
+    }
+    if not retrieves:
+        facts["prompt"] = {"PromptTemplate": {"self.retrieval": frozenset([None])}}
+        facts["exporters._facade"] = {"_PROMPT": {"RETRIEVAL": frozenset([None])}}
+    return facts
+
+
+def _call(call: CallTemplate) -> dict[str, object]:
+    return {
+        "messages": [
+            {"role": message.role, "parts": [_part(part) for part in message.parts]}
+            for message in call.messages
+        ],
+        "parameters": dict(call.parameters),
+        "response_format": response_format(call.constraint),
+        "choice": _choice(call),
+    }
+
+
+def _part(part: str | Hole) -> str | dict[str, object]:
+    if isinstance(part, str):
+        return part
+    told = {"neutralise": list(part.neutralise), "lead": part.lead, "tail": part.tail, "image": part.image}
+    return {"name": part.name, **{name: value for name, value in told.items() if value}}
+
+
+def _choice(call: CallTemplate) -> list[str] | None:
+    return list(call.constraint.choice) if call.constraint and call.constraint.choice else None
+
+
+def _answer(answer: AnswerFormat) -> dict[str, object]:
+    told = {
+        "labels": answer.labels,
+        "field": answer.field,
+        "marker": answer.marker,
+        "readers": answer.readers,
+    }
+    return {"kind": answer.kind, **{name: value for name, value in told.items() if value}}
+
+
+def _retrieval(retrieval: Retrieval) -> dict[str, object]:
+    pool = [[*shot.values, shot.reply] for shot in retrieval.pool]
+    return {"inputs": list(retrieval.inputs), "shown": retrieval.shown, "pool": pool}
+
+
+def _logarithms(retrieval: Retrieval) -> dict[float, float]:
+    """Return the logarithms that the weights of words take, which depend on how many of the pool have a word."""
+    texts = ["\n".join(shot.values) for shot in retrieval.pool]
+    found = Counter(word for text in texts for word in set(words(text)))
+    ratios = sorted({(1 + len(texts)) / (1 + n) for n in found.values()})
+    return {ratio: math.log(ratio) for ratio in ratios}
+
+
+def _docstring(shipment: Shipment, version: str) -> Iterator[str]:
+    """Yield the lines of the module's docstring."""
+    frozen = shipment.frozen
+    name, model = quoted_in_docstring(frozen.name), quoted_in_docstring(str(frozen.model.get("name", "")))
+    yield f'"""{name}: a prompt and the reader of its answers, as they were scored{" with " * bool(model)}{model}.'
+    yield ""
+    yield f"Needs Python {version} or later and nothing else. To ask, with this file as `prompt.py`:"
+    yield ""
+    yield from _example(shipment)
+    yield ""
+    yield "`answer.text` is None where there is no answer, and `answer.outcome` says why."
+    calls = frozen.template.calls
+    if any(call.constraint and call.constraint.choice for call in calls):
+        yield "The completion is one of CHOICE; tell the server so in its own words, such as a grammar."
+    if any(call.messages[-1].role == "assistant" for call in calls):
+        yield "The last message is the start of the model's own turn: the endpoint must go on with it, and not begin anew."
+    yield ""
+    test = shipment.provenance.get("test")
+    if isinstance(test, dict) and test.get("score") is not None:
+        told = [f"{key} {test[key]}" for key in ("lower", "upper", "n") if test.get(key) is not None]
+        yield f"Score on the test: {test['score']}" + (f" ({', '.join(told)})" if told else "")
+    yield f"Fingerprint: {frozen.fingerprint}"
+    yield '"""'
+
+
+def _example(shipment: Shipment) -> Iterator[str]:
+    frozen = shipment.frozen
+    calls = frozen.template.calls
+    named = all(name.isidentifier() and not keyword.iskeyword(name) for name in frozen.inputs)
+    texts = [
+        f'{name}="..."' if named else f'{quoted_in_docstring(repr(name))}: "..."' for name in frozen.inputs
+    ]
+    given = f"dict({', '.join(texts)})" if named else f"{{{', '.join(texts)}}}"
+    several, schema = len(calls) > 1, any(call.constraint and not call.constraint.choice for call in calls)
+    so_far, more = ("*completions", "*completions, ") if several else ("", "")
+    lines = ["import prompt", "from openai import OpenAI", "", f"client, inputs = OpenAI(), {given}"]
+    lines += ["completions = []", f"for _ in range({len(calls)}):"] if several else []
+    asking = [f"options = prompt.parameters({so_far})"]
+    if schema and several:
+        asking.append(f"if prompt.response_format({so_far}):")
+        asking.append(f'    options["response_format"] = prompt.response_format({so_far})')
+    elif schema:
+        asking.append('options["response_format"] = prompt.response_format()')
+    asking += [
+        f"messages = prompt.messages({more}**inputs)",
+        f'reply = client.chat.completions.create(model="{quoted_in_docstring(str(frozen.model.get("name", "...")))}", messages=messages, **options)',
+        "choice = reply.choices[0]",
+    ]
+    asking += ["completions.append(choice.message.content)"] if several else []
+    lines += [f"    {line}" for line in asking] if several else asking
+    lines.append('reason = "refused" if choice.finish_reason == "content_filter" else choice.finish_reason')
+    lines.append(
+        f"answer = prompt.parse({so_far if several else 'choice.message.content'}, finish_reason=reason)"
+    )
+    yield from (f"    {line}".rstrip() for line in lines)
+
+
+def _render(texts: Sequence[str], cases: Sequence[Case]) -> list[list[dict[str, Any]]]:
+    """Return what the written module says, run by itself in another process."""
+    asked = json.dumps([[dict(case.inputs), list(case.completions)] for case in cases], ensure_ascii=False)
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        path = Path(folder) / "prompt.py"
+        path.write_text(texts[0], encoding="utf-8")
+        try:
+            run = subprocess.run(  # noqa: S603  # our own program, and the module that we wrote
+                [sys.executable, "-I", "-S", "-B", "-c", _RUNNER, str(path)],
+                input=asked.encode("utf-8", "surrogatepass"),
+                capture_output=True,
+                timeout=_SECONDS,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            said = getattr(error, "stderr", b"") or b""
+            last = said.decode(errors="replace").strip().rpartition("\n")[2]
+            raise OptimizerError(f"the written module did not run: {last or error}") from error
+    found: list[list[dict[str, Any]]] = json.loads(run.stdout.decode("utf-8", "surrogatepass"))
+    return found
+
+
+python_module = Exporter(suffix=".py", write=_write, carries=EVERYTHING, render=_render)

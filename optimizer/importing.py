@@ -1,0 +1,303 @@
+"""A prompt that is in use today, imported from its file as the baseline of a task.
+
+It is measured as it is: its messages to the letter, filled with the task's inputs. What a study decides for every
+prompt holds for this one as well: the model's decoding parameters, and control tokens that are broken in what fills a
+hole. Files are read by the exporters, which run, look up and fetch nothing of what a file names.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from optimizer.answer import AnswerFormat
+from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
+from optimizer.completion import Capabilities, Constraint
+from optimizer.digest import canonical, digest
+from optimizer.document import clipped
+from optimizer.errors import InputError, PluginError, Problem
+from optimizer.formats import FORMATS, Draft
+from optimizer.length import usual_tokens
+from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
+from optimizer.promptfile import NATIVE, literals, read_prompt
+from optimizer.schema import meant
+from optimizer.styles import STYLES
+from optimizer.task import PromptFile, Task
+
+# What stands in place of an instruction's id, a style and a format.
+IMPORTED = "imported"
+
+_NO_DEMONSTRATIONS = DemonstrationSet(id="d0000", demonstrations=(), selector="none")
+
+# The reader of a file that does not say how its answers are read.
+UNSAID = AnswerFormat(kind="text")
+
+# How people write the place of an input, where a format has no words of its own for it.
+_PLACE = re.compile(r"\{\{\s*(?P<double>\w[\w .-]*?)\s*\}\}|(?P<dollar>\$)?\{\s*(?P<single>\w[\w.-]*)\s*\}")
+
+_SHOWN = 5  # of a list in a sentence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """A prompt of a file.
+
+    Attributes:
+        file: The file, as the task names it.
+        format: Name of the exporter that read it.
+        sha256: Digest of the file.
+        template: The prompt, with the reader of its answers; until it is `fitted`, without decoding parameters.
+        parameters: The decoding parameters of the file, which are not used.
+        cautions: What to know before it is compared with anything.
+    """
+
+    file: str
+    format: str
+    sha256: str
+    template: PromptTemplate
+    parameters: tuple[tuple[str, object], ...] = ()
+    cautions: tuple[str, ...] = ()
+
+    @property
+    def instruction(self) -> Instruction:
+        """Return the prompt in place of an instruction: its text is all that the prompt says, so that it is its identity."""
+        return Instruction(id=IMPORTED, text=canonical(self.template.to_dict()), origin="imported")
+
+    @property
+    def candidate(self) -> Candidate:
+        """Return the prompt as a candidate, outside every search space."""
+        return Candidate(
+            instruction=self.instruction,
+            demonstrations=_NO_DEMONSTRATIONS,
+            style=IMPORTED,
+            format=IMPORTED,
+        )
+
+    @property
+    def text(self) -> str:
+        """Return all text that the file itself holds, the examples it retrieves included."""
+        retrieval = self.template.retrieval
+        shots = [] if retrieval is None else retrieval.pool
+        return "\n".join(
+            [*literals(self.template), *(" ".join((*shot.values, shot.reply)) for shot in shots)]
+        )
+
+    @property
+    def identity(self) -> str:
+        """Return the digest of the file and of what was read from it."""
+        return digest([self.sha256, self.format, self.template.fingerprint])
+
+    @property
+    def figures(self) -> dict[str, object]:
+        """Return what the evidence says of it, as plain data."""
+        return {
+            "file": self.file,
+            "format": self.format,
+            "sha256": self.sha256,
+            "cautions": list(self.cautions),
+        }
+
+
+def imported_in_words(imported: Imported | None) -> tuple[str, ...]:
+    """Return what the baseline is and what to know of it; nothing where none was imported."""
+    if imported is None:
+        return ()
+    said = (
+        f"The baseline is the prompt in {imported.file}, read as {imported.format}; the task's instruction is one of "
+        "the wordings that are compared with it."
+    )
+    return (said, *(f"Caution: {caution}" for caution in imported.cautions))
+
+
+def load_imported(task: Task) -> Imported | None:
+    """Return the prompt that a task names as its baseline; None where it names none.
+
+    Raises:
+        InputError: With every mistake, each with the field of the task and the name of the file.
+    """
+    file = task.baseline
+    if file is None:
+        return None
+    try:
+        name, template, content = read_prompt(file, task.inputs)
+    except ValueError as error:
+        raise _refusal(task, file, [str(error)]) from error
+    except PluginError as error:
+        raise InputError([task.source.problem(("baseline", "format"), str(error))]) from error
+    if problems := list(_problems(template, name, task)):
+        raise _refusal(task, file, problems)
+    answer, misread = _answer(template, name, task)
+    calls = tuple(replace(call, parameters=()) for call in template.calls)
+    return Imported(
+        file=file.named,
+        format=name,
+        sha256=content,
+        template=replace(template, calls=calls, answer=answer),
+        parameters=tuple(item for call in template.calls for item in call.parameters),
+        cautions=(*misread, *_cautions(template, name, task)),
+    )
+
+
+def fitted(
+    imported: Imported, parameters: Mapping[str, Parameter], capabilities: Capabilities, *, input_bytes: int
+) -> Imported:
+    """Return a prompt as a model is asked with it, with further cautions.
+
+    A constraint that the model cannot be held to is left out. What else the model lacks stays in the prompt.
+
+    Args:
+        parameters: Decoding parameters of the study's model.
+        input_bytes: Length of the longest example's inputs, in UTF-8.
+    """
+    tokens, kept = capabilities.control_tokens, tuple(sorted(parameters.items()))
+    calls = tuple(
+        replace(
+            call,
+            messages=tuple(_guarded(message, tokens) for message in call.messages),
+            parameters=kept,
+            constraint=_possible(call.constraint, capabilities.can),
+        )
+        for call in imported.template.calls
+    )
+    found = replace(imported, template=replace(imported.template, calls=calls))
+    cautions = (*found.cautions, *_model_cautions(imported, found, capabilities, input_bytes))
+    return replace(found, cautions=tuple(dict.fromkeys(cautions)))
+
+
+def _model_cautions(
+    before: Imported, after: Imported, capabilities: Capabilities, input_bytes: int
+) -> Iterator[str]:
+    """Yield what a model makes of a prompt."""
+    asked = dict(after.template.calls[0].parameters)
+    unused = {name: value for name, value in before.parameters if asked.get(name) != value}
+    if unused:
+        listed = (
+            f"{clipped(name)} {clipped(str(value))} (here {asked.get(name, 'not set')})"
+            for name, value in unused.items()
+        )
+        yield f"the decoding parameters of {before.file} are not used, but those of the study's model: {', '.join(listed)}"
+    for mine, other in zip(before.template.calls, after.template.calls, strict=True):
+        if mine.constraint != other.constraint:
+            yield f"{before.file} constrains the answer, to which this model cannot be held; it is left out"
+    if found := [token for token in capabilities.control_tokens if token in after.text]:
+        yield (
+            f"the text of {before.file} holds what the model reads as its own markup, and stays as it is: "
+            f"{_listed(found)}"
+        )
+    context = capabilities.context
+    if context is not None and (tokens := usual_tokens(after.template, input_bytes)) > context:
+        yield f"{before.file} takes about {tokens:,} tokens with the longest example; the model has {context:,}"
+
+
+def _problems(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
+    """Yield why a prompt cannot be measured on the task."""
+    places = _places(template)
+    for variable in template.inputs:
+        if variable not in task.inputs:
+            hint = meant(variable, task.inputs) or f"; the task has {', '.join(task.inputs)}"
+            yield f"{places.get(variable, 'the examples it retrieves')}: unknown input '{clipped(variable)}'{hint}"
+    for hole in dict.fromkeys(template.holes()):
+        kind, _, variable = hole.name.partition(":")
+        if kind == "input" and variable in task.inputs and hole.image != (variable in task.images):
+            shown, held = ("an image", "text") if hole.image else ("text", "an image")
+            yield f"{places[variable]}: shows '{clipped(variable)}' as {shown}, which in the task is {held}"
+    if name != NATIVE and (len(template.calls) > 1 or template.shows_images):
+        yield f"prompts of several calls or with images are read from {NATIVE} files alone"
+    unused = [variable for variable in task.inputs if variable not in template.inputs]
+    left = [] if name == NATIVE else dict.fromkeys(_left(template))
+    for written, variable in left:
+        if hint := meant(variable, unused):
+            yield f"'{clipped(written)}' is the place of no input{hint}"
+    if not set(template.inputs) & set(task.inputs):
+        yield f"expected the place of an input such as {{{{{task.inputs[0]}}}}}, found none"
+
+
+def _cautions(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
+    """Yield what a prompt leaves out, and what may be a mistake in it."""
+    unused = [variable for variable in task.inputs if variable not in template.inputs]
+    if unused:
+        yield f"the imported prompt does not show {_listed(unused)}"
+    found = () if name == NATIVE else dict.fromkeys(_left(template))
+    # One brace alone is as likely a part of some JSON.
+    left = [(written, variable) for written, variable in found if written.startswith(("{{", "$"))]
+    for written, variable in left[:_SHOWN]:
+        hint = meant(variable, task.inputs) or "."
+        yield f"in the imported prompt '{clipped(written)}' is no place of an input{hint} It stays as it is"
+
+
+def _left(template: PromptTemplate) -> Iterator[tuple[str, str]]:
+    """Yield what looks like the place of an input in the literal text, and the name in it."""
+    for text in literals(template):
+        for match in _PLACE.finditer(text):
+            yield match[0], match["double"] or match["single"]
+
+
+def _places(template: PromptTemplate) -> dict[str, str]:
+    """Return where each input stands first, in words."""
+    found: dict[str, str] = {}
+    for k, call in enumerate(template.calls, start=1):
+        of_call = f" of call {k}" if len(template.calls) > 1 else ""
+        for n, message in enumerate(call.messages, start=1):
+            for part in message.parts:
+                if isinstance(part, Hole) and part.name.startswith("input:"):
+                    found.setdefault(part.name.partition(":")[2], f"message {n}{of_call}")
+    return found
+
+
+def _answer(template: PromptTemplate, name: str, task: Task) -> tuple[AnswerFormat, tuple[str, ...]]:
+    """Return how answers are read, and a caution where that may not be what the prompt asks for.
+
+    What the file says holds where it reads what the task wants; else they are read as the format `plain` reads them.
+    """
+    said, plain = template.answer, _plain_reader(task)
+    if name == NATIVE or said != UNSAID:
+        if said.kind == task.output and set(said.labels) == set(task.labels):
+            # Several labels are compared in the order of the task.
+            return (replace(said, labels=task.labels) if said.kind == "labels" else said), ()
+        what = said.kind + (f" of {_listed(said.labels)}" if said.labels else "")
+        caution = (
+            f"the imported prompt is read for an answer of the type {what}, which the task does not want"
+        )
+        return plain, (f"{caution}: its answers are read as plain text is",)
+    within = any(call.constraint is not None and not call.constraint.choice for call in template.calls[-1:])
+    if within and task.output != "json":
+        return plain, (
+            "the imported prompt asks for JSON and does not say where in it the answer stands: it is read as plain text is",
+        )
+    return plain, ()
+
+
+def _plain_reader(task: Task) -> AnswerFormat:
+    instruction = Instruction(id=IMPORTED, text=task.instruction, origin="imported")
+    candidate = Candidate(
+        instruction=instruction, demonstrations=_NO_DEMONSTRATIONS, style="direct", format="plain"
+    )
+    style = STYLES[candidate.style].in_language(task.language)
+    draft = Draft(task=task, candidate=candidate, style=style, parameters=(), control_tokens=())
+    return FORMATS[candidate.format].render(draft).answer
+
+
+def _guarded(message: MessageTemplate, tokens: tuple[str, ...]) -> MessageTemplate:
+    """Return a message whose holes break control tokens in what fills them."""
+    parts = (
+        part if isinstance(part, str) or part.image else replace(part, neutralise=tokens)
+        for part in message.parts
+    )
+    return replace(message, parts=tuple(parts))
+
+
+def _possible(constraint: Constraint | None, can: AbstractSet[str]) -> Constraint | None:
+    return constraint if constraint is not None and constraint.capability in can else None
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [f"'{clipped(name)}'" for name in names]
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return f"{', '.join(shown[:_SHOWN])}{more}"
+
+
+def _refusal(task: Task, file: PromptFile, messages: Sequence[str]) -> InputError:
+    problems: list[Problem] = [
+        task.source.problem(file.field, f"{file.named}: {message}") for message in messages
+    ]
+    return InputError(problems)

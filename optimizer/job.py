@@ -1,0 +1,192 @@
+"""The job of predicting: which rows, through which prompt, to which file, within which limits."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optimizer.config import PriceSpec, RunSpec
+from optimizer.digest import digest, sha256_of
+from optimizer.errors import InputError, Problem
+from optimizer.frozen import FrozenPrompt
+from optimizer.intake import Intake
+from optimizer.length import Reach
+from optimizer.models import MODELS, ModelSpec
+from optimizer.parquet import MISSING, can_write_parquet
+from optimizer.predictions import FORMS, RESERVED
+from optimizer.pricing import Price, price_of
+
+# Rows that are committed together.
+BLOCK = 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is asked for.
+
+    Attributes:
+        output: The file to write.
+        raw: Whether completions are written beside the answers.
+        price: What a million tokens cost, in place of the published price.
+        max_calls: Calls that may be made, over all runs of the command; None sets no bound.
+        max_usd: US dollars that may be spent, likewise.
+        fresh: Whether to start anew where something was done already; completions are reused.
+        block: Rows that are committed together.
+    """
+
+    frozen: FrozenPrompt
+    spec: ModelSpec
+    intake: Intake
+    output: Path
+    run: RunSpec = field(default_factory=RunSpec)
+    raw: bool = False
+    price: PriceSpec | None = None
+    max_calls: int | None = None
+    max_usd: float | None = None
+    fresh: bool = False
+    block: int = BLOCK
+
+    @property
+    def database(self) -> Path:
+        """Return where completions are kept until every row has its answer."""
+        return self.output.with_name(f"{self.output.name}.predict.db")
+
+    def cost(self) -> Price | None:
+        """Return what calls cost, None where no price is known."""
+        return price_of(
+            self.spec.name,
+            base_url=self.spec.base_url,
+            free=MODELS[self.spec.provider].free,
+            overrides={} if self.price is None else {self.spec.name: self.price},
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Return what tells this job from another; the file of rows is read for it."""
+        stated = None if self.price is None else dataclasses.asdict(self.price)
+        return {
+            "prompt": self.frozen.fingerprint,
+            "model": digest(dataclasses.asdict(self.spec)),
+            "rows": sha256_of(_chunks(self.intake)),
+            "columns": self.intake.digest,
+            "options": digest([self.output.suffix.lower(), self.raw, self.block, stated]),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bound:
+    """What a job is, known before its first call.
+
+    Attributes:
+        rows: Rows of the file.
+        columns: Its columns.
+        calls: Calls at most.
+        usd: US dollars at most; None where no price is known or nothing bounds the answers.
+        bounded: Whether something bounds the answers.
+    """
+
+    rows: int
+    columns: tuple[str, ...]
+    calls: int
+    usd: float | None
+    bounded: bool
+
+
+def check_job(job: Job) -> None:
+    """Refuse what can be told before the rows are read.
+
+    Raises:
+        InputError: With every mistake: in the model, what it cannot do, and where the file cannot be written.
+    """
+    provider = MODELS[job.spec.provider]
+    problems = [Problem(file="", field="--model", message=message) for message in provider.problems(job.spec)]
+    missing = sorted(set(job.frozen.capabilities) - provider.capabilities(job.spec).can)
+    if missing:
+        message = f"the prompt needs {', '.join(missing)}; if the model has that, say so with --capability"
+        problems.append(Problem(file="", field="--model", message=message))
+    problems += [Problem(file="", field="--output", message=message) for message in _output_mistakes(job)]
+    if problems:
+        raise InputError(problems)
+
+
+def _output_mistakes(job: Job) -> Iterator[str]:
+    suffix = job.output.suffix.lower()
+    if suffix not in FORMS:
+        found = repr(job.output.suffix) if suffix else "a name without suffix"
+        yield f"expected a {', '.join(FORMS[:-1])} or {FORMS[-1]} file, found {found}"
+    if suffix == ".parquet" and not can_write_parquet():
+        yield MISSING
+    if not job.output.parent.is_dir():
+        yield f"there is no folder {job.output.parent}"
+    if job.output.resolve() == job.intake.path.resolve():
+        yield "expected another file than that of the rows"
+    elif job.output.exists() and not job.database.exists() and not job.fresh:
+        yield f"{job.output} is there already; --fresh makes it anew"
+
+
+def bound_of(job: Job) -> Bound:
+    """Return what a job is.
+
+    Raises:
+        InputError: With every mistake in its rows.
+    """
+    reach, price = Reach(job.frozen.template), job.cost()
+    total = 0.0
+
+    def watch(inputs: Mapping[str, str]) -> None:
+        nonlocal total
+        if price is not None and reach.bounded:
+            total += sum(price(read, written) for read, written in reach.of(inputs))
+
+    checked = job.intake.check(watch)
+    kept = job.intake.kept
+    copied = [name for name in checked.columns if name != "id"] if kept is None else kept
+    problems = [
+        Problem(
+            file=job.intake.file,
+            field=name,
+            message="cannot be kept: the file of answers has a column of this name itself",
+        )
+        for name in copied
+        if name in RESERVED
+    ]
+    if problems:
+        raise InputError(problems)
+    return Bound(
+        rows=checked.n,
+        columns=checked.columns,
+        calls=checked.n * len(job.frozen.template.calls),
+        usd=None if price is None or not reach.bounded else total,
+        bounded=reach.bounded,
+    )
+
+
+def check_limits(job: Job, bound: Bound) -> None:
+    """Refuse a limit that cannot be held.
+
+    Raises:
+        InputError: With every reason.
+    """
+    if job.max_usd is None:
+        return
+    problems = []
+    if job.cost() is None:
+        problems.append("no price is known for this model; state it with --price")
+    if not bound.bounded:
+        problems.append("the prompt has no max_tokens, which would bound an answer")
+    if problems:
+        raise InputError([Problem(file="", field="--max-usd", message=message) for message in problems])
+
+
+def _chunks(intake: Intake) -> Iterator[bytes]:
+    try:
+        with intake.path.open("rb") as stream:
+            while chunk := stream.read(2**20):
+                yield chunk
+    except OSError as error:
+        raise InputError([Problem(file=intake.file, message=f"cannot be read: {error.strerror}")]) from error
+
+
+def state_of(intake: Intake) -> tuple[int, int]:
+    """Return what changes when the file does."""
+    found = intake.path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,294 @@
+"""A frozen prompt on some examples again: behind the one way to a model, and on an account of its own.
+
+An answer is committed before it is used, so that the same command takes an interrupted scoring up where it was.
+"""
+
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optimizer.budget import Budget
+from optimizer.calls import Caller
+from optimizer.checks import located_model
+from optimizer.config import PriceSpec, RunSpec, StudyConfig
+from optimizer.dataset import Example, clusters_of
+from optimizer.digest import digest
+from optimizer.document import Located, load_yaml, project_root
+from optimizer.drift import Drift, Pairs, drift
+from optimizer.errors import InputError, Problem
+from optimizer.evaluation import Evaluation, Scorer, evaluate
+from optimizer.frozen import FrozenPrompt
+from optimizer.judging import Bench, Engagement, Terms, open_bench
+from optimizer.ledger import CacheMode, Ledger
+from optimizer.metrics import Role
+from optimizer.models import MODELS, ModelSpec
+from optimizer.pricing import Price, price_of
+from optimizer.prompt import PromptTemplate
+from optimizer.recording import Row, row_of
+from optimizer.roles import located, role_models
+from optimizer.schema import read
+from optimizer.storage import open_storage
+from optimizer.store import Store
+from optimizer.study import pace_of
+from optimizer.task import Task
+
+# The records of a scoring that is over, and of when it was begun.
+_DONE, _BEGUN = "scored", "begun"
+
+# How long an interrupted look at a model may be taken up. Answers of one day are of one model, or as near as it gets.
+RESUMED_SECONDS = 24 * 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What is scored, on what, and how.
+
+    Attributes:
+        asked: The models that the task's metrics ask.
+        database: Where the answers are kept.
+        purpose: What it is for; jobs that differ in it do not take each other up.
+        prices: Prices by model name, in place of the published ones.
+    """
+
+    frozen: FrozenPrompt
+    task: Task
+    spec: ModelSpec
+    examples: tuple[Example, ...]
+    asked: Mapping[Role, Engagement]
+    run: RunSpec
+    cache: CacheMode
+    database: Path
+    purpose: str = "score"
+    prices: Mapping[str, PriceSpec] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Return what makes another scoring the same one."""
+        rows = [[example.id, dict(example.values), example.target] for example in self.examples]
+        parts = {
+            "prompt": self.frozen.fingerprint,
+            "task": self.task.digest,
+            "model": digest(dataclasses.asdict(self.spec)),
+            "examples": digest(rows),
+        }
+        parts |= {role: digest(dataclasses.asdict(engaged.spec)) for role, engaged in self.asked.items()}
+        return parts if self.purpose == "score" else {**parts, "purpose": self.purpose}
+
+    @property
+    def price(self) -> Price | None:
+        """Return US dollars from tokens read and written, or None where no price is known."""
+        return price_of(
+            self.spec.name,
+            base_url=self.spec.base_url,
+            free=MODELS[self.spec.provider].free,
+            overrides=self.prices,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A job whose model is open.
+
+    Attributes:
+        number: Of its account in the store.
+    """
+
+    job: Job
+    number: int
+    store: Store
+    caller: Caller
+    ledger: Ledger
+    bench: Bench
+
+    async def evaluate(self) -> Evaluation:
+        """Return the evaluation, metrics beside the objective included."""
+        job, scorer = self.job, Scorer.of(self.job.task, self.bench.models)
+        return await evaluate(job.frozen.template, job.examples, self.caller, scorer, reported=True)
+
+    def finish(self) -> None:
+        """Record that it is over, so that the same command again is another scoring."""
+        self.store.of(self.number).record(_DONE, 0, {})
+
+
+def store_of(path: Path) -> Path:
+    """Return the database of the project that a file lies in."""
+    return project_root(path) / ".optimizer" / "store.db"
+
+
+def job_problems(job: Job) -> list[Problem]:
+    """Return what keeps a job from being done, before any call."""
+    frozen, task, provider = job.frozen, job.task, MODELS[job.spec.provider]
+    problems = [Problem(file="", field="--model", message=message) for message in provider.problems(job.spec)]
+    missing = sorted(set(frozen.capabilities) - provider.capabilities(job.spec).can)
+    if missing:
+        problems.append(Problem(file="", field="--model", message=f"the prompt needs {', '.join(missing)}"))
+    if set(frozen.inputs) != set(task.inputs):
+        message = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
+        problems.append(Problem(file=task.source.file, field="dataset.inputs", message=message))
+    if not job.examples:
+        problems.append(Problem(file=task.source.file, field="dataset.splits", message="the split is empty"))
+    return problems
+
+
+@asynccontextmanager
+async def open_job(
+    job: Job, *, within: float | None = None, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Opened]:
+    """Open the model of a job, and take up what was begun of it.
+
+    Args:
+        job: One without problems.
+        within: Seconds after which what was begun is left alone; None takes it up at any time.
+        clock: Seconds since any fixed moment.
+
+    Raises:
+        ModelError: When a model cannot be started or reached.
+        StudyBusyError: When another process uses the store.
+    """
+    n_calls, provider = len(job.examples) * len(job.frozen.template.calls), MODELS[job.spec.provider]
+    with open_storage(job.database) as storage:
+        store = Store(storage)
+        number = _number(store, job, within=within, now=clock())
+        ledger = Ledger(store, number, model=f"{job.spec.provider}:{job.spec.name}", cache=job.cache)
+        terms = Terms(
+            pace=lambda slots, fixed: pace_of(job.run, slots=slots, fixed=fixed),
+            cache=job.cache,
+            deadline_seconds=job.run.deadline_seconds,
+        )
+        async with (
+            provider.connect(job.spec) as connection,
+            open_bench(store, number, job.asked, terms) as bench,
+        ):
+            caller = Caller(
+                connection,
+                ledger,
+                budget=Budget(calls=n_calls, attempts=4 * n_calls),
+                pace=terms.pace(connection.capabilities.slots, provider.free),
+                price=job.price,
+                deadline_seconds=job.run.deadline_seconds,
+            )
+            try:
+                yield Opened(job=job, number=number, store=store, caller=caller, ledger=ledger, bench=bench)
+            finally:
+                await caller.close()
+
+
+def _number(store: Store, job: Job, *, within: float | None, now: float) -> int:
+    """Return the account of the same job, if one was begun and is not over; its answers are its own."""
+    begun = store.newest(job.identity)
+    if begun is not None and not store.of(begun).records(_DONE):
+        at = store.of(begun).records(_BEGUN).get(0, {}).get("at", now)
+        if within is None or now - at < within:
+            return begun
+    number = store.add_study(f"{job.purpose} {job.frozen.name}", job.identity)
+    store.of(number).record(_BEGUN, 0, {"at": now})
+    return number
+
+
+def finish_all(begun: Iterable[tuple[Path, int]]) -> None:
+    """Record of several scorings, each in its database, that they are over."""
+    by_database: dict[Path, list[int]] = {}
+    for database, number in begun:
+        by_database.setdefault(database, []).append(number)
+    for database, numbers in by_database.items():
+        with open_storage(database) as storage:
+            store = Store(storage)
+            for number in numbers:
+                store.of(number).record(_DONE, 0, {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rescored:
+    """What came of asking again.
+
+    Attributes:
+        then: The recorded rows of the examples that were asked again.
+        now: What came of them, in the same order.
+        lost: Ids that have no answer, or no score, for no fault of the model: they are left out of the comparison.
+        drift: What the others tell; None where there are no others.
+    """
+
+    evaluation: Evaluation
+    then: tuple[Row, ...]
+    now: tuple[Row, ...]
+    lost: tuple[str, ...]
+    drift: Drift | None
+
+
+def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescored:
+    """Return what an evaluation tells of a change since the rows were recorded.
+
+    Args:
+        job: What was asked again.
+        then: The recorded rows of its examples, in their order.
+        evaluation: What came of it.
+    """
+    now = tuple(row_of(job.frozen.template, result) for result in evaluation.results)
+    lost = tuple(
+        result.example.id
+        for result in evaluation.results
+        if result.outage or result.answer.outcome == "unscored"
+    )
+    clusters = clusters_of(job.examples)
+    pairs = Pairs(then=then, now=now, clusters=None if clusters is None else tuple(clusters))
+    told = pairs.where(lambda _, row: row.id not in lost)
+    found = None
+    if told.then:
+        found = drift(
+            told,
+            same_requests=all(a.request == b.request for a, b in zip(told.then, told.now, strict=True)),
+            deterministic=is_deterministic(job.frozen.template),
+        )
+    return Rescored(evaluation=evaluation, then=then, now=now, lost=lost, drift=found)
+
+
+def is_deterministic(template: PromptTemplate) -> bool:
+    """Return whether every call states the temperature 0."""
+    return all(dict(call.parameters).get("temperature") == 0 for call in template.calls)
+
+
+def study_beside(path: Path) -> tuple[StudyConfig, Located] | None:
+    """Return the study whose file lies beside a prompt, or None where there is none.
+
+    Raises:
+        InputError: When that file is not sound.
+    """
+    study = path.with_name("study.yaml")
+    if not study.is_file():
+        return None
+    source = load_yaml(study)
+    return read(source, StudyConfig), source
+
+
+def located_roles(beside: tuple[StudyConfig, Located] | None) -> dict[Role, ModelSpec | None]:
+    """Return the models that the study beside a prompt names for its metrics to ask.
+
+    Raises:
+        InputError: When one is a file outside the project.
+    """
+    if beside is None:
+        return {}
+    try:
+        return {role: located(spec, beside[1]) for role, spec in role_models(beside[0]).items()}
+    except ValueError as error:
+        raise InputError([Problem(file=beside[1].file, message=str(error))]) from error
+
+
+def own_model(frozen: FrozenPrompt, beside: tuple[StudyConfig, Located] | None) -> ModelSpec:
+    """Return the model that a prompt was tuned for; what a prompt does not say of it, from the study beside it.
+
+    Raises:
+        InputError: When the prompt names none, or its study names a file outside the project.
+    """
+    provider, name = frozen.model.get("provider"), frozen.model.get("name")
+    if not isinstance(provider, str) or not isinstance(name, str):
+        raise InputError([Problem(file="", field="--model", message="missing; the prompt names no model")])
+    if beside is not None and (beside[0].model.provider, beside[0].model.name) == (provider, name):
+        try:
+            return located_model(*beside)
+        except ValueError as error:
+            raise InputError([beside[1].problem(("model", "path"), str(error))]) from error
+    return ModelSpec(provider=provider, name=name)

@@ -1,0 +1,375 @@
+"""`verify` with a model behind an endpoint: what holds, what drifted and by which sign, what is resumed, what is written."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from optimizer.commands import main
+from optimizer.commands._junit import JUnitCase, junit_xml
+from optimizer.digest import digest, pretty
+from optimizer.frozen import FrozenPrompt
+
+if TYPE_CHECKING:
+    from tests.loopback_server import Loopback
+
+LABELS = ("red", "green", "blue")
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 6, validation: 9, test: TEST}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: openai_compatible, name: m, base_url: 'URL', parameters: {temperature: 0, max_tokens: 16}}
+search:
+  instructions: {given: [Which colour is it?]}
+  styles: [direct]
+  formats: [plain]
+  screen: 6
+budget: {calls: 700}
+run: {deadline_seconds: 0.2}
+"""
+
+Body = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def label(body: Body) -> str:
+    said = body["messages"][-1]["content"]
+    return next(name for name in LABELS if f"is {name}" in said)
+
+
+def number(body: Body) -> int:
+    found = re.search(r"Item (\d+)", body["messages"][-1]["content"])
+    assert found is not None
+    return int(found[1])
+
+
+def write(folder: Path, address: str, *, test: int, study: str = STUDY) -> Path:
+    """Write a study whose model is behind an address, and return where its prompt will be."""
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").touch()
+    rows = (f"c{n:03d},Item {n}. is {LABELS[n % 3]},{LABELS[n % 3]}\n" for n in range(test + 15))
+    (folder / "data.csv").write_text("id,text,colour\n" + "".join(rows), encoding="utf-8")
+    (folder / "task.yaml").write_text(TASK.replace("TEST", str(test)), encoding="utf-8")
+    (folder / "study.yaml").write_text(study.replace("URL", address), encoding="utf-8")
+    return folder / "prompt.json"
+
+
+def command(*arguments: str | Path) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """Return the command line: arguments in, exit code and output out."""
+
+    def run(*arguments: str | Path) -> Told:
+        capsys.readouterr()
+        code = command(*arguments)
+        return Told(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def served(loopback_server: ModuleType) -> "Iterator[Loopback]":
+    with loopback_server.Loopback() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def studied(served: "Loopback", tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Return a prompt that was judged on 40 examples and one on 150, by the number."""
+    folder, prompts = tmp_path_factory.mktemp("studied"), dict[int, Path]()
+    for test in (40, 150):
+        served.reply = label
+        prompts[test] = write(folder / str(test), served.base_url, test=test)
+        assert command("run", prompts[test].with_name("study.yaml"), "--quiet") == 0
+    return prompts
+
+
+@pytest.fixture
+def prompt(studied: dict[int, Path]) -> Path:
+    return studied[40]
+
+
+@pytest.fixture
+def server(served: "Loopback") -> "Iterator[Loopback]":
+    """Return the server, which answers as it did when the prompt was judged until a test says otherwise."""
+    served.settle()
+    served.reply = label
+    served.bodies.clear()
+    yield served
+    served.faults.clear()
+    served.delay = 0.0
+
+
+def figures(told: Told) -> dict[str, Any]:
+    (found,) = json.loads(told.out)["prompts"].values()
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_unchanged_model_holds_and_is_asked_anew_each_time(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    told = call("verify", prompt)
+    assert told.code == 0
+    assert told.out == f"{prompt}: sound; 40 recorded requests rendered again, all alike\n"
+    assert server.bodies == []
+    again = call("verify", prompt, "--rescore")
+    assert again.code == 0, again.err
+    assert again.out.startswith(f"{prompt}: sound; 40 recorded requests rendered again, all alike; holds\n")
+    assert "accuracy 1.000 then, 1.000 now: +0.0 points" in again.out
+    assert len(server.bodies) == 40  # though the study has all of these answers
+    assert call("verify", prompt, "--rescore").code == 0
+    assert len(server.bodies) == 80
+
+
+def test_a_tenth_that_turns_wrong_is_told_on_150_examples(
+    studied: dict[int, Path], server: "Loopback", call: Callable[..., Told]
+) -> None:
+    tested = {row[1:] for row in records(studied[150])["id"]}
+    wrong = set(sorted(tested)[::10])
+    server.reply = lambda body: "none" if f"{number(body):03d}" in wrong else label(body)
+    told = call("verify", studied[150], "--rescore", "--json")
+    assert told.code == 1
+    found = figures(told)["rescored"]
+    assert (found["verdict"], found["cause"], found["n"]) == ("drifted", "model", 150)
+    assert "score" in found["telling"]
+    assert found["difference"]["losses"] == 15
+    assert found["difference"]["value"] == -0.1
+    assert found["difference"]["upper"] < 0
+    assert (found["then"]["outcomes"]["ok"], found["now"]["outcomes"]["invalid"]) == (150, 15)
+
+
+def records(prompt: Path) -> dict[str, Any]:
+    found = json.loads(prompt.read_text(encoding="utf-8"))["records"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_other_sampling_is_told_though_the_score_is_the_same(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    server.reply = lambda body: label(body) + ("." if number(body) % 3 == 0 else "")
+    told = call("verify", prompt, "--rescore")
+    assert told.code == 1
+    assert "; drifted: answers" in told.out
+    assert "accuracy 1.000 then, 1.000 now" in told.out
+    assert "the requests are those that were recorded, so the model, its sampling or its context" in told.out
+
+
+def test_a_few_other_texts_are_no_drift(prompt: Path, server: "Loopback", call: Callable[..., Told]) -> None:
+    few = set(records(prompt)["id"][:2])
+    server.reply = lambda body: label(body) + ("." if f"c{number(body):03d}" in few else "")
+    assert call("verify", prompt, "--rescore").code == 0
+
+
+def test_another_context_setting_is_told_by_the_tokens_read(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], loopback_server: ModuleType
+) -> None:
+    def cut(body: Body) -> tuple[int, object]:
+        answer = loopback_server.completion(body, label(body))
+        answer["usage"]["prompt_tokens"] = min(answer["usage"]["prompt_tokens"], 5)
+        return 200, answer
+
+    server.reply = cut
+    told = call("verify", prompt, "--rescore")
+    assert told.code == 1
+    assert "; drifted: reading" in told.out
+    assert "reading: 40 of 40 requests were read as another number of tokens" in told.out
+
+
+def test_requests_that_the_endpoint_refuses_now_are_a_change_and_no_score(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    refusal = (400, {"error": {"message": "longer than the context"}})
+    server.reply = lambda body: label(body) if number(body) % 3 else refusal
+    found = figures(told := call("verify", prompt, "--rescore", "--json"))["rescored"]
+    assert told.code == 1
+    assert found["telling"] == ["outcomes"]
+    n = found["now"]["outcomes"]["error"]
+    assert (found["difference"]["n"], found["now"]["score"]) == (40 - n, 1)
+    assert found["lost"] == []
+
+
+def test_what_an_outage_keeps_from_being_told_is_told_by_the_same_command_without_a_call_twice(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    busy = (500, {"error": {"message": "busy"}})
+    server.reply = lambda body: label(body) if number(body) % 4 else busy
+    told = call("verify", prompt, "--rescore")
+    assert told.code == 3
+    assert "examples have no answer or no score now and are left out: “c" in told.out
+    answered = [json.dumps(body) for body in server.bodies if number(body) % 4]
+    server.reply = label
+    server.bodies.clear()
+    assert call("verify", prompt, "--rescore").code == 0
+    assert len(server.bodies) == 40 - len(set(answered))
+    assert not set(answered) & {json.dumps(body) for body in server.bodies}
+
+
+def test_a_killed_look_is_taken_up_where_it_was(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    server.delay = 0.05
+    arguments = [sys.executable, "-m", "optimizer", "verify", str(prompt), "--rescore", "--concurrency", "4"]
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(server.bodies) < 20 and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    server.settle()
+    server.delay, before = 0.0, len(server.bodies)
+    assert before < 40
+    assert call("verify", prompt, "--rescore").code == 0
+    assert len(server.bodies) <= 40 + 2 * 4  # at most what was in flight, or answered and not yet committed
+    assert len({json.dumps(body) for body in server.bodies}) == 40
+
+
+def test_a_changed_wording_is_not_blamed_on_the_model(
+    prompt: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    document = json.loads(prompt.read_text(encoding="utf-8"))
+    document["calls"][0]["messages"][0]["parts"][0] = "Say nothing of use."
+    del document["checksum"]
+    document["fingerprint"] = digest({"calls": document["calls"], "answer": document["answer"]})
+    changed = prompt.with_name("changed.prompt.json")
+    changed.write_text(pretty({**document, "checksum": digest(document)}), encoding="utf-8")
+    server.reply = lambda body: "none" if "nothing of use" in str(body["messages"]) else label(body)
+    told = call("verify", changed, "--rescore", "--json")
+    assert told.code == 1
+    found = figures(told)
+    assert [finding["about"] for finding in found["findings"]] == ["wording"]
+    assert (found["rescored"]["verdict"], found["rescored"]["cause"]) == ("drifted", "wording")
+    said = call("verify", changed, "--rescore").out
+    assert "the wording of the requests changed, so this says nothing of the model" in said
+    changed.unlink()
+
+
+def test_another_model_is_named_and_so_is_what_cannot_be_asked(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    named = ("--model", "openai_compatible:other", "--base-url", server.base_url)
+    told = call("verify", prompt, "--rescore", *named)
+    assert told.code == 0
+    assert "openai_compatible:other was asked, not openai_compatible:m" in told.out
+    assert {body["model"] for body in server.bodies} == {"other"}
+    alone = tmp_path / "prompt.json"
+    alone.write_bytes(prompt.read_bytes())
+    lost = call("verify", alone, "--rescore")
+    assert lost.code == 2
+    assert "cannot be asked again: no task is named and no study.yaml lies beside" in lost.err
+    unknown = call("verify", alone, "--rescore", "--task", prompt.with_name("task.yaml"))
+    assert unknown.code == 2
+    assert "--model: base_url: missing" in unknown.err
+    old = replace(FrozenPrompt.load(prompt), records=None)
+    alone.write_text(old.dumps(), encoding="utf-8")
+    assert call("verify", alone, "--rescore").code == 2
+    assert call("verify", alone).code == 0
+
+
+def test_sampled_answers_that_differ_are_no_drift(
+    server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    study = STUDY.replace("temperature: 0", "temperature: 0.7")
+    server.reply = lambda body: label(body) + (" it is" if len(server.bodies) % 2 else "")
+    sampled = write(tmp_path / "sampled", server.base_url, test=40, study=study)
+    assert call("run", sampled.with_name("study.yaml"), "--quiet").code == 0
+    server.bodies.clear()
+    server.reply = lambda body: label(body) + ("" if len(server.bodies) % 2 else " it is")
+    found = figures(told := call("verify", sampled, "--rescore", "--json"))["rescored"]
+    assert told.code == 0
+    assert "answers" not in [sign["sign"] for sign in found["signs"]]
+
+
+def test_without_a_test_split_it_is_validation_that_is_recorded_and_asked_again(
+    server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "small", server.base_url, test=6)
+    task = path.with_name("task.yaml")
+    text = task.read_text(encoding="utf-8").replace("validation: 9, test: 6", "validation: 15, test: 0")
+    task.write_text(text, encoding="utf-8")
+    assert call("run", path.with_name("study.yaml"), "--quiet").code == 0
+    found = records(path)
+    assert (found["split"], found["metric"], len(found["id"])) == ("validation", "accuracy", 15)
+    server.bodies.clear()
+    told = call("verify", path, "--rescore")
+    assert told.code == 0, told.err
+    assert "accuracy 1.000 then, 1.000 now" in told.out
+    assert len(server.bodies) == 15
+
+
+def test_a_folder_is_looked_at_at_once_and_the_worst_code_and_a_case_each_are_given(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    hostile = "a\x01 <b>&\"'\u202e"
+    sound = replace(FrozenPrompt.load(prompt), name=hostile)
+    (tmp_path / "good.prompt.json").write_text(sound.dumps(), encoding="utf-8")
+    (tmp_path / "bad.prompt.json").write_text(sound.dumps().replace("direct", "Direct", 1), encoding="utf-8")
+    out = tmp_path / "out.xml"
+    task = prompt.with_name("task.yaml")
+    told = call("verify", tmp_path, "--task", task, "--junit", out)
+    assert told.code == 2
+    assert [line.split(": ")[1].split(",")[0].split(";")[0] for line in told.out.splitlines()] == [
+        "broken",
+        "sound",
+    ]
+    assert "bad.prompt.json: file: checksum: does not fit the document" in told.err
+    suite = ET.parse(out).getroot()[0]
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors")} == {
+        "tests": "2",
+        "failures": "0",
+        "errors": "1",
+    }
+    bad, good = suite
+    assert bad[0].tag == "error"
+    assert (bad[0].get("message") or "").startswith("file: checksum: does not fit")
+    assert good.get("name") == str(tmp_path / "good.prompt.json")
+    first = out.read_bytes()
+    assert call("verify", tmp_path, "--task", task, "--junit", out, "--json").code == 2
+    assert out.read_bytes() == first
+
+
+def test_a_case_of_junit_is_read_as_it_was_meant_whatever_is_in_it() -> None:
+    text = "".join(map(chr, [*range(1, 0x180), 0x2028, 0xFFFE, 0xFFFF, 0x1F600, 0xD800])) + "]]><&\r\n\t"
+    cases = [JUnitCase(name=text, state=state, lines=(text, text)) for state in ("passed", "failed", "error")]
+    suite = ET.fromstring(junit_xml(text, cases).encode())[0]
+    kept = "".join(
+        c
+        if c in "\t\n\r" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE or ord(c) > 0xFFFF
+        else "\ufffd"
+        for c in text
+    )
+    assert suite.get("name") == kept
+    for case in suite:
+        assert case.get("name") == kept
+        assert case[0].text == f"{kept}\n{kept}"
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "1")

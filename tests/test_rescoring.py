@@ -1,0 +1,143 @@
+"""Which scoring takes up which: the same one, if it is not over, and for a look at a model no older than a day."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from optimizer.answer import AnswerFormat
+from optimizer.config import RunSpec
+from optimizer.errors import InputError
+from optimizer.frozen import FrozenPrompt
+from optimizer.models import ModelSpec
+from optimizer.plan import load_examples
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.rescoring import (
+    RESUMED_SECONDS,
+    Job,
+    _number,
+    finish_all,
+    is_deterministic,
+    job_problems,
+    own_model,
+    store_of,
+    study_beside,
+)
+from optimizer.storage import open_storage
+from optimizer.store import Store
+
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 6, validation: 9, test: 6}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json}
+search: {styles: [direct], formats: [plain]}
+budget: {calls: 700}
+"""
+
+
+def template(**parameters: float) -> PromptTemplate:
+    ask = MessageTemplate(role="user", parts=(Hole(name="input:text"),))
+    call = CallTemplate(messages=(ask,), parameters=tuple(sorted(parameters.items())))
+    reader = AnswerFormat(kind="label", labels=("red", "green", "blue"))
+    return PromptTemplate(calls=(call,), answer=reader)
+
+
+@pytest.fixture
+def job(write_study: Callable[..., Path]) -> Job:
+    path = write_study(TASK, STUDY, items=21)
+    (path.parents[1] / "pyproject.toml").touch()
+    task, dataset = load_examples(path.with_name("task.yaml"))
+    frozen = FrozenPrompt(
+        name="colours",
+        template=template(temperature=0),
+        style="direct",
+        format="plain",
+        capabilities=(),
+        demonstration_ids=(),
+        model={"provider": "scripted", "name": "rules"},
+        task={},
+        evidence={},
+        history=(),
+        tool_versions={},
+    )
+    return Job(
+        frozen=frozen,
+        task=task,
+        spec=ModelSpec(provider="scripted", name="rules", path=str(path.with_name("rules.json"))),
+        examples=dataset.test,
+        asked={},
+        run=RunSpec(),
+        cache="private",
+        database=store_of(path),
+        purpose="verify",
+    )
+
+
+def test_a_look_that_is_not_over_is_taken_up_for_a_day(job: Job) -> None:
+    with open_storage(job.database) as storage:
+        store = Store(storage)
+        first = _number(store, job, within=RESUMED_SECONDS, now=1000.0)
+        other = _number(store, replace(job, purpose="score"), within=None, now=1000.0)
+        assert other != first  # that came between, and takes nothing of it
+        assert _number(store, job, within=RESUMED_SECONDS, now=1000.0 + RESUMED_SECONDS - 1) == first
+        late = _number(store, job, within=RESUMED_SECONDS, now=1000.0 + RESUMED_SECONDS)
+        assert late not in (first, other)
+        assert _number(store, replace(job, purpose="score"), within=None, now=1e12) == other
+    finish_all([(job.database, late), (job.database, other)])
+    with open_storage(job.database) as storage:
+        store = Store(storage)
+        assert _number(store, job, within=RESUMED_SECONDS, now=1000.0) not in (first, late, other)
+        assert _number(store, replace(job, purpose="score"), within=None, now=1000.0) != other
+
+
+def test_another_prompt_model_or_example_is_another_look(job: Job) -> None:
+    others = [
+        replace(job, frozen=replace(job.frozen, template=template(temperature=1))),
+        replace(job, spec=replace(job.spec, name="more")),
+        replace(job, examples=job.examples[1:]),
+        replace(job, purpose="score"),
+    ]
+    assert len({str(sorted(each.identity.items())) for each in (job, *others)}) == 5
+
+
+def test_what_keeps_a_look_from_being_done_is_told_at_once(job: Job) -> None:
+    assert job_problems(job) == []
+    broken = replace(
+        job,
+        frozen=replace(job.frozen, capabilities=("prefill",)),
+        spec=ModelSpec(provider="openai_compatible", name="m"),
+        task=replace(job.task, inputs=("other",)),
+        examples=(),
+    )
+    told = "\n".join(map(str, job_problems(broken)))
+    assert "--model: base_url: missing" in told
+    assert "--model: the prompt needs prefill" in told
+    assert "dataset.inputs: the prompt takes text, and the task has other" in told
+    assert "dataset.splits: the split is empty" in told
+
+
+def test_the_study_beside_a_prompt_says_the_rest_of_its_model(job: Job) -> None:
+    beside = study_beside(Path(job.task.source.file).resolve().with_name("prompt.json"))
+    assert beside is not None
+    assert own_model(job.frozen, beside) == job.spec
+    assert own_model(job.frozen, None) == ModelSpec(provider="scripted", name="rules")
+    renamed = replace(job.frozen, model={"provider": "scripted", "name": "others"})
+    assert own_model(renamed, beside).path is None
+    with pytest.raises(InputError, match="the prompt names no model"):
+        own_model(replace(job.frozen, model={}), beside)
+
+
+def test_only_a_stated_temperature_of_0_makes_texts_comparable() -> None:
+    assert is_deterministic(template(temperature=0))
+    assert is_deterministic(template(temperature=0.0, max_tokens=3))
+    assert not is_deterministic(template(temperature=0.1))
+    assert not is_deterministic(template())
+    both = replace(template(temperature=0), calls=(*template(temperature=0).calls, *template().calls))
+    assert not is_deterministic(both)
