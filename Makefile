@@ -32,7 +32,7 @@ quickstart: setup ## Run the study of the embedded model and show the prompt it 
 # Work is dealt in neighbourhoods and idle workers take over: fixtures of a module are mostly made once, and the
 # long tests at the end do not wait for each other.
 test: setup ## Run all tests; PYTEST="-k word" passes options on.
-	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(PYTEST)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal --ignore tests/interop $(PYTEST)
 
 # Needs npm; about a minute and 520 MB the first time, nothing outside of the folder. Node comes along, since promptfoo
 # asks for a newer one than most machines have. Nothing but the pins of package.json is recorded.
