@@ -369,7 +369,7 @@ def test_answers_are_read_as_the_package_reads_them(tmp_path: Path) -> None:
     asked: list[tuple[str, list[Call]]] = []
     expected: list[list[Any]] = []
     for n, prompt in enumerate(prompts):
-        texts = [*own_cases.get(n, []), *rng.sample(known, 30), *completions(rng, 50)]
+        texts = [*own_cases.get(n, []), *rng.sample(known, 30), *completions(rng, 45)]
         chosen = [(text, rng.choice(["stop", "stop", "length", "refused"])) for text in texts]
         asked.append(
             (written(prompt), [("parse", (text,), {"finish_reason": reason}) for text, reason in chosen])
@@ -417,6 +417,7 @@ def test_a_module_imports_json_and_re_and_is_valid_source_without_warnings() -> 
         ast.parse(text, feature_version=(3, int(oldest[1])))
         assert ('re.compile("a*+")' in text) == (oldest[1] == "11")
         assert prompt.fingerprint in docstring
+        docstring.encode()  # newer compilers take no half of a surrogate pair there
         # What is in no list: eval, exec, and the like.
         called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         assert called.isdisjoint({"eval", "exec", "compile", "open", "__import__", "getattr(__builtins__)"})
@@ -590,7 +591,7 @@ def test_every_function_of_a_module_comes_from_the_source() -> None:
         made |= {node.name for node in tree.body if isinstance(node, ast.ClassDef) if node.decorator_list}
         for name, node in definitions(tree):
             sources.setdefault(name, set()).update(simple("", node))
-    prompts = [reading(each) for each in formats()[::3]] + list(made_up()[:12])
+    prompts = [reading(each) for each in formats()[::6]] + list(made_up()[:8])
     seen = set()
     for text in {written(prompt).partition("# optimizer/")[2] for prompt in prompts}:
         for name, node in definitions(ast.parse("# " + text)):

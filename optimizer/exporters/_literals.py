@@ -39,8 +39,9 @@ def literal(value: object, *, indent: int = 0, depth: int = 0) -> str:
 
 def quoted_in_docstring(text: str) -> str:
     """Return a text as it can stand on one line of a docstring."""
-    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text.replace("\\", "\\\\"))
-    return shown.replace('"""', '\\"\\"\\"')
+    # Escapes are shown as such: no docstring may hold half of a surrogate pair.
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return shown.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
 
 
 def _short(value: object) -> str | None:
