@@ -24,10 +24,11 @@ class Registry(Generic[T]):
     def __init__(self, folder: str, kind: type[T]) -> None:
         self.folder = folder
         self.kind = kind
+        self._keys: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[str]:
         """Yield every name in order. Imports none of the plug-ins."""
-        return iter(sorted({**self._entry_points(), **self._files}))
+        return iter(sorted({**self._entry_points, **self._files}))
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)
@@ -39,7 +40,7 @@ class Registry(Generic[T]):
             PluginError: When the name is unknown, its module cannot be imported, or does not define exactly one
                 plug-in.
         """
-        module_name = self._files.get(name) or self._entry_points().get(name)
+        module_name = self._files.get(name) or self._entry_points.get(name)
         if module_name is None:
             noun = self.folder.rpartition(".")[2]
             raise PluginError(f"no plug-in {name!r} in {noun}{did_you_mean(name, self)}")
@@ -47,12 +48,14 @@ class Registry(Generic[T]):
             module = importlib.import_module(module_name)
         except ImportError as error:
             raise PluginError(f"{module_name} cannot be imported: {error}") from error
-        found = [value for key, value in vars(module).items() if self._is_plug_in(key, value)]
-        if len(found) != 1:
-            raise PluginError(
-                f"{module_name} must define exactly one {self.kind.__name__}, found {len(found)}"
-            )
-        plug_in: T = found[0]
+        if name not in self._keys:
+            found = [key for key, value in vars(module).items() if self._is_plug_in(key, value)]
+            if len(found) != 1:
+                raise PluginError(
+                    f"{module_name} must define exactly one {self.kind.__name__}, found {len(found)}"
+                )
+            (self._keys[name],) = found
+        plug_in: T = getattr(module, self._keys[name])
         return plug_in
 
     def _is_plug_in(self, key: str, value: object) -> bool:
@@ -64,7 +67,9 @@ class Registry(Generic[T]):
         found = pkgutil.iter_modules(importlib.import_module(self.folder).__path__)
         return {file.name: f"{self.folder}.{file.name}" for file in found if not file.name.startswith("_")}
 
+    @cached_property
     def _entry_points(self) -> dict[str, str]:
+        """The modules of other distributions by name; to ask for them reads a file for each that is installed."""
         return {point.name: point.value for point in importlib.metadata.entry_points(group=self.folder)}
 
 
