@@ -8,6 +8,7 @@ from optimizer.document import load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.exporters import Wording
 from optimizer.frozen import FrozenPrompt
+from optimizer.intake import intake_of
 from optimizer.plan import load_examples, task_path
 from optimizer.task import Task
 
@@ -48,6 +49,25 @@ def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None)
     """
     origin = origin_of(frozen, path, task)
     return () if origin is None else origin[1].test or origin[1].validation
+
+
+def rows_of(frozen: FrozenPrompt, rows: Path) -> tuple[Example, ...]:
+    """Return the rows of a table as a prompt is to be sent them: under their ids, or else their numbers; without targets.
+
+    Raises:
+        InputError: With every mistake found in it.
+    """
+    intake = intake_of(frozen.template, rows, lists=(), kept=())
+    named = intake.check(lambda _: None).has_ids
+    return tuple(
+        Example(
+            id=row.record.text("id") if named else str(row.number),
+            inputs=tuple(row.inputs.items()),
+            target="",
+            group=None,
+        )
+        for row in intake.rows()
+    )
 
 
 def wording_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> Wording | None:

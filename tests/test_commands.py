@@ -23,6 +23,7 @@ from optimizer.completion import Completion, Request
 from optimizer.errors import OverloadedError
 from optimizer.frozen import FrozenPrompt
 from optimizer.models.scripted import Scripted
+from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, MessageTemplate
 
 if TYPE_CHECKING:
@@ -317,6 +318,57 @@ def test_export_prints_or_writes_the_same_text(
     assert refused.out == ""
     unknown = call("export", prompt, "--format", "nativ")
     assert "did you mean 'native'?" in unknown.err
+
+
+def test_export_compares_the_test_examples_and_sends_rows_that_are_named(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    frozen = FrozenPrompt.load(prompt)
+    told = call("export", prompt, "--format", "python_module", "--output", tmp_path / "prompt.py")
+    assert told.code == 0, told.err
+    batch = call("export", prompt, "--format", "openai_batch", "--allow-lossy")
+    assert batch.code == 0, batch.err
+    lines = [json.loads(line) for line in batch.out.split("\n")[:-1]]
+    assert [line["custom_id"] for line in lines] == [
+        e.id for e in load_plan(prompt.with_name("study.yaml")).dataset.test
+    ]
+    (name,) = frozen.inputs
+    table = tmp_path / "rows.csv"
+    table.write_text(f'id,{name},more\nr1,"a, ""b""",x\nr2,c,y\n', encoding="utf-8")
+    sent = call("export", prompt, "--format", "openai_batch", "--rows", table, "--allow-lossy")
+    found = {
+        line["custom_id"]: line["body"]["messages"] for line in map(json.loads, sent.out.split("\n")[:-1])
+    }
+    assert found == {"r1": frozen.messages(**{name: 'a, "b"'}), "r2": frozen.messages(**{name: "c"})}
+    table.write_text("other\na\n", encoding="utf-8")
+    wrong = call("export", prompt, "--format", "openai_batch", "--rows", table, "--allow-lossy")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert name in wrong.err
+    useless = call("export", prompt, "--format", "native", "--rows", table)
+    assert useless.code == 2
+    assert "--rows: expected none: native holds the prompt, not requests" in useless.err
+
+
+def test_a_program_of_dspy_is_made_of_the_wording_that_lies_beside_the_prompt(
+    prompt: Path, call: Callable[..., Told]
+) -> None:
+    told = call("export", prompt, "--format", "dspy_state", "--allow-lossy")
+    assert told.code == 0, told.err
+    assert "its words are not those that were scored" in told.err
+    state = json.loads(told.out)
+    frozen = FrozenPrompt.load(prompt)
+    texts = [
+        json.loads(line)
+        for line in prompt.with_name("instructions.jsonl").read_text("utf-8").split("\n")[:-1]
+    ]
+    row = next(row for row in frozen.history if row["digest"] == frozen.evidence["frozen_digest"])
+    (wording,) = (each["text"] for each in texts if each["id"] == row["instruction_id"])
+    assert state.get("predict", state)["signature"]["instructions"] == wording
+    assert len(state.get("predict", state)["demos"]) == len(frozen.demonstration_ids)
+    prompt.with_name("instructions.jsonl").unlink()
+    lost = call("export", prompt, "--format", "dspy_state", "--allow-lossy")
+    assert lost.code == 2
+    assert "neither was found: name the task" in lost.err
 
 
 @pytest.fixture

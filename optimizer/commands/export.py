@@ -26,6 +26,12 @@ def export(
             help="The task whose test examples are compared; that of the study beside the prompt without it.",
         ),
     ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Rows to send, for formats that hold requests, such as openai_batch."
+        ),
+    ] = None,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Leave out what the format cannot carry, and record it.")
     ] = False,
@@ -38,16 +44,20 @@ def export(
     import sys
 
     from optimizer.document import write_atomically
+    from optimizer.errors import InputError, Problem
     from optimizer.exporters import EXPORTERS
     from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
-    from optimizer.origin import judging_examples, wording_of
+    from optimizer.origin import judging_examples, rows_of, wording_of
 
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
+    if rows is not None and not EXPORTERS[name].of_rows:
+        message = f"expected none: {name} holds the prompt, not requests"
+        raise InputError([Problem(file="", field="--rows", message=message)])
     found = exported(
         frozen,
         name,
-        judging_examples(frozen, path, task_path),
+        judging_examples(frozen, path, task_path) if rows is None else rows_of(frozen, rows),
         wording=wording_of(frozen, path, task_path),
         allow_lossy=allow_lossy,
     )
