@@ -205,13 +205,13 @@ def _csv_records(lines: Iterable[str], file: str, *, between: str = ",") -> Iter
             header = fields or [""]
             if mistake := _header_mistake(header, between):
                 yield Problem(file=file, line=line, message=mistake)
-            if len(header) == 1:
-                return
+                if len(header) == 1:
+                    return
         elif len(fields) == len(header):
             yield Record(line=line, values=dict(zip(header, fields, strict=True)))
         else:
             found = len(fields) or "an empty line"
-            yield Problem(file=file, line=line, message=f"expected {len(header)} fields, found {found}")
+            yield Problem(file=file, line=line, message=f"expected {_fields(len(header))}, found {found}")
 
 
 def _csv_lines(lines: Iterable[str], between: str) -> Iterator[tuple[int, list[str] | str]]:
@@ -228,9 +228,14 @@ def _csv_lines(lines: Iterable[str], between: str) -> Iterator[tuple[int, list[s
         yield line, limit if "field limit" in str(error) else known.get(str(error), str(error))
 
 
+def _fields(n: int) -> str:
+    return "1 field" if n == 1 else f"{n} fields"
+
+
 def _header_mistake(header: list[str], between: str) -> str | None:
     names = ", ".join(repr(name[:60]) for name in header)
-    if len(header) == 1:
+    # One column is a table, too, as of rows for a prompt of one input; most often it is another separator.
+    if len(header) == 1 and any(sign in header[0] for sign in ";\t|,"):
         what = "tabs" if between == "\t" else "commas"
         return f"expected a header with {what} between the columns, found {names}"
     if len(set(header)) < len(header) or not all(name.strip() for name in header):

@@ -157,6 +157,14 @@ def test_tabs_part_the_fields_of_a_tsv_file() -> None:
     ]
 
 
+def test_one_column_is_a_table_too() -> None:
+    assert [record.values for record in records("d.csv", 'text\n"a, b"\nc\n')] == [
+        {"text": "a, b"},
+        {"text": "c"},
+    ]
+    assert mistakes(write("d.csv", "text\na\nb,c\n")) == ["d.csv:3: expected 1 field, found 2"]
+
+
 DOCUMENT = '{\n "about": {"rows": []}, "tags": ["x"],\n "data": [\n  {"a": 1.50, "b": [true]},\n\n  {"a": "]"}\n ]\n}\n'
 
 
