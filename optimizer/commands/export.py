@@ -1,12 +1,15 @@
 """`export PROMPT --format NAME`: a frozen prompt as a file of another tool."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optimizer.commands import command, complain, printable
+
+if TYPE_CHECKING:
+    from optimizer.exporting import Export
 
 
 @command
@@ -61,12 +64,8 @@ def export(
         wording=wording_of(frozen, path, task_path),
         allow_lossy=allow_lossy,
     )
-    for condition in found.preconditions:
-        complain(f"lossless where {condition}")
-    for loss in found.losses:
-        complain(f"lossy: {loss}")
-    if EXPORTERS[name].structural:
-        complain(f"{name} lays the prompt out anew: its words are not those that were scored")
+    for line in _notes(found, name):
+        complain(line)
     if output is None:
         for text in found.texts:
             sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
@@ -75,6 +74,16 @@ def export(
     for file, text in zip(_files(target, len(found.texts)), found.texts, strict=True):
         write_atomically(file, text)
         complain(f"wrote {file}")
+
+
+def _notes(found: "Export", name: str) -> Iterator[str]:
+    """Yield what whoever ships the file has to know."""
+    from optimizer.exporters import EXPORTERS
+
+    yield from (f"lossless where {condition}" for condition in found.preconditions)
+    yield from (f"lossy: {loss}" for loss in found.losses)
+    if EXPORTERS[name].structural:
+        yield f"{name} lays the prompt out anew: its words are not those that were scored"
 
 
 def _files(target: Path, n: int) -> Sequence[Path]:
