@@ -47,16 +47,13 @@ def export(
     import sys
 
     from optimizer.document import write_atomically
-    from optimizer.errors import InputError, Problem
     from optimizer.exporters import EXPORTERS
     from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
     from optimizer.origin import judging_examples, rows_of, wording_of
 
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
-    if rows is not None and not EXPORTERS[name].of_rows:
-        message = f"expected none: {name} holds the prompt, not requests"
-        raise InputError([Problem(file="", field="--rows", message=message)])
+    _check_rows(rows, name)
     found = exported(
         frozen,
         name,
@@ -74,6 +71,15 @@ def export(
     for file, text in zip(_files(target, len(found.texts)), found.texts, strict=True):
         write_atomically(file, text)
         complain(f"wrote {file}")
+
+
+def _check_rows(rows: Path | None, name: str) -> None:
+    from optimizer.errors import InputError, Problem
+    from optimizer.exporters import EXPORTERS
+
+    if rows is not None and not EXPORTERS[name].of_rows:
+        message = f"expected none: {name} holds the prompt, not requests"
+        raise InputError([Problem(file="", field="--rows", message=message)])
 
 
 def _notes(found: "Export", name: str) -> Iterator[str]:
