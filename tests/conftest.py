@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.loopback_server import Loopback
     from tests.virtual_clock import RunVirtual
+    from tests.warm import Starter
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +50,13 @@ def loopback(loopback_server: ModuleType) -> "Iterator[Loopback]":
     server: Loopback = loopback_server.Loopback()
     with server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def warm() -> "Iterator[Starter]":
+    """Return what runs the command line in processes of their own that need not import anything."""
+    with _module_beside("warm").Starter() as starter:
+        yield starter
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,9 @@ from optimizer.digest import digest
 
 if TYPE_CHECKING:
     from tests.loopback_server import Loopback
+    from tests.warm import Running, Starter
+
+    Until = Callable[[Callable[[], bool], Running], None]
 
 SERVER = Path(__file__).parents[1] / "loopback_server.py"
 
@@ -100,9 +103,10 @@ class Clean:
 
 @dataclass
 class Project:
-    """A project folder and the command line run in it."""
+    """A project folder and the command line run in it: warm, or cold where the process itself is the subject."""
 
     folder: Path
+    warm: "Starter"
 
     @property
     def study(self) -> Path:
@@ -176,17 +180,25 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "optimizer", *arguments]
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, cold: bool = False) -> "Running":
+        environment = {**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", **(env or {})}
+        if not cold:
+            return self.warm.start(*arguments, cwd=self.folder, env=environment)
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning", **(env or {})},
+            env=environment,
         )
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cold: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **(env or {})}
+        if not cold:
+            return self.warm.run(*arguments, cwd=self.folder, env=environment, timeout=120)
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -194,7 +206,7 @@ class Project:
             text=True,
             timeout=120,
             check=False,
-            env={**os.environ, **(env or {})},
+            env=environment,
         )
 
     def results(self, folder: str = "studies/colours") -> dict[str, bytes]:
@@ -234,7 +246,7 @@ def examples() -> list[dict[str, str]]:
     ]
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: "Running") -> None:
     """Wait until a condition holds while a process runs."""
     for _ in range(6000):
         if condition():
@@ -245,15 +257,15 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], bool], subprocess.Popen[str]], None]:
+def until() -> "Until":
     return wait_for
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, warm: "Starter") -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
-    return Project(folder)
+    return Project(folder, warm)
 
 
 @pytest.fixture
@@ -270,12 +282,12 @@ def _answerer(loopback_server: ModuleType) -> Callable[[dict[str, object]], str]
 
 
 @pytest.fixture(scope="session")
-def clean(tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType) -> Clean:
-    """Run the small study once, undisturbed."""
-    project, sizes = Project(tmp_path_factory.mktemp("clean")), dict[int, list[int]]()
+def clean(tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType, warm: "Starter") -> Clean:
+    """Run the small study once, undisturbed, and cold: whatever is compared with it came from another interpreter."""
+    project, sizes = Project(tmp_path_factory.mktemp("clean"), warm), dict[int, list[int]]()
     with loopback_server.Loopback(reply=_answerer(loopback_server), delay=0.005) as server:
         project.write_small(server.port)
-        process = project.start("run", str(project.study), "--quiet")
+        process = project.start("run", str(project.study), "--quiet", cold=True)
         while process.poll() is None:
             files = [project.study.with_name(f"study.db{suffix}") for suffix in ("", "-wal", "-shm")]
             sizes[len(server.bodies)] = [_size(file) for file in files]

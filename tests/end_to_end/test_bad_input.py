@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optimizer.commands import main
 
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Until
+
 Change = Callable[[Path], None]
 CommandLine = Callable[..., tuple[int, str, str]]
-Until = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
 
 STUDY = "studies/colours/study.yaml"
 TASK = "tasks/colours.yaml"
@@ -670,7 +672,7 @@ def test_a_process_ends_as_the_command_line_does(project: Any, change: Change, s
     project.write(9)
     change(project.folder)
     before = snapshot(project.folder)
-    done = project.run("run", STUDY)
+    done = project.run("run", STUDY, cold=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {said}")
     assert done.stderr.count("\n") == 1
@@ -836,7 +838,7 @@ def restart() -> Iterator[Callable[[Any], None]]:
 
 
 def test_a_run_survives_an_outage(
-    project: Any, serve: Any, restart: Callable[[Any], None], until: Until
+    project: Any, serve: Any, restart: Callable[[Any], None], until: "Until"
 ) -> None:
     server = serve("--delay", "0.02")
     project.write(server.port, concurrency="24", run=", deadline_seconds: 3")

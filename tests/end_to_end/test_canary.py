@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-Until = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Until
 
 STUDY = "studies/colours/study.yaml"
 VARIABLE = "COLOUR_KEY"
@@ -170,11 +171,11 @@ def test_an_internal_error_leaves_no_key_in_its_traceback(
 
 
 def test_a_killed_run_leaves_no_key_and_none_is_in_the_process_list(
-    project: Any, colours: Any, environment: dict[str, str], until: Until
+    project: Any, colours: Any, environment: dict[str, str], until: "Until"
 ) -> None:
     colours.delay = 0.02
     project.write_small(colours.port, model=f"api_key_env: {VARIABLE}, ")
-    process = project.start("run", STUDY, env=environment)
+    process = project.start("run", STUDY, env=environment, cold=True)
     until(lambda: len(colours.answered) >= 20, process)
     shown = command_lines(process.pid)
     process.send_signal(signal.SIGKILL)

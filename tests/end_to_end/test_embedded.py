@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable
-from subprocess import Popen
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optimizer.models import MODELS, ModelSpec
+
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Until
 
 pytestmark = pytest.mark.embedded
 
@@ -39,11 +40,9 @@ def test_a_study_runs_on_the_embedded_model_and_its_prompt_is_scored_again(proje
     assert json.loads(again.stdout)["score"] == evidence["test"][evidence["frozen"]]["score"]
 
 
-def test_ctrl_c_stops_the_embedded_model_cleanly(
-    project: Any, until: Callable[[Callable[[], bool], Popen[str]], None]
-) -> None:
+def test_ctrl_c_stops_the_embedded_model_cleanly(project: Any, until: "Until") -> None:
     _tiny(project, EMBEDDED)
-    process = project.start("run", str(project.study))
+    process = project.start("run", str(project.study), cold=True)
     lines: list[str] = []
 
     def searching() -> bool:

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    import subprocess
+
     from tests.loopback_server import Loopback
+    from tests.warm import Running, Starter
 
 TASK = """schema: 1
 name: replies
@@ -71,6 +72,7 @@ class Judged:
     folder: Path
     model: "Loopback"
     judge: "Loopback"
+    warm: "Starter"
 
     @property
     def study(self) -> Path:
@@ -102,46 +104,32 @@ class Judged:
         self.study.write_text(text)
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "optimizer", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "JUDGE_KEY": KEY},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return self.warm.run(*arguments, cwd=self.folder, env={**os.environ, "JUDGE_KEY": KEY}, timeout=120)
 
     def run(self, *options: str) -> "subprocess.CompletedProcess[str]":
         return self.command("run", "study.yaml", "--quiet", *options)
 
-    def start(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", "optimizer", "run", "study.yaml", "--quiet"],
-            cwd=self.folder,
-            env={**os.environ, "JUDGE_KEY": KEY},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(self) -> "Running":
+        env = {**os.environ, "JUDGE_KEY": KEY}
+        return self.warm.start("run", "study.yaml", "--quiet", cwd=self.folder, env=env)
 
 
 @pytest.fixture
-def judged(tmp_path: Path, loopback_server: ModuleType) -> Iterator[Judged]:
+def judged(tmp_path: Path, loopback_server: ModuleType, warm: "Starter") -> Iterator[Judged]:
     """Write the study, and serve its model and its judge."""
     with loopback_server.Loopback(reply=answers) as model, loopback_server.Loopback(reply=judges) as judge:
-        made = Judged(folder=tmp_path, model=model, judge=judge)
+        made = Judged(folder=tmp_path, model=model, judge=judge, warm=warm)
         made.write()
         yield made
 
 
 @pytest.fixture(scope="module")
 def done(
-    tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType
+    tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType, warm: "Starter"
 ) -> Iterator[tuple[Judged, dict[str, Any]]]:
     """Run the study once, undisturbed; yield it with what it told."""
     with loopback_server.Loopback(reply=answers) as model, loopback_server.Loopback(reply=judges) as judge:
-        made = Judged(folder=tmp_path_factory.mktemp("judged"), model=model, judge=judge)
+        made = Judged(folder=tmp_path_factory.mktemp("judged"), model=model, judge=judge, warm=warm)
         made.write()
         ran = made.run("--json")
         assert ran.returncode == 0, ran.stderr

@@ -102,7 +102,7 @@ def test_kills_at_random_moments_repeat_no_committed_call_and_change_no_byte(
     assert len(set(sent_keys)) == ROWS
     assert len(sent_keys) - ROWS <= in_flight
     colours.delay = 0.0
-    undisturbed = project.run(*command(colours.port, "--quiet", output="whole.csv"))
+    undisturbed = project.run(*command(colours.port, "--quiet", output="whole.csv"), cold=True)
     assert undisturbed.returncode == 0, undisturbed.stderr
     assert (project.folder / "out.csv").read_bytes() == (project.folder / "whole.csv").read_bytes()
     assert not list(project.folder.glob("out.csv.*"))

@@ -3,22 +3,21 @@
 import os
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-Until = Callable[[Callable[[], bool], subprocess.Popen[str]], None]
+if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Until
 
 CONCURRENCY = 8
 
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> dict[str, Any]:
-    """Results of a run that nothing disturbed; filled by the first test that needs them."""
+    """Results of a cold run that nothing disturbed; filled by the first test that needs them."""
     return {}
 
 
@@ -26,7 +25,7 @@ def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, An
     if not kept:
         server = serve()
         project.write(server.port)
-        done = project.run("run", str(project.study), "--output", "undisturbed", "--quiet")
+        done = project.run("run", str(project.study), "--output", "undisturbed", "--quiet", cold=True)
         assert done.returncode == 0, done.stderr
         counts = server.counts()
         kept.update(results=project.results("undisturbed"), requests=len(counts))
@@ -35,17 +34,17 @@ def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, An
 
 
 def test_a_killed_run_resumes_and_repeats_at_most_what_was_in_flight(
-    project: Any, serve: Any, until: Until, uninterrupted: dict[str, Any]
+    project: Any, serve: Any, until: "Until", uninterrupted: dict[str, Any]
 ) -> None:
     expected = _undisturbed(project, serve, uninterrupted)
     server = serve("--delay", "0.01")
     project.write(server.port)
-    process = project.start("run", str(project.study), "--quiet")
+    process = project.start("run", str(project.study), "--quiet", cold=True)
     until(lambda: len(server.bodies()) >= 0.45 * expected["requests"], process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (project.study.parent / "prompt.json").exists()
-    again = project.run("run", str(project.study), "--quiet")
+    again = project.run("run", str(project.study), "--quiet", cold=True)
     assert again.returncode == 0, again.stderr
     counts = server.counts()
     assert project.results() == expected["results"]
@@ -55,7 +54,7 @@ def test_a_killed_run_resumes_and_repeats_at_most_what_was_in_flight(
 
 
 def test_a_study_killed_at_random_moments_sends_no_committed_call_again(
-    project: Any, colours: Any, clean: Any, until: Until
+    project: Any, colours: Any, clean: Any, until: "Until"
 ) -> None:
     dice, colours.delay, in_flight = random.Random(0), 0.01, 0
     marks: list[tuple[int, frozenset[str]]] = []
@@ -93,13 +92,13 @@ def test_one_call_at_a_time_and_eight_give_the_same_bytes(
     expected = _undisturbed(project, serve, uninterrupted)
     server = serve()
     project.write(server.port, concurrency="1")
-    done = project.run("run", str(project.study), "--quiet")
+    done = project.run("run", str(project.study), "--quiet", cold=True)
     assert done.returncode == 0, done.stderr
     assert project.results() == expected["results"]
 
 
 def test_interrupts_at_random_moments_finish_the_calls_under_way_and_lose_none(
-    project: Any, colours: Any, clean: Any, until: Until
+    project: Any, colours: Any, clean: Any, until: "Until"
 ) -> None:
     dice, colours.delay = random.Random(0), 0.05
     project.write_small(colours.port)
@@ -148,7 +147,7 @@ def test_a_larger_budget_continues_the_search(project: Any, serve: Any) -> None:
 
 
 def test_a_second_run_of_a_live_study_is_refused_with_the_process(
-    project: Any, serve: Any, until: Until
+    project: Any, serve: Any, until: "Until"
 ) -> None:
     server = serve("--delay", "0.2")
     project.write(server.port)

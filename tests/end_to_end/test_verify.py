@@ -4,9 +4,7 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +20,9 @@ from optimizer.digest import digest, pretty
 from optimizer.frozen import FrozenPrompt
 
 if TYPE_CHECKING:
+    from tests.end_to_end.conftest import Until
     from tests.loopback_server import Loopback
+    from tests.warm import Starter
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -237,15 +237,14 @@ def test_what_an_outage_keeps_from_being_told_is_told_by_the_same_command_withou
 
 
 def test_a_killed_look_is_taken_up_where_it_was(
-    prompt: Path, server: "Loopback", call: Callable[..., Told]
+    prompt: Path, server: "Loopback", call: Callable[..., Told], warm: "Starter", until: "Until"
 ) -> None:
     server.delay = 0.05
-    arguments = [sys.executable, "-m", "optimizer", "verify", str(prompt), "--rescore", "--concurrency", "4"]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while len(server.bodies) < 20 and process.poll() is None:
-        time.sleep(0.005)
+    arguments = ("verify", str(prompt), "--rescore", "--concurrency", "4")
+    process = warm.start(*arguments, cwd=prompt.parent, env=os.environ)
+    until(lambda: len(server.bodies) >= 20, process)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     server.settle()
     server.delay, before = 0.0, len(server.bodies)
     assert before < 40
