@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from optimizer.answer import AnswerFormat, canonical_target
+from optimizer.answer import AnswerFormat
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
 from optimizer.formats import FORMATS, Draft
 from optimizer.models import ModelSpec
@@ -29,6 +29,7 @@ from optimizer.models.embedded import CONTROL_TOKENS, EMBEDDED
 from optimizer.prompt import PromptTemplate
 from optimizer.significance import wilson
 from optimizer.styles import STYLES
+from optimizer.targets import canonical_target
 from optimizer.task import Task, load_task
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tasks"

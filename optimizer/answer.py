@@ -5,7 +5,6 @@ read is ever executed or looked up; it is compared with text. Where an answer st
 which labels and numbers a text says by `optimizer.reading`, and what passes for JSON by `optimizer.repair`.
 """
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,6 @@ from optimizer.reading import (
     is_number,
     leading_number,
     listed_labels,
-    separated,
     stated_number,
 )
 from optimizer.repair import (
@@ -47,7 +45,7 @@ from optimizer.repair import (
     without_halves,
 )
 
-__all__ = ["Answer", "AnswerFormat", "canonical_target", "find_label", "find_number", "reader_problem"]
+__all__ = ["Answer", "AnswerFormat", "find_label", "find_number", "reader_problem"]
 
 Outcome = Literal["ok", "invalid", "refused", "truncated", "error", "unscored"]
 AnswerKind = Literal["label", "labels", "text", "number", "json"]
@@ -337,56 +335,6 @@ class AnswerFormat:
         if self.kind == "number":
             return isinstance(value, int | float)
         return self.kind == "json" or isinstance(value, list if self.kind == "labels" else str)
-
-
-def canonical_target(text: str, kind: str, labels: tuple[str, ...]) -> str:
-    """Return a target as an answer that equals it would be read.
-
-    Labels are a JSON array, or texts with `;`, `|` or a comma between them, whichever no label has in it; an empty
-    text has none. A number is in its shortest decimal form, JSON is canonical, a label or a text is as it was.
-
-    Raises:
-        ValueError: When it is no possible answer; says what was expected and what was found.
-    """
-    if kind == "label" and text not in labels:
-        raise ValueError(_unknown_label(text, labels))
-    if kind == "number":
-        number = find_number(text)
-        if number is None:
-            raise ValueError(f"expected a number, found {text!r}")
-        return number
-    if kind == "labels":
-        named = _target_labels(text.strip(), labels)
-        for name in named:
-            if name not in labels:
-                raise ValueError(_unknown_label(name, labels))
-        return _array(label for label in labels if label in named)
-    if kind == "json":
-        try:
-            return canonical(strict_json(text))
-        except ValueError as error:
-            raise ValueError(f"expected JSON, found {text[:60]!r}: {error}") from error
-    return text
-
-
-def _target_labels(text: str, labels: tuple[str, ...]) -> list[str]:
-    if text.startswith("[") and text not in labels:
-        try:
-            items = strict_json(text)
-        except ValueError as error:
-            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}: {error}") from error
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}")
-        return items
-    if text in labels:
-        return [text]
-    return separated(text, labels)
-
-
-def _unknown_label(text: str, labels: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(text, labels, n=1)
-    meant = f"; did you mean {near[0]!r}?" if near else ""
-    return f"expected one of {', '.join(map(repr, labels))}, found {text[:60]!r}{meant}"
 
 
 def _array(labels: Iterable[str]) -> str:

@@ -17,12 +17,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from optimizer.answer import canonical_target, find_number
 from optimizer.conformity import misfit
 from optimizer.digest import canonical
 from optimizer.document import clipped
 from optimizer.images import image_url
 from optimizer.record import Number, Record
+from optimizer.targets import canonical_target, target_number
 from optimizer.task import Task
 
 _NUMBERS = frozenset(("number", "integer"))
@@ -137,10 +137,7 @@ def _types(part: Mapping[str, object]) -> set[str]:
 def _value(record: Record, column: str, part: Mapping[str, object]) -> object:
     content, kinds = record.content(column), _types(part) - {"null"}
     if kinds and kinds <= _NUMBERS:
-        number = find_number(record.text(column))
-        if number is None:
-            raise ValueError(f"expected a number, found {_shown(content)}")
-        return json.loads(number)
+        return json.loads(target_number(record.text(column)))
     if kinds == {"string"} and not isinstance(content, dict | list):
         labels = part.get("enum")
         text = record.text(column)

@@ -16,6 +16,7 @@ from optimizer.exporters import (
     EXPORTERS,
     Case,
     Exporter,
+    Feature,
     LossyExportError,
     Precondition,
     Shipment,
@@ -78,15 +79,14 @@ def export(
     """
     exporter = EXPORTERS[name]
     _check_material(exporter, name, examples, wording)
-    asked = features(frozen)
-    missing = [feature for feature in asked if feature not in exporter.carries and feature not in CONDITIONAL]
-    reasons = [f"{asked[feature]}, which {name} has no words for" for feature in missing]
-    if missing and (not allow_lossy or set(missing) & set(ESSENTIAL)):
-        raise LossyExportError(reasons, instead=carriers(frozen))
-    losses = [*reasons, *(f"{problem}, which {name} cannot carry" for problem in exporter.problems(frozen))]
-    if losses and not allow_lossy:
-        raise LossyExportError(losses, instead=[each for each in carriers(frozen) if each != name])
-    conditions = [*input_preconditions(frozen, exporter.carries), *exporter.preconditions(frozen)]
+    lacking = _lacking(frozen, name)
+    reasons = [f"{reason}, which {name} has no words for" for reason in lacking.values()]
+    reasons += [f"{problem}, which {name} cannot carry" for problem in exporter.problems(frozen)]
+    essential = bool(set(lacking) & set(ESSENTIAL))
+    if reasons and (essential or not allow_lossy):
+        reasons += [] if essential else _broken(frozen, name, examples)
+        raise LossyExportError(reasons, instead=carriers(frozen, examples))
+    conditions = _conditions(frozen, name)
     shipment = Shipment(
         frozen=frozen,
         wording=wording,
@@ -94,15 +94,47 @@ def export(
         preconditions=tuple(condition.text for condition in conditions),
     )
     if exporter.structural:
-        return _written(exporter, shipment, losses, 0)
+        return _written(exporter, shipment, reasons, 0)
     texts = tuple(exporter.write(shipment))
     cases = [(_named(example), Case(inputs=_inputs(frozen, example))) for example in examples]
     hostile = () if exporter.of_rows else hostile_cases(frozen)
     cases += [(_shown(case), case) for case in hostile if _all_hold(conditions, case)]
-    differing = list(_differences(frozen, exporter, texts, cases, conditions))
+    differing = list(_differences(frozen, exporter, texts, cases, conditions))[:1]
     if differing and not allow_lossy:
-        raise LossyExportError(differing[:1], instead=[each for each in carriers(frozen) if each != name])
-    return _written(exporter, shipment, [*losses, *differing[:1]], len(cases))
+        others = [each for each in carriers(frozen, examples) if each != name]
+        raise LossyExportError(differing, instead=others)
+    return _written(exporter, shipment, [*reasons, *differing], len(cases))
+
+
+def carriers(frozen: FrozenPrompt, examples: Sequence[Example] = ()) -> list[str]:
+    """Return the formats that carry all of a prompt for all of some examples, in the order of their names."""
+    return [
+        name
+        for name in EXPORTERS
+        if not EXPORTERS[name].structural
+        and not _lacking(frozen, name)
+        and not list(EXPORTERS[name].problems(frozen))
+        and not list(_broken(frozen, name, examples))
+    ]
+
+
+def _lacking(frozen: FrozenPrompt, name: str) -> dict[Feature, str]:
+    """Return what a format has no words for, each with a clause that says so."""
+    carried = EXPORTERS[name].carries | set(CONDITIONAL)
+    return {feature: reason for feature, reason in features(frozen).items() if feature not in carried}
+
+
+def _conditions(frozen: FrozenPrompt, name: str) -> list[Precondition]:
+    exporter = EXPORTERS[name]
+    return [*input_preconditions(frozen, exporter.carries), *exporter.preconditions(frozen)]
+
+
+def _broken(frozen: FrozenPrompt, name: str, examples: Sequence[Example]) -> Iterator[str]:
+    """Yield, for each precondition that some example does not keep, which it is and the first such example."""
+    for condition in _conditions(frozen, name):
+        found = next((each for each in examples if not condition.holds(_inputs(frozen, each))), None)
+        if found is not None:
+            yield f"{_named(found)}: it does not keep the precondition of {name} that {condition.text}"
 
 
 def _check_material(
@@ -117,18 +149,6 @@ def _check_material(
             "in the task; neither was found: name the task"
         )
         raise InputError([Problem(file="", message=message)])
-
-
-def carriers(frozen: FrozenPrompt) -> list[str]:
-    """Return the formats that have words for all of a prompt, in the order of their names."""
-    asked = {feature for feature in features(frozen) if feature not in CONDITIONAL}
-    return [
-        name
-        for name in EXPORTERS
-        if asked <= EXPORTERS[name].carries
-        and not EXPORTERS[name].structural
-        and not list(EXPORTERS[name].problems(frozen))
-    ]
 
 
 def hostile_cases(frozen: FrozenPrompt) -> Iterator[Case]:

@@ -78,11 +78,11 @@ _GROUPED = rf"\d{{1,3}}(?:[{_SPACES} ]\d{{3}})+(?:,\d+)?"
 _NUMBER = re.compile(
     # A letter before it makes it a name (B12); after a digit, a closing bracket or a letter the sign is a dash.
     r"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%])[-+])?"
-    r"(?:(?P<english>\d{1,3}(?:,\d{2,3})*,\d{3}(?![\d,])(?:\.\d+)?)"
+    r"(?:(?P<english>[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?![\d,])(?:\.\d+)?)"
     r"|(?P<german>\d{1,3}(?:\.\d{3})+,\d+(?![\d,.])|\d{1,3}(?:\.\d{3}){2,}(?![\d,.]))"
     # A space between groups is one for certain where it cannot be broken, where there are several, or before a comma.
     rf"|(?P<french>\d{{1,3}}(?:(?:[{_SPACES}]\d{{3}})+|(?:[ ]\d{{3}}){{2,}}|[ ]\d{{3}}(?=,\d))(?!\d)(?:,\d+(?![\d,]))?)"
-    r"|(?P<comma>\d+,(?:\d{1,2}|\d{4,})(?![\d,.]))"
+    r"|(?P<comma>(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d,.]))"
     r"|(?P<unclear>\d+(?:,\d+)+(?:\.\d+)?)"
     r"|(?P<plain>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?))"
 )

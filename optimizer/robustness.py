@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from optimizer.answer import Answer, canonical_target
+from optimizer.answer import Answer
 from optimizer.completion import Completion, Model, Request
 from optimizer.config import RobustnessSpec
 from optimizer.corrections import holm
@@ -18,6 +18,7 @@ from optimizer.dataset import Example
 from optimizer.digest import derived_seed
 from optimizer.evaluation import Evaluation, Result
 from optimizer.perturbations import PERTURBATIONS, Perturbation, Planting
+from optimizer.targets import canonical_target
 from optimizer.task import Task
 from optimizer.taskfile import InputSpec
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from optimizer.answer import canonical_target
 from optimizer.digest import digest, sha256
 from optimizer.document import FieldPath, Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
@@ -17,6 +16,7 @@ from optimizer.outputs import (
     target_columns,
 )
 from optimizer.schema import read
+from optimizer.targets import canonical_target
 from optimizer.taskfile import (
     SPLITS,
     BaselineSpec,

@@ -12,13 +12,13 @@ from optimizer.answer import (
     Answer,
     AnswerFormat,
     AnswerKind,
-    canonical_target,
     find_label,
     find_number,
     reader_problem,
 )
 from optimizer.completion import FinishReason
 from optimizer.digest import digest
+from optimizer.targets import canonical_target
 
 # What models write, by hand: each list of completions with the format that reads them and what it makes of them.
 COMPLETIONS = Path(__file__).resolve().parent / "data" / "completions.json"

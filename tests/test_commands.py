@@ -316,6 +316,9 @@ def test_export_prints_or_writes_the_same_text(
     refused = call("export", prompt, "--format", "openai_messages")
     assert refused.code != 0
     assert refused.out == ""
+    nowhere = call("export", prompt, "--format", "native", "--output", tmp_path / "none" / "out.json")
+    assert nowhere.code == 2
+    assert "--output: there is no folder" in nowhere.err
     unknown = call("export", prompt, "--format", "nativ")
     assert "did you mean 'native'?" in unknown.err
 

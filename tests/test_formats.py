@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from optimizer.answer import canonical_target
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
 from optimizer.digest import canonical
 from optimizer.document import Located
 from optimizer.formats import FORMATS, Draft
 from optimizer.prompt import Hole, PromptTemplate
 from optimizer.styles import STYLES
+from optimizer.targets import canonical_target
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, InputSpec, OutputType
 

@@ -296,3 +296,22 @@ def test_a_style_of_its_own_words_is_no_program_of_dspy() -> None:
         export(frozen, "dspy_state", wording=wording)
     lossy = json.loads(export(frozen, "dspy_state", wording=wording, allow_lossy=True).texts[0])
     assert "step_back" in lossy["metadata"]["lossy"][0]
+
+
+def test_every_reason_is_told_at_once_and_formats_that_are_named_can_carry_it() -> None:
+    optional = Hole(name="input:note", lead="Note: ", tail="\n")
+    message = MessageTemplate(role="user", parts=("system:\n", optional, Hole(name="input:text")))
+    template = PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=AnswerFormat(kind="text"))
+    frozen = frozen_of(template)
+    rows = [Example(id="r1", inputs=(("note", ""), ("text", "a")), target="a", group=None)]
+    able = ["native", "openai_batch", "python_module"]
+    for name in ("langchain", "markdown", "openai_messages", "promptfoo", "prompty", "dotprompt"):
+        with pytest.raises(LossyExportError) as caught:
+            export(frozen, name, rows)
+        assert f"formats that can carry it: {', '.join(able)}" in str(caught.value), name
+        assert "no optional input is empty: note" in str(caught.value), name
+    for name in able:
+        assert export(frozen, name, rows).losses == ()
+    with pytest.raises(LossyExportError) as caught:
+        export(frozen, "prompty", rows)
+    assert len(caught.value.problems) > 1

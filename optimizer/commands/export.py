@@ -53,7 +53,7 @@ def export(
     from optimizer.origin import judging_examples, rows_of, wording_of
 
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
-    _check_rows(rows, name)
+    _check_options(rows, name, output)
     found = exported(
         frozen,
         name,
@@ -73,13 +73,19 @@ def export(
         complain(f"wrote {file}")
 
 
-def _check_rows(rows: Path | None, name: str) -> None:
+def _check_options(rows: Path | None, name: str, output: Path | None) -> None:
     from optimizer.errors import InputError, Problem
     from optimizer.exporters import EXPORTERS
 
+    problems = []
     if rows is not None and not EXPORTERS[name].of_rows:
         message = f"expected none: {name} holds the prompt, not requests"
-        raise InputError([Problem(file="", field="--rows", message=message)])
+        problems.append(Problem(file="", field="--rows", message=message))
+    if output is not None and not output.parent.is_dir():
+        message = f"there is no folder {output.parent}"
+        problems.append(Problem(file="", field="--output", message=message))
+    if problems:
+        raise InputError(problems)
 
 
 def _notes(found: "Export", name: str) -> Iterator[str]:

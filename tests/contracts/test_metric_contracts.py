@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.answer import Answer, Outcome, canonical_target, find_number
+from optimizer.answer import Answer, Outcome, find_number
 from optimizer.completion import Completion
 from optimizer.digest import canonical
 from optimizer.metrics import METRICS, Metric, Setting
+from optimizer.targets import canonical_target
 from optimizer.taskfile import OutputType
 
 LABELS = ("billing", "order status", "order")

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.answer import AnswerFormat, canonical_target, find_number
+from optimizer.answer import AnswerFormat, find_number
 from optimizer.digest import canonical
 from optimizer.repair import repaired_json, strict_json
+from optimizer.targets import canonical_target
 
 laws = settings(max_examples=30, deadline=None)
 

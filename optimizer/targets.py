@@ -1,0 +1,87 @@
+"""Targets in canonical form: a right answer that reads as nothing else is written as it would be read from a model.
+
+A model's answer may be read generously; a target that could mean two things would make its reading right by luck.
+"""
+
+import difflib
+import json
+import re
+
+from optimizer.digest import canonical
+from optimizer.reading import find_number, is_number, separated, stated_number
+from optimizer.repair import strict_json
+
+# Words and units beside a number; what is left of a text without them is the number alone.
+_WORDS = re.compile(r"[^\W\d_]+|°")
+_SHOWN = 60
+
+
+def canonical_target(text: str, kind: str, labels: tuple[str, ...]) -> str:
+    """Return a target as an answer that equals it would be read.
+
+    Labels are a JSON array, or texts with `;`, `|` or a comma between them, whichever no label has in it; an empty
+    text has none. A number is in its shortest decimal form, JSON is canonical, a label or a text is as it was.
+
+    Raises:
+        ValueError: When it is no possible answer; says what was expected and what was found.
+    """
+    if kind == "label" and text not in labels:
+        raise ValueError(_unknown_label(text, labels))
+    if kind == "number":
+        return target_number(text)
+    if kind == "labels":
+        named = _target_labels(text.strip(), labels)
+        for name in named:
+            if name not in labels:
+                raise ValueError(_unknown_label(name, labels))
+        return json.dumps([label for label in labels if label in named], ensure_ascii=False)
+    if kind == "json":
+        try:
+            return canonical(strict_json(text))
+        except ValueError as error:
+            raise ValueError(f"expected JSON, found {text[:60]!r}: {error}") from error
+    return text
+
+
+def _target_labels(text: str, labels: tuple[str, ...]) -> list[str]:
+    if text.startswith("[") and text not in labels:
+        try:
+            items = strict_json(text)
+        except ValueError as error:
+            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}: {error}") from error
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}")
+        return items
+    if text in labels:
+        return [text]
+    return separated(text, labels)
+
+
+def _unknown_label(text: str, labels: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(text, labels, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"expected one of {', '.join(map(repr, labels))}, found {text[:60]!r}{meant}"
+
+
+def target_number(text: str) -> str:
+    """Return the number that a target is, in its shortest decimal form.
+
+    Words, units and currency may stand beside it, and a whole solution before `####` or around a box. Other figures may
+    not: of `3/4`, `12:30`, `2024-01-05` and `5-7` any one would be a guess.
+
+    Raises:
+        ValueError: When it is none, or several.
+    """
+    number = find_number(text)
+    if number is None:
+        raise ValueError(f"expected a number, found {text[:_SHOWN]!r}")
+    if "####" in text or "\\boxed{" in text:
+        number = stated_number(text)
+    elif not is_number(text) and not is_number(_WORDS.sub(" ", text)):
+        number = None
+    if number is None:
+        raise ValueError(
+            f"expected one number, found {text[:_SHOWN]!r}, which could be read as several; a fraction, a date, a time or a "
+            "range is `text`"
+        )
+    return number
