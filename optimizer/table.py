@@ -237,7 +237,8 @@ def _header_mistake(header: list[str], between: str) -> str | None:
     # One column is a table, too, as of rows for a prompt of one input; most often it is another separator.
     if len(header) == 1 and any(sign in header[0] for sign in ";\t|,"):
         what = "tabs" if between == "\t" else "commas"
-        return f"expected a header with {what} between the columns, found {names}"
+        semicolons = "; semicolons do not part columns here: save it with commas" if ";" in header[0] else ""
+        return f"expected a header with {what} between the columns, found {names}{semicolons}"
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
         return f"expected a name of its own for each column, found {names}"
     return None
