@@ -19,7 +19,7 @@ from optimizer.errors import InputError, PluginError, Problem
 from optimizer.formats import FORMATS, Draft
 from optimizer.length import usual_tokens
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
-from optimizer.promptfile import NATIVE, literals, read_prompt
+from optimizer.promptfile import NATIVE, PromptText, literals, read_prompt
 from optimizer.schema import meant
 from optimizer.styles import STYLES
 from optimizer.task import PromptFile, Task
@@ -34,6 +34,9 @@ UNSAID = AnswerFormat(kind="text")
 
 # How people write the place of an input, where a format has no words of its own for it.
 _PLACE = re.compile(r"\{\{\s*(?P<double>\w[\w .-]*?)\s*\}\}|(?P<dollar>\$)?\{\s*(?P<single>\w[\w.-]*)\s*\}")
+
+# The parameter that says of which form an answer is to be, where a file has no JSON Schema for it.
+_RESPONSE = "response_format"
 
 _SHOWN = 5  # of a list in a sentence
 
@@ -119,22 +122,24 @@ def load_imported(task: Task) -> Imported | None:
     if file is None:
         return None
     try:
-        name, template, content = read_prompt(file, task.inputs)
+        read = read_prompt(file, task.inputs)
     except ValueError as error:
         raise _refusal(task, file, [str(error)]) from error
     except PluginError as error:
         raise InputError([task.source.problem(("baseline", "format"), str(error))]) from error
-    if problems := list(_problems(template, name, task)):
+    template = read.template
+    if problems := list(_problems(template, read.format, task)):
         raise _refusal(task, file, problems)
-    answer, misread = _answer(template, name, task)
+    answer, misread = _answer(template, read.format, task)
     calls = tuple(replace(call, parameters=()) for call in template.calls)
+    parameters = [item for call in template.calls for item in call.parameters]
     return Imported(
         file=file.named,
-        format=name,
-        sha256=content,
+        format=read.format,
+        sha256=read.sha256,
         template=replace(template, calls=calls, answer=answer),
-        parameters=tuple(item for call in template.calls for item in call.parameters),
-        cautions=(*misread, *_cautions(template, name, task)),
+        parameters=tuple(item for item in parameters if item[0] != _RESPONSE),
+        cautions=(*misread, *_cautions(read, task)),
     )
 
 
@@ -212,17 +217,36 @@ def _problems(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
         yield f"expected the place of an input such as {{{{{task.inputs[0]}}}}}, found none"
 
 
-def _cautions(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
-    """Yield what a prompt leaves out, and what may be a mistake in it."""
+def _cautions(read: PromptText, task: Task) -> Iterator[str]:
+    """Yield what a prompt leaves out, what is left out of it, and what may be a mistake in it."""
+    template, name = read.template, read.format
+    for form in dict.fromkeys(_forms(template)):
+        yield (
+            f"the imported prompt asks for an answer of the form '{clipped(form)}' without a JSON Schema that is read "
+            "here: it is left out"
+        )
     unused = [variable for variable in task.inputs if variable not in template.inputs]
     if unused:
         yield f"the imported prompt does not show {_listed(unused)}"
     found = () if name == NATIVE else dict.fromkeys(_left(template))
-    # One brace alone is as likely a part of some JSON.
-    left = [(written, variable) for written, variable in found if written.startswith(("{{", "$"))]
-    for written, variable in left[:_SHOWN]:
-        hint = meant(variable, task.inputs) or "."
-        yield f"in the imported prompt '{clipped(written)}' is no place of an input{hint} It stays as it is"
+    hinted = [(written, variable, meant(variable, task.inputs)) for written, variable in found]
+    # A name in single braces is as likely an example, unless it is near an input or inputs are written so.
+    left = [
+        (written, hint)
+        for written, variable, hint in hinted
+        if hint or written.startswith(("{{", "$")) or (read.is_single and variable.isidentifier())
+    ]
+    for written, hint in left[:_SHOWN]:
+        yield f"in the imported prompt '{clipped(written)}' is no place of an input{hint or '.'} It stays as it is"
+    if len(left) > _SHOWN:
+        more = _listed(written for written, _ in left[_SHOWN:])
+        yield f"in the imported prompt these are no places of inputs either, and stay as they are: {more}"
+
+
+def _forms(template: PromptTemplate) -> Iterator[str]:
+    """Yield what a file asks of the form of an answer other than by a JSON Schema."""
+    for call in template.calls:
+        yield from (str(value) for name, value in call.parameters if name == _RESPONSE)
 
 
 def _left(template: PromptTemplate) -> Iterator[tuple[str, str]]:
@@ -260,7 +284,7 @@ def _answer(template: PromptTemplate, name: str, task: Task) -> tuple[AnswerForm
         )
         return plain, (f"{caution}: its answers are read as plain text is",)
     within = any(call.constraint is not None and not call.constraint.choice for call in template.calls[-1:])
-    if within and task.output != "json":
+    if (within or any("json" in form for form in _forms(template))) and task.output != "json":
         return plain, (
             "the imported prompt asks for JSON and does not say where in it the answer stands: it is read as plain text is",
         )

@@ -8,6 +8,7 @@ from optimizer.document import load_yaml
 from optimizer.errors import InputError, Problem
 from optimizer.exporters import Wording
 from optimizer.frozen import FrozenPrompt
+from optimizer.importing import IMPORTED
 from optimizer.intake import intake_of
 from optimizer.plan import load_examples, task_path
 from optimizer.task import Task
@@ -70,12 +71,23 @@ def rows_of(frozen: FrozenPrompt, rows: Path) -> tuple[Example, ...]:
     )
 
 
-def wording_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> Wording | None:
+def wording_of(
+    frozen: FrozenPrompt, path: Path, task: Path | None = None, *, needed: bool = False
+) -> Wording | None:
     """Return what a prompt was made of, by its ids; None where the task or the wordings of its search are not found.
 
+    Args:
+        frozen: The prompt.
+        path: Its file.
+        task: A task file, or None to look for `study.yaml` beside the prompt.
+        needed: Whether a format is to hold the parts of the prompt, which an imported one does not have.
+
     Raises:
-        InputError: As `origin_of`.
+        InputError: As `origin_of`, or when the prompt was imported and its wording is needed.
     """
+    if needed and frozen.style == IMPORTED:
+        message = "the prompt was imported, and has no wording apart from its messages; export it in a format of messages"
+        raise InputError([Problem(file=str(path), message=message)])
     origin, lines = origin_of(frozen, path, task), path.with_name("instructions.jsonl")
     if origin is None or not lines.is_file():
         return None

@@ -259,15 +259,71 @@ def test_a_file_that_somebody_wrote_is_read_as_it_is_meant(
 
 def test_the_content_tells_the_format_where_the_name_does_not(imported: Callable[..., Imported]) -> None:
     prompt = template(user(TEXT))
-    assert imported(prompt, name="prompt.json").format == "native"  # called like a suffix
+    assert imported(prompt, name="prompt.json").format == "native"
     assert imported(prompt, name="anything.txt").format == "native"
     chat = BY_HAND["openai_messages"]
     assert imported(chat, name="chat.json").format == "openai_messages"
-    # A name that says one format does not keep another one from being read, unless that takes any text.
+    # What is called like a suffix alone has no more than the last part of it.
     assert imported(chat, name="prompt.json").format == "openai_messages"
     assert (
         imported(chat.replace("\n", "\r\n").encode("utf-8-sig"), name="chat.json").format == "openai_messages"
     )
+
+
+def test_a_suffix_that_tells_a_format_lets_no_other_read_the_file(refused: Callable[..., str]) -> None:
+    """Each content is a sound file of another format, which would make other messages of it than were meant."""
+    loop = "---\nname: x\n---\nsystem:\n{% for a in b %}x{% endfor %}\nuser:\nT: {{text}}\n"
+    dotprompt = EXPORTERS["dotprompt"].read
+    assert dotprompt is not None
+    assert dotprompt(loop, ("text",)).inputs == ("text",)
+    said = refused(loop, name="today.prompty")
+    assert said == (
+        "task.yaml:11: baseline: prompts/today.prompty: as prompty: expected the name of an input in braces, {{name}}, "
+        "found '{% for a in b %}x{% endfor %}'"
+    )
+    suffixes = {name: EXPORTERS[name].suffix for name in EXPORTERS if name != "markdown"}
+    for name, suffix in suffixes.items():
+        if name in ("prompty", "dotprompt"):
+            continue
+        said = refused(loop, name=f"Today{suffix.upper()}")
+        assert f": as {name}: " in said
+        assert said.count(": as ") == 1
+    chat = BY_HAND["openai_messages"]
+    for name, suffix in suffixes.items():
+        if name != "openai_messages":
+            said = refused(chat, name=f"today{suffix}")
+            assert f": as {name}: " in said
+            assert "as openai_messages" not in said
+
+
+def test_front_matter_is_read_as_the_format_whose_marks_it_has(
+    imported: Callable[..., Imported], refused: Callable[..., str]
+) -> None:
+    for name in ("prompty", "dotprompt"):
+        for suffix in (".md", ".txt", ".yaml", ""):
+            assert imported(BY_HAND[name], name=f"today{suffix}").format == name
+    front = "---\nname: x\n---\n"
+    for text, name, reason in (
+        ("system:\n{% if a %}x{% endif %}\nuser:\n{{text}}", "prompty", "found '{% if a %}x{% endif %}"),
+        ("{# a #}{% if a %}{{text}}{% endif %}", "prompty", "found '{% if a %}"),
+        ("{{#if text}}x{{/if}} {{text}}", "dotprompt", "found '#if text'"),
+        ('{{role "system"}}{{>part}} {{text}}', "dotprompt", "found '>part'"),
+    ):
+        said = refused(front + text, name="today.md")
+        assert f"prompts/today.md: as {name}: " in said
+        assert reason in said
+        assert said.count(": as ") == 1
+    assert "dotprompt and prompty can read it: say which, as in " in refused(
+        f"{front}T: {{{{text}}}}", name="a.md"
+    )
+    both = f'{front}system:\n{{{{role "user"}}}}T: {{{{text}}}}'
+    said = refused(both, name="today.md")
+    assert "it may be meant for prompty or dotprompt: say which, as in " in said
+    assert "; as prompty: expected the name of an input" in said
+    said = refused(f"{front}T: {{{{text|upper}}}}", name="today.md")
+    assert ": as prompty: " in said
+    assert "; as dotprompt: " in said
+    assert "native" not in said
 
 
 def test_lines_end_as_in_any_other_text(imported: Callable[..., Imported]) -> None:
@@ -314,8 +370,10 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[optimizer.exporters]\n{name} = {name}_plug\n")
         importlib.invalidate_caches()
+        vars(EXPORTERS).pop("_entry_points", None)  # listed once a process
 
     yield install
+    vars(EXPORTERS).pop("_entry_points", None)
     for name in names:
         sys.modules.pop(f"{name}_plug", None)
 
@@ -384,6 +442,41 @@ def test_a_file_that_is_no_prompt_is_refused_with_what_each_reader_expected(
     assert "expected text, found half of a character" in refused(halves, name="today.openai.json")
 
 
+def test_the_reason_is_that_of_the_format_that_the_content_shows(refused: Callable[..., str]) -> None:
+    mustache = BY_HAND["langchain"].replace("f-string", "mustache")
+    for content, name, reason in (
+        (mustache, "today.json", "as langchain: template_format: expected f-string, found 'mustache'"),
+        ("prompts:\n  - file://x.txt\n", "today.yaml", "as promptfoo: prompts: expected the prompt itself"),
+        ("prompts:\n  - file://x.txt\n", "today.txt", "as promptfoo: prompts: expected the prompt itself"),
+        ("prompts:\n  - 'a\n", "today.yaml", "as promptfoo: "),
+        ('{"prompts": ["file://x.txt"]}', "today.json", "as promptfoo: prompts: expected the prompt itself"),
+        ('[{"role": "tool", "content": "{{text}}"}]', "today.json", "as openai_messages: expected a role"),
+        ('[{"role": "tool", "content": "{{text}}"}]', "today.txt", "as openai_messages: expected a role"),
+        ('{"messages": {}}', "today.json", "as openai_messages: expected a list of messages"),
+        ("[1]", "today.json", "as openai_messages: expected a list of messages"),
+        ('{"calls": []}', "today.json", "as native: "),
+        ('{"messages": [}', "today.json", "not valid JSON at line 1, character 15: expecting value"),
+        (
+            '{"messages":\n[}',
+            "today.openai.json",
+            "as openai_messages: not valid JSON at line 2, character 2: expecting value",
+        ),
+    ):
+        said = refused(content, name=name)
+        assert f"baseline: prompts/{name}: {reason}" in said
+        assert "; as " not in said
+    for empty, name in (
+        (b"", "a.json"),
+        (b" \n", "a.txt"),
+        (b"\xef\xbb\xbf\r\n", "a.prompty"),
+        (b"", "a.openai.json"),
+    ):
+        said = refused(empty, name=name)
+        assert said == f"task.yaml:11: baseline: prompts/{name}: expected a prompt, found an empty file"
+    named = refused("", said="{path: prompts/today.prompt.json, format: markdown}")
+    assert named.endswith("prompts/today.prompt.json: expected a prompt, found an empty file")
+
+
 def test_every_mistake_is_told_at_once_with_its_place(refused: Callable[..., str]) -> None:
     photo = Hole(name="input:text", image=True)
     first = user("See ", Hole(name="input:mesage"), Hole(name="input:txt"))
@@ -420,6 +513,129 @@ def test_what_a_prompt_leaves_out_and_what_looks_like_a_place_is_a_caution(
     chat[0]["content"] = "{{text}} {{note}} {{notes}}"
     (meant,) = imported(json.dumps(chat), name="chat.openai.json").cautions
     assert "'{{notes}}' is no place of an input; did you mean 'note'? It stays as it is" in meant
+
+
+def test_a_wrong_name_in_single_braces_is_a_caution_where_it_was_meant_for_an_input(
+    imported: Callable[..., Imported],
+) -> None:
+    texts = {
+        "{text} {note} and {txt}": ["'{txt}' is no place of an input; did you mean 'text'?"],
+        "{text} {note} and {price}": ["'{price}' is no place of an input."],
+        "{text} {note} and { price }": ["'{ price }' is no place of an input."],
+        # Examples of JSON and of sets, and names where inputs are written otherwise.
+        '{text} {note} and {"price": 1}, {0}, {a.b}, {}': [],
+        "{{text}} {{note}} and {price}": [],
+        "${text} {{ note }} and {price}": [],
+        "{{text}} {{note}} and {txt}": ["'{txt}' is no place of an input; did you mean 'text'?"],
+    }
+    for text, expected in texts.items():
+        chat = json.dumps({"messages": [{"role": "user", "content": text}]})
+        for content, name in ((chat, "chat.openai.json"), (text, "words.txt")):
+            cautions = imported(content, name=name).cautions
+            assert cautions == tuple(
+                f"in the imported prompt {each} It stays as it is" for each in expected
+            ), text
+    apart = [{"role": "system", "content": "For {price}"}, {"role": "user", "content": "{text} {note}"}]
+    (caution,) = imported(json.dumps(apart), name="chat.openai.json").cautions
+    assert "'{price}'" in caution
+    # What LangChain writes as an escape is no place on purpose.
+    manifest = BY_HAND["langchain"].replace("Say which colour.", "Say {{colour}} of {{text}}.")
+    found = imported(manifest, name="chat.langchain.json")
+    assert messages(found.template)[0].content == "Say {colour} of {text}."
+    assert found.cautions == ("the imported prompt does not show 'note'",)
+
+
+def test_more_wrong_names_than_are_shown_are_told(imported: Callable[..., Imported]) -> None:
+    names = [f"{{{{place {n} of none}}}}" for n in range(8)]
+    *shown, more = imported(" ".join([*names, "{{text}} {{note}}"]), name="words.txt").cautions
+    assert [name for name in names if any(f"'{name}'" in each for each in shown)] == names[:5]
+    assert "these are no places of inputs either" in more
+    assert [name for name in names if f"'{name}'" in more] == names[5:]
+
+
+def test_what_a_requests_body_says_of_decoding_is_told(imported: Callable[..., Imported]) -> None:
+    body: dict[str, Any] = {
+        "model": "any",
+        "messages": [{"role": "user", "content": "{{text}} {{note}}"}],
+        "temperature": 0.7,
+        "max_tokens": 5,
+        "top_p": 1,
+        "stop": ["\n", "END"],
+        "seed": None,
+        "stream": True,
+        "logit_bias": {"1": 2},
+    }
+    able = Capabilities(can=frozenset())
+    for name in ("chat.openai.json", "chat.json"):
+        before = imported(json.dumps(body), name=name)
+        assert before.cautions == ()
+        assert dict(before.parameters) == {
+            "temperature": 0.7,
+            "max_tokens": 5,
+            "top_p": 1,
+            "stop": '["\\n", "END"]',
+        }
+        (caution,) = fitted(before, {"temperature": 0, "top_p": 1}, able, input_bytes=10).cautions
+        assert "the decoding parameters of prompts/" in caution
+        assert "max_tokens 5 (here not set)" in caution
+        assert "temperature 0.7 (here 0)" in caution
+        assert "top_p" not in caution
+    body |= {"stop": ["END"], "parameters": {"temperature": 0.1}}
+    assert dict(imported(json.dumps(body), name="chat.json").parameters) == {
+        "temperature": 0.1,
+        "max_tokens": 5,
+        "top_p": 1,
+        "stop": "END",
+    }
+
+
+def test_a_form_of_the_answer_without_a_schema_is_left_out_with_a_caution(
+    imported: Callable[..., Imported],
+) -> None:
+    chat = {"messages": [{"role": "user", "content": "{{text}} {{note}}"}]}
+    said = "the imported prompt asks for an answer of the form '{}' without a JSON Schema that is read here: it is left out"
+    where = "the imported prompt asks for JSON and does not say where in it the answer stands: it is read as plain text is"
+    for form, told in (
+        ({"type": "json_object"}, [where, said.format("json_object")]),
+        ({"type": "json_schema", "json_schema": {"name": "a"}}, [where, said.format("json_schema")]),
+        ({"type": "grammar"}, [said.format("grammar")]),
+        ("json_object", [where, said.format("json_object")]),
+        ({"type": "text"}, []),
+        (None, []),
+    ):
+        found = imported(json.dumps({**chat, "response_format": form}), name="chat.openai.json")
+        assert list(found.cautions) == told
+        assert found.parameters == ()
+        assert found.template.calls[0].constraint is None
+    json_task = (
+        ("{type: label, labels: [red, green, blue]}", "{type: json}"),
+        ("metric: accuracy", "metric: json_exact"),
+    )
+    rows = imported(
+        json.dumps({**chat, "response_format": {"type": "json_object"}}), *json_task, name="chat.json"
+    )
+    assert rows.cautions == (said.format("json_object"),)
+    colours = {"temperature": 0.2}
+    asked = {
+        "today.prompty": BY_HAND["prompty"].replace(
+            "{temperature: 0.2}", "{temperature: 0.2, response_format: {type: json_object}}"
+        ),
+        "today.prompt": BY_HAND["dotprompt"].replace("input:", "output: {format: json}\ninput:"),
+        "today.promptfoo.yaml": BY_HAND["promptfoo"].replace(
+            "[openai:chat:any]",
+            "[{id: 'openai:chat:any', config: {temperature: 0.2, response_format: {type: json_object}}}]",
+        ),
+        "today.langchain.json": BY_HAND["langchain"].replace(
+            '"messages":[',
+            '"metadata":{"parameters":{"temperature":0.2},"response_format":{"type":"json_object"}},"messages":[',
+            1,
+        ),
+    }
+    for name, content in asked.items():
+        found = imported(content, name=name)
+        form = "json" if name.endswith(".prompt") else "json_object"
+        assert said.format(form) in found.cautions, name
+        assert dict(found.parameters) == colours, name
 
 
 def test_several_calls_images_and_retrieval_come_from_native_files_alone(

@@ -58,7 +58,7 @@ def export(
         frozen,
         name,
         judging_examples(frozen, path, task_path) if rows is None else rows_of(frozen, rows),
-        wording=wording_of(frozen, path, task_path),
+        wording=wording_of(frozen, path, task_path, needed=EXPORTERS[name].structural),
         allow_lossy=allow_lossy,
     )
     for line in _notes(found, name):

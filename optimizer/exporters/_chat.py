@@ -44,6 +44,11 @@ def parsed(text: str) -> object:
     """
     try:
         return json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg[0].lower()}{error.msg[1:]}"
+        raise ValueError(
+            f"not valid JSON at line {error.lineno}, character {error.colno}: {reason}"
+        ) from error
     except RecursionError as error:
         raise ValueError("expected JSON, found brackets nested without end") from error
 
@@ -100,6 +105,14 @@ def constraint_of(response: object) -> Constraint | None:
     described = response.get("json_schema") if isinstance(response, Mapping) else None
     schema = described.get("schema") if isinstance(described, Mapping) else None
     return Constraint(json_schema=canonical(schema)) if isinstance(schema, Mapping) else None
+
+
+def format_left(response: object) -> dict[str, str]:
+    """Return what `response_format` asks for without a schema, as the parameter that it is; nothing where it asks for none."""
+    kind = response.get("type") if isinstance(response, Mapping) else response
+    if kind in (None, "text") or constraint_of(response) is not None:
+        return {}
+    return {"response_format": str(kind)}
 
 
 def text_of(content: object) -> str:

@@ -87,10 +87,13 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     provenance, output = document.get("optimizer.provenance"), part(document, "output")
     said = provenance.get("answer") if isinstance(provenance, dict) else None
     schema = output.get("schema")
+    known = Constraint(json_schema=canonical(schema)) if _is_json_schema(schema) else None
+    # The runtime's own shorthand of a schema is none to us.
+    left = {"response_format": "json"} if known is None and (schema or output.get("format") == "json") else {}
     return one_call(
         list(_messages(_tokens(template))),
-        in_our_words(part(document, "config")),
-        constraint=Constraint(json_schema=canonical(schema)) if _is_json_schema(schema) else None,
+        {**in_our_words(part(document, "config")), **left},
+        constraint=known,
         answer=AnswerFormat.from_dict(said) if isinstance(said, dict) else UNSAID,
     )
 

@@ -15,7 +15,15 @@ from string import Formatter
 
 from optimizer.answer import AnswerFormat
 from optimizer.exporters import Exporter, LossyExportError, Shipment
-from optimizer.exporters._chat import UNSAID, constraint_of, one_call, parsed, response_format, role_of
+from optimizer.exporters._chat import (
+    UNSAID,
+    constraint_of,
+    format_left,
+    one_call,
+    parsed,
+    response_format,
+    role_of,
+)
 from optimizer.exporters._frontmatter import input_of, is_unicode, joined, messages_of, part
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
@@ -81,7 +89,7 @@ def _template(manifest: object) -> PromptTemplate:
     answer = said.get("answer") if isinstance(said, dict) else None
     return one_call(
         messages,
-        parameters if isinstance(parameters, dict) else None,
+        {**(parameters if isinstance(parameters, dict) else {}), **format_left(response)},
         constraint=constraint_of(response),
         answer=AnswerFormat.from_dict(answer) if isinstance(answer, dict) else UNSAID,
     )

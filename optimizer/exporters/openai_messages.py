@@ -13,6 +13,7 @@ from optimizer.exporters._chat import (
     UNSAID,
     constraint_of,
     content_of,
+    format_left,
     one_call,
     parsed,
     parts_of,
@@ -23,6 +24,24 @@ from optimizer.exporters._chat import (
     usual_placeholders,
 )
 from optimizer.prompt import MessageTemplate, PromptTemplate
+
+# The decoding parameters of a request's body, where they stand beside the messages.
+_PARAMETERS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+    "seed",
+    "stop",
+    "n",
+    "reasoning_effort",
+    "verbosity",
+)
 
 
 def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
@@ -36,7 +55,7 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("expected a list of messages, or an object that holds one as `messages`")
-    named, answer, parameters = body.get("placeholders"), body.get("answer"), body.get("parameters")
+    named, answer = body.get("placeholders"), body.get("answer")
     shown = {str(shown): str(name) for name, shown in named.items()} if isinstance(named, dict) else None
     holes = usual_placeholders(inputs) if shown is None else shown
     read = [
@@ -45,10 +64,29 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     ]
     return one_call(
         read,
-        parameters if isinstance(parameters, Mapping) else None,
+        _parameters(body),
         constraint=constraint_of(body.get("response_format")),
         answer=AnswerFormat.from_dict(answer) if isinstance(answer, dict) else UNSAID,
     )
+
+
+def _parameters(body: Mapping[str, object]) -> dict[str, float | int | str]:
+    """Return the decoding parameters of a body, those of `parameters`, as we write them, before those beside the messages.
+
+    Several texts to stop at are their JSON. What asks for another form of the answer than a schema is a parameter too.
+    """
+    told, found = body.get("parameters"), dict[str, float | int | str]()
+    for name in _PARAMETERS:
+        value = body.get(name)
+        if name == "stop" and isinstance(value, list) and value:
+            value = value[0] if len(value) == 1 else json.dumps(value, ensure_ascii=False)
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            found[name] = value
+    return {
+        **found,
+        **(told if isinstance(told, Mapping) else {}),
+        **format_left(body.get("response_format")),
+    }
 
 
 def _write(shipment: Shipment) -> tuple[str]:

@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from optimizer.answer import AnswerFormat
 from optimizer.dataset import Example
 from optimizer.exporters import Exporter, LossyExportError, Precondition, Shipment, input_preconditions
-from optimizer.exporters._chat import UNSAID, constraint_of, one_call, parsed, response_format, role_of
+from optimizer.exporters._chat import (
+    UNSAID,
+    constraint_of,
+    format_left,
+    one_call,
+    parsed,
+    response_format,
+    role_of,
+)
 from optimizer.exporters._frontmatter import (
     comment,
     flow,
@@ -88,7 +96,7 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     answer = origin.get("answer") if isinstance(origin, dict) else None
     return one_call(
         list(_messages(raw)),
-        _parameters(config),
+        {**_parameters(config), **format_left(config.get("response_format"))},
         constraint=constraint_of(config.get("response_format")),
         answer=AnswerFormat.from_dict(answer) if isinstance(answer, dict) else UNSAID,
     )

@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from optimizer.answer import AnswerFormat
 from optimizer.exporters import Exporter, LossyExportError, Precondition, Shipment
-from optimizer.exporters._chat import UNSAID, constraint_of, one_call, parsed, response_format, role_of
+from optimizer.exporters._chat import (
+    UNSAID,
+    constraint_of,
+    format_left,
+    one_call,
+    parsed,
+    response_format,
+    role_of,
+)
 from optimizer.exporters._frontmatter import (
     comment,
     filled,
@@ -82,11 +90,13 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     model = part(document, "model")
     options, parameters = part(model, "options"), part(model, "parameters")
     more = part(options, "additionalProperties")
+    response = more.get("response_format", parameters.get("response_format"))
+    known = {name: options[name] for name in _OPTIONS if name in options}
     said = _provenance(document).get("answer")
     return one_call(
         list(_messages(body, is_strict=is_strict)),
-        in_our_words({name: options[name] for name in _OPTIONS if name in options}, more, parameters),
-        constraint=constraint_of(more.get("response_format", parameters.get("response_format"))),
+        {**in_our_words(known, more, parameters), **format_left(response)},
+        constraint=constraint_of(response),
         answer=AnswerFormat.from_dict(said) if isinstance(said, dict) else UNSAID,
     )
 

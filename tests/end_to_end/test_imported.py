@@ -17,7 +17,7 @@ from optimizer.commands._prompts import prompt_lines
 from optimizer.commands._tables import evidence_lines
 from optimizer.completion import Message, Request
 from optimizer.conclusion import artifacts
-from optimizer.errors import InterruptedRunError, StudyChangedError
+from optimizer.errors import InputError, InterruptedRunError, StudyChangedError
 from optimizer.frozen import FrozenPrompt
 from optimizer.models.scripted import Scripted
 from optimizer.origin import wording_of
@@ -179,6 +179,10 @@ def test_where_nothing_is_better_the_imported_prompt_itself_is_frozen(
     for name, content in artifacts(outcome.plan, outcome.selection).items():
         (folder / name).write_text(content, encoding="utf-8")
     assert wording_of(kept, folder / "prompt.json") is None
+    with pytest.raises(
+        InputError, match="the prompt was imported, and has no wording apart from its messages"
+    ):
+        wording_of(kept, folder / "prompt.json", needed=True)
     # What was frozen is a prompt that can be imported in its turn, and it is the same one.
     again = read(file=kept.dumps(), name="kept.prompt.json")
     template = again.space.render(again.space.baseline)
