@@ -33,6 +33,11 @@ _ITEMS: dict[str, tuple[type, str]] = {
 }
 _LISTS = tuple(_ITEMS)
 _TEMPLATE = ("calls", "answer", "retrieval")
+# How Python tells of values that no JSON file should have, and how we do.
+_WORDS = {
+    "Out of range float": "expected numbers that a float can hold, found NaN or an infinity",
+    "integer string conversion": "not valid JSON: a number has more digits than can be read",
+}
 _KEYS = {"schema", "calls", "answer", "inputs", "fingerprint", "checksum", *_MAPPINGS, *_TEXTS, *_LISTS}
 
 
@@ -136,11 +141,7 @@ class FrozenPrompt:
         Raises:
             InputError: When the file cannot be read, is of an unknown major version, or was changed by hand.
         """
-        try:
-            with open(path, encoding="utf-8") as file:
-                return cls.loads(file.read(), file=str(path))
-        except (OSError, ValueError) as error:  # not found, not UTF-8, no possible path
-            raise InputError([Problem(file=str(path), message=f"cannot be read: {error}")]) from error
+        return cls.loads(text_of(path), file=str(path))
 
     @classmethod
     def loads(cls, text: str, *, file: str = "") -> "FrozenPrompt":
@@ -153,7 +154,7 @@ class FrozenPrompt:
             document = _document(text)
             flaws = _flaws(document)
         except (ValueError, RecursionError) as error:
-            raise InputError([Problem(file=file, message=str(error))]) from error
+            raise InputError([_told(error, file)]) from error
         if flaws:
             raise InputError([Problem(file=file, message=flaw) for flaw in flaws])
         return cls._from_dict(document)
@@ -164,6 +165,52 @@ class FrozenPrompt:
         values |= {key: tuple(document[key]) for key in _LISTS}  # type: ignore[arg-type]  # checked to be lists
         values |= {"records": document.get("records")}
         return cls(template=_template(document), **values)  # type: ignore[arg-type]  # types checked by _key_problems
+
+
+def text_of(path: str | PathLike[str]) -> str:
+    """Return the text of a file, its line ends as they are.
+
+    Raises:
+        InputError: When it cannot be read, or is not UTF-8.
+    """
+    file = str(path)
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except OSError as error:
+        raise InputError([Problem(file=file, message=f"cannot be read: {error.strerror}")]) from error
+    except ValueError as error:
+        raise InputError([Problem(file=file, message="cannot be read: no file has such a path")]) from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError([Problem(file=file, line=line, message=message)]) from error
+
+
+def _told(error: ValueError | RecursionError, file: str) -> Problem:
+    """Return what keeps a text from being read, in our words."""
+    if isinstance(error, json.JSONDecodeError):
+        return _no_json(error, file)
+    if isinstance(error, RecursionError):
+        return Problem(file=file, message="not valid JSON: nested too deeply")
+    message = str(error)
+    known = (words for part, words in _WORDS.items() if part in message)
+    return Problem(file=file, message=next(known, message))
+
+
+def _no_json(error: json.JSONDecodeError, file: str) -> Problem:
+    if file.lower().endswith((".yaml", ".yml")):
+        message = "expected a frozen prompt (prompt.json), found a YAML file; `run` writes the prompt of a study beside it"
+        return Problem(file=file, message=message)
+    if error.doc.startswith("\ufeff"):
+        reason = "a byte order mark stands before it"
+    else:  # where that is, is told already
+        reason = f"{error.msg[0].lower()}{error.msg[1:]}".removesuffix(" at").removesuffix(" starting")
+    return Problem(
+        file=file, line=error.lineno, message=f"not valid JSON at character {error.colno}: {reason}"
+    )
 
 
 def _version(template: PromptTemplate) -> tuple[int, int]:

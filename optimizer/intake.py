@@ -152,10 +152,18 @@ class Intake:
                     file=self.path,
                 )
             except ValueError as error:
-                found.append(self._problem(record, name, str(error)))
+                needed = self._needed(name) if record.empty(name) or record.values[name] == [] else ""
+                found.append(self._problem(record, name, f"{error}{needed}"))
         if not found and not any(text.strip() for text in inputs.values()):
-            found.append(self._problem(record, ", ".join(self.kinds), "expected some text, found none"))
+            message = f"expected some text, found none{self._needed(*self.kinds)}"
+            found.append(self._problem(record, ", ".join(self.kinds), message))
         return inputs
+
+    def _needed(self, *names: str) -> str:
+        """Return which of some inputs are not optional, to go behind a message."""
+        needed = [f"`{name}`" for name in names if name not in self.optional]
+        verb = "input {} is" if len(needed) == 1 else "inputs {} are"
+        return f"; the prompt's {verb.format(', '.join(needed))} not optional" if needed else ""
 
     def _check_copied(self, record: Record, found: list[Problem]) -> None:
         if "id" in record.values:

@@ -8,9 +8,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optimizer.errors import Problem
 from optimizer.record import Number, Record
+
+if TYPE_CHECKING:
+    from pyarrow import DataType, RecordBatch
 
 MISSING = "needs pyarrow: install the extra `parquet`, or name a .csv or .jsonl file"
 
@@ -22,6 +26,8 @@ _BUFFER = 2**16
 
 def parquet_records(path: Path, file: str, *, most_bytes: int | None = None) -> Iterator[Record | Problem]:
     """Yield the rows with their numbers, from 1, and what is wrong with the file; some rows are held at a time.
+
+    A float of 32 bits is the number of fewest digits that is read back as it: 0.1, and not 0.10000000149011612.
 
     Args:
         file: The path as the user knows it.
@@ -46,13 +52,40 @@ def parquet_records(path: Path, file: str, *, most_bytes: int | None = None) -> 
                 yield Problem(file=file, message=message)
                 return
             batches = source.iter_batches(batch_size=_ROWS, use_threads=False)
-            rows = (row for batch in batches for row in batch.to_pylist())
+            rows = (row for batch in batches for row in _widened(batch).to_pylist())
             for number, row in enumerate(rows, start=1):
                 yield Record(line=number, values={name: _as_json(cell) for name, cell in row.items()})
     except OSError as error:  # an error of pyarrow's own may be one as well, of which nothing else is known
         yield Problem(file=file, message=f"cannot be read: {error.strerror or error}")
     except ArrowException as error:
         yield Problem(file=file, message=f"cannot be read: {error}")
+
+
+def _widened(batch: "RecordBatch") -> "RecordBatch":
+    """Return rows whose floats of 32 bits are those of 64 bits that have the same shortest form."""
+    from pyarrow import float64, record_batch, string
+
+    columns = []
+    for column in batch.columns:
+        text, wide = _with_singles_as(column.type, string()), _with_singles_as(column.type, float64())
+        columns.append(column if wide == column.type else column.cast(text).cast(wide))
+    return record_batch(columns, names=batch.schema.names)
+
+
+def _with_singles_as(kind: "DataType", single: "DataType") -> "DataType":
+    """Return a type with another one in place of floats of 32 bits, at any depth of lists and structures."""
+    from pyarrow import large_list, list_, struct, types
+
+    if types.is_float32(kind):
+        return single
+    if types.is_struct(kind):
+        return struct([part.with_type(_with_singles_as(part.type, single)) for part in kind])
+    if types.is_list(kind) or types.is_large_list(kind):
+        made = list_ if types.is_list(kind) else large_list
+        return made(kind.value_field.with_type(_with_singles_as(kind.value_type, single)))
+    if types.is_fixed_size_list(kind):
+        return list_(kind.value_field.with_type(_with_singles_as(kind.value_type, single)), kind.list_size)
+    return kind
 
 
 def can_write_parquet() -> bool:

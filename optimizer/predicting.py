@@ -224,12 +224,20 @@ class Prediction:
                             [Problem(file=job.intake.file, message="has changed while it was read")]
                         )
             except BudgetError as error:
-                limits = [] if job.max_calls is None else [f"{job.max_calls:,} calls"]
-                limits += [] if job.max_usd is None else [f"{job.max_usd:g} US dollars"]
-                raise BudgetError(
-                    f"the budget of {' and '.join(limits)} is spent; {self.done:,} of {self.bound.rows:,} rows are in"
-                    f" {self.part}, what was answered beyond them is saved, and the same command with a larger budget goes on"
-                ) from error
+                raise BudgetError(self._spent_in_words()) from error
+
+    def _spent_in_words(self) -> str:
+        """Return that the budget is spent, and where what was paid for is."""
+        job = self._job
+        limits = [] if job.max_calls is None else [f"{job.max_calls:,} calls"]
+        limits += [] if job.max_usd is None else [f"{job.max_usd:g} US dollars"]
+        standing = f"{self.done:,} of {self.bound.rows:,} rows are in {self.part}"
+        if not self.done:  # the first block is not written, so that file need not be there
+            standing = f"no answers of the {self.bound.rows:,} rows are written yet"
+        return (
+            f"the budget of {' and '.join(limits)} is spent; {standing}, what was answered{' beyond them' if self.done else ''}"
+            f" is saved in {job.database}, and the same command with a larger budget goes on"
+        )
 
     async def _ask_block(self, rows: Iterator[Row], connection: Connection, pace: Pace) -> None:
         job, number = self._job, len(self._blocks)

@@ -6,6 +6,7 @@ No model is asked. What is found is sorted by what it takes away: what is `broke
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from optimizer.dataset import Dataset, Example
 from optimizer.digest import pretty
 from optimizer.errors import InputError, Problem
 from optimizer.explanation import shortened
-from optimizer.frozen import FrozenPrompt
+from optimizer.frozen import FrozenPrompt, text_of
 from optimizer.origin import origin_of
 from optimizer.recording import Records, Row, digests_of, read_records
 from optimizer.task import Task
@@ -33,11 +34,13 @@ class Finding:
 
     Attributes:
         about: What it is about: file, layout, schema, records, task, wording, data.
+        line: Line of the file that it is about, from 1; None where it is about no line.
     """
 
     weight: Weight
     about: str
     message: str
+    line: int | None = None
 
     def __str__(self) -> str:
         return f"{self.about}: {self.message}"
@@ -87,17 +90,13 @@ def verified(path: Path, task: Path | None = None) -> Verified:
         task: A task file, or None to look for `study.yaml` beside the prompt.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, ValueError) as error:  # not found, not UTF-8, no possible path
-        return Verified(path=path, findings=(_broken("file", f"cannot be read: {error}"),))
-    try:
+        text = text_of(path)
         with warnings.catch_warnings(record=True) as newer:
             warnings.simplefilter("always")
-            frozen = FrozenPrompt.loads(text)
+            frozen = FrozenPrompt.loads(text, file=str(path))
     except InputError as error:
-        return Verified(
-            path=path, findings=tuple(_broken("file", problem.message) for problem in error.problems)
-        )
+        told = (_broken("file", problem.message, line=problem.line) for problem in error.problems)
+        return Verified(path=path, findings=tuple(told))
     findings = [Finding(weight="note", about="schema", message=str(each.message)) for each in newer]
     findings += _layout(text)
     try:
@@ -117,15 +116,25 @@ def verified(path: Path, task: Path | None = None) -> Verified:
     )
 
 
-def _broken(about: str, message: str) -> Finding:
-    return Finding(weight="broken", about=about, message=message)
+def _broken(about: str, message: str, *, line: int | None = None) -> Finding:
+    return Finding(weight="broken", about=about, message=message, line=line)
 
 
 def _layout(text: str) -> Iterator[Finding]:
     """Yield whether the bytes are others than those that are written, though they mean the same."""
+    repeated: list[str] = []
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        repeated.extend(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
+        return dict(pairs)
+
     # The document itself is laid out: what a newer version added is not in the prompt that was read.
-    if pretty(json.loads(text)) != text:
-        yield _broken("layout", "the bytes are not those that were written, though they mean the same")
+    same = pretty(json.loads(text, object_pairs_hook=once)) == text
+    if repeated:  # another reader may take the other value
+        yield _broken("layout", f"duplicate key {shortened(repeated[0])}")
+    elif not same:
+        message = "the bytes are not those that were written, though they mean the same"
+        yield Finding(weight="differs", about="layout", message=message)
 
 
 def _rendered(

@@ -173,7 +173,32 @@ def test_what_is_no_mapping_is_refused(text: str) -> None:
     "text", ["", "{", "\ufeff{}", "{'a': 1}", "[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 5000 + "}"]
 )
 def test_what_is_no_json_is_an_input_error(text: str) -> None:
-    assert refusal(text).startswith("p.json: ")
+    assert refusal(text).startswith(("p.json: not valid JSON: ", "p.json:1: not valid JSON at character "))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{\n  "a": "b', "p.json:2: not valid JSON at character 8: unterminated string"),
+        ('{"a": 1,\r\n\r\n b}', "p.json:3: not valid JSON at character 2: expecting property name"),
+        ('{"a": "b\nc"}', "p.json:1: not valid JSON at character 9: invalid control character"),
+        ("\ufeff{}", "p.json:1: not valid JSON at character 1: a byte order mark stands before it"),
+        ('{"a": ' + "9" * 5000 + "}", "p.json: not valid JSON: a number has more digits than can be read"),
+        ("[" * 100_000, "p.json: not valid JSON: nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_told_with_its_place_and_in_our_words(text: str, told: str) -> None:
+    assert refusal(text).startswith(told)
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "task.YML"])
+def test_a_study_in_place_of_a_prompt_is_told(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("schema: 1\ntask: task.yaml\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        FrozenPrompt.load(path)
+    expected = "expected a frozen prompt (prompt.json), found a YAML file; `run` writes the prompt of a study"
+    assert str(caught.value).startswith(f"{path}: {expected}")
 
 
 def test_a_deeply_nested_value_is_an_input_error() -> None:
@@ -200,7 +225,7 @@ def test_a_history_of_anything_but_mappings_is_refused(trial: object) -> None:
 
 def test_nan_is_refused() -> None:
     text = json.dumps({**document(), "evidence": {"score": float("nan")}})
-    assert refusal(text) == "p.json: Out of range float values are not JSON compliant"
+    assert refusal(text) == "p.json: expected numbers that a float can hold, found NaN or an infinity"
 
 
 @pytest.mark.parametrize("constraint", [1, "choice", ["choice"], [[]], True])
@@ -212,11 +237,22 @@ def test_a_constraint_that_is_no_mapping_is_refused(constraint: object) -> None:
 
 def test_a_file_that_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
     latin = tmp_path / "latin.json"
-    latin.write_bytes('{"a": "é"}'.encode("latin-1"))
-    for path in (tmp_path / "none.json", tmp_path, latin, tmp_path / "a\0b"):
-        with pytest.raises(InputError, match="cannot be read: ") as caught:
+    latin.write_bytes('{"b": 1,\n"a": "é"}'.encode("latin-1"))
+    for path, told in (
+        (tmp_path / "none.json", ": cannot be read: No such file or directory"),
+        (tmp_path, ": cannot be read: Is a directory"),
+        (latin, ":2: expected UTF-8 text, found the byte 0xe9"),
+        (tmp_path / "a\0b", ": cannot be read: no file has such a path"),
+    ):
+        with pytest.raises(InputError) as caught:
             FrozenPrompt.load(path)
-        assert caught.value.problems[0].file == str(path)
+        assert str(caught.value) == f"{path}{told}"
+
+
+def test_the_line_ends_of_a_file_make_no_difference(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.json"
+    path.write_bytes(frozen().dumps().replace("\n", "\r\n").encode())
+    assert FrozenPrompt.load(path) == frozen()
 
 
 def test_messages_are_what_chat_endpoints_take() -> None:

@@ -318,8 +318,49 @@ def test_every_mistake_is_told_with_its_line_before_anything_is_asked(play: Any)
         *("rows.jsonl:6:", "rows.jsonl:7: text:"),
     ]
     assert "did you mean 'txt'" in told(error)[2]
+    assert told(error)[0].endswith("found null; the prompt's input `text` is not optional")
+    assert told(error)[3].endswith("found none; the prompt's input `text` is not optional")
+    assert "optional" not in told(error)[5]
     assert model.requests == []
     assert left() == {"rows.jsonl"}
+
+
+def test_an_empty_cell_of_an_input_that_is_not_optional_is_told_as_such(play: Any) -> None:
+    play(Scripted(colour))
+    made = template(user(hole("text"), hole("list", lead="\nItems: "), hole("all"), hole("list")))
+    rows = [
+        {"text": None, "list": ["x"], "all": "a"},
+        {"text": "a", "list": [], "all": "a"},
+        {"text": "a", "list": ["x"]},
+        {"text": "", "list": ["x"], "all": "a"},
+    ]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError) as error:
+        predict(job("rows.jsonl", made=made, lists=("list",)))
+    assert len(told(error)) == 3  # a blank text is one
+    for line, name in zip(told(error), ("text", "list", "all"), strict=True):
+        assert line.endswith(f"; the prompt's input `{name}` is not optional")
+    Path("rows.jsonl").write_text('{"text": "", "more": null}\n')
+    made = template(user(hole("text"), hole("more", lead="\nMore: ")))
+    with pytest.raises(InputError, match=r"found none; the prompt's input `text` is not optional$"):
+        predict(job("rows.jsonl", made=made))
+    made = template(user("Say.", hole("text", lead="\nText: "), hole("more", lead="\nMore: ")))
+    with pytest.raises(InputError, match=r"expected some text, found none$"):
+        predict(job("rows.jsonl", made=made))
+
+
+def test_floats_of_32_bits_reach_the_model_in_their_shortest_form(play: Any) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(
+        pyarrow.table({"text": pyarrow.array([0.1, 2.5, None], pyarrow.float32()), "id": list("abc")}).slice(
+            0, 2
+        ),
+        "rows.parquet",
+    )
+    model = Scripted(colour)
+    play(model)
+    predict(job("rows.parquet", made=template(user(hole("text")))))
+    assert sorted(request.messages[0].content for request in model.requests) == ["0.1", "2.5"]
 
 
 @pytest.mark.parametrize(
@@ -488,8 +529,15 @@ def test_a_budget_that_ends_is_told_and_a_larger_one_goes_on(play: Any, whole: A
     model = Scripted(colour)
     play(model)
     for calls in (1, 5, 10):
-        with pytest.raises(BudgetError, match=f"{calls // 4 * 4} of 11 rows are in out.csv.part"):
+        with pytest.raises(BudgetError) as ended:
             predict(job(max_calls=calls))
+        standing = f"{calls // 4 * 4} of 11 rows are in out.csv.part, what was answered beyond them"
+        if calls < 4:
+            standing = "no answers of the 11 rows are written yet, what was answered"
+        assert f"; {standing} is saved in out.csv.predict.db, " in str(ended.value)
+        assert left() == {"out.csv.predict.db", "out.csv.predict.db.lock"} | (
+            {"out.csv.part"} if calls >= 4 else set()
+        )
         assert len(model.requests) == calls
     assert not Path("out.csv").exists()
     found = predict(job(max_calls=11))

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from optimizer import table as module
 from optimizer.record import Number, Record
@@ -244,6 +246,50 @@ def test_a_parquet_file_has_cells_as_json_has_them_and_rows_by_number() -> None:
     assert isinstance(first.values["whole"], Number)
     assert first.content("object") == {"n": 1, "s": "t"}
     assert second.values == {**dict.fromkeys(first.values), "yes": "false", "list": []}
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+@example([0.1, 16777216.0, 1e-45, 2.0**-96, 3.4028234663852886e38])
+def test_a_float_of_32_bits_is_the_number_of_fewest_digits_that_is_read_back_as_it(
+    numbers: list[float],
+) -> None:
+    pyarrow, numpy = pytest.importorskip("pyarrow"), pytest.importorskip("numpy")
+    singles = pyarrow.array(numbers, pyarrow.float32())
+    write_parquet({"part": singles})
+    for record, number in zip(read_table(Path("d.parquet"), "d.parquet").records, numbers, strict=True):
+        cell = record.values["part"]
+        if math.isfinite(number):
+            assert isinstance(cell, Number)
+            assert numpy.float32(cell) == numpy.float32(number)
+            assert float(cell) == float(numpy.format_float_scientific(numpy.float32(number)))
+        else:
+            assert cell is None if math.isnan(number) else cell == number
+
+
+def test_floats_of_32_bits_are_short_in_lists_and_objects_beside_those_of_64_bits() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    single, double = pyarrow.float32(), pyarrow.float64()
+    parts = pyarrow.struct([("a", pyarrow.list_(single)), ("b", double), ("text", pyarrow.string())])
+    exact = 0.10000000149011612
+    write_parquet(
+        {
+            "object": pyarrow.array([{"a": [0.1, None], "b": exact, "text": "0.1"}, None], parts),
+            "pair": pyarrow.array([[0.1, 0.2], None], pyarrow.list_(single, 2)),
+            "large": pyarrow.array([[0.3], []], pyarrow.large_list(single)),
+            "wide": pyarrow.array([exact, None], double),
+            "short": pyarrow.array([0.7, None], single),
+        }
+    )
+    first, second = read_table(Path("d.parquet"), "d.parquet").records
+    assert first.values == {
+        "object": {"a": ["0.1", None], "b": str(exact), "text": "0.1"},
+        "pair": ["0.1", "0.2"],
+        "large": ["0.3"],
+        "wide": str(exact),
+        "short": "0.7",
+    }
+    assert second.values == {**dict.fromkeys(first.values), "large": []}
 
 
 def test_what_is_wrong_with_a_parquet_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,11 +189,12 @@ def test_any_single_changed_byte_is_told(
     if changed == whole:
         assert verified(path, sound.task).findings == ()
     else:
-        assert verified(path, sound.task).of("broken")
+        found = verified(path, sound.task)
+        assert found.of("broken") or [each.about for each in found.of("differs")] == ["layout"]
 
 
 def test_what_only_looks_different_is_told_as_such(made: Made) -> None:
-    layout = [("broken", "layout: the bytes are not those that were written, though they mean the same")]
+    layout = [("differs", "layout: the bytes are not those that were written, though they mean the same")]
     whole = made.frozen.dumps()
     for text in (json.dumps(json.loads(whole)), whole + "\n", whole.replace("é", "\\u00e9", 1), f" {whole}"):
         made.path.write_text(text, encoding="utf-8")
@@ -203,6 +204,56 @@ def test_what_only_looks_different_is_told_as_such(made: Made) -> None:
     document = json.loads(whole)
     made.path.write_text(json.dumps(dict(reversed(document.items())), indent=2, ensure_ascii=False) + "\n")
     assert made.told() == layout
+
+
+def test_another_layout_is_told_with_exit_code_1_and_a_key_that_is_there_twice_with_2(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["optimizer", "verify", str(made.path), "--task", str(made.task)])
+    whole = made.frozen.dumps()
+    layout = "layout: the bytes are not those that were written, though they mean the same"
+    repeated = f"error: {made.path}: layout: duplicate key “name”\n"
+    for text, code, status, out, err in (
+        (f"{whole}\n", 1, "differs", f"  {layout}\n", ""),
+        (whole.rstrip("\n"), 1, "differs", f"  {layout}\n", ""),
+        (whole.replace("\n", "\r\n"), 1, "differs", f"  {layout}\n", ""),
+        (json.dumps(json.loads(whole)), 1, "differs", f"  {layout}\n", ""),
+        (f'{{"name": "other", {whole[1:]}', 2, "broken", "", repeated),
+    ):
+        made.path.write_bytes(text.encode())
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert ended.value.code == code
+        assert (told.out, told.err) == (f"{made.path}: {status}, 1 finding\n{out}", err)
+
+
+def test_what_cannot_be_read_is_told_with_its_line_and_in_our_words(
+    made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    junit = made.path.with_name("verify.xml")
+    arguments = ["optimizer", "verify", str(made.path), "--junit", str(junit)]
+    whole = made.text.encode()
+    cut = whole[: whole.index(b'"colours"') + 3]
+    line, place = cut.count(b"\n") + 1, len(cut.rpartition(b"\n")[2]) - 2
+    for content, at, message in (
+        (cut, line, f"not valid JSON at character {place}: unterminated string"),
+        (b"{}\n\xff", 2, "expected UTF-8 text, found the byte 0xff"),
+        (None, None, "cannot be read: No such file or directory"),
+    ):
+        made.path.unlink() if content is None else made.path.write_bytes(content)
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        where = made.path if at is None else f"{made.path}:{at}"
+        assert ended.value.code == 2
+        assert capsys.readouterr().err == f"error: {where}: file: {message}\n"
+        assert (f"line {at}: file: {message}" in junit.read_text(encoding="utf-8")) == (at is not None)
+        monkeypatch.setattr(sys, "argv", [*arguments, "--json"])
+        with pytest.raises(SystemExit):
+            main()
+        (figures,) = json.loads(capsys.readouterr().out)["prompts"].values()
+        assert [(each["line"], each["message"]) for each in figures["findings"]] == [(at, message)]
 
 
 def test_everything_that_is_broken_is_told_at_once(made: Made) -> None:

@@ -39,6 +39,9 @@ def report(
         target /= "report.html"
     if target.exists() and target.samefile(source):
         raise InputError([Problem(file=str(target), message="is the frozen prompt itself; write elsewhere")])
+    if not target.parent.is_dir():
+        message = f"there is no folder {target.parent}"
+        raise InputError([Problem(file="", field="--output", message=message)])
     try:
         write_atomically(target, page(frozen))
     except OSError as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from optimizer.metrics import Role
     from optimizer.models import ModelSpec
     from optimizer.rescoring import Job, Rescored
-    from optimizer.verifying import Verified
+    from optimizer.verifying import Finding, Verified
 
 # Of several exit codes the first: what another try mends is told before what it does not.
 _ORDER = (70, 130, 3, 4, 2, 1)
@@ -102,17 +102,45 @@ class Look:
     def lines(self) -> tuple[str, ...]:
         """Return what a case of JUnit says: what is wrong comes first."""
         wrong = (*self.found.of("broken"), *self.found.of("differs"))
-        again = [] if self.again is None else rescored_lines(self.again)
         errors = [] if self.error is None else str(self.error).splitlines()
-        told = (*map(str, wrong), headline(self.found, self.again), *map(str, self.found.of("note")))
-        return (*errors, *told, *again)
+        told = (*map(_placed, wrong), self.headline, *map(str, self.found.of("note")))
+        return (*errors, *told, *self.again_lines)
+
+    @property
+    def headline(self) -> str:
+        """Return in a line what was found, and on how many of the recorded examples it rests where not on all."""
+        n, recorded = self._basis
+        rests = f" on {n} of {recorded} recorded examples" if n < recorded else ""
+        return headline(self.found, self.again) + rests
+
+    @property
+    def again_lines(self) -> "Sequence[str]":
+        """Return what asking again came to, line by line."""
+        if self.again is None:
+            return ()
+        n, recorded = self._basis
+        basis = (
+            f"then and now are of {n} of the {recorded} recorded examples alone; the others are not compared"
+        )
+        return (*([basis] if n < recorded else []), *rescored_lines(self.again))
+
+    @property
+    def _basis(self) -> tuple[int, int]:
+        """Return how many examples were compared, and how many were recorded; zeros where none were compared."""
+        if self.again is None or self.found.records is None or not self.again["n"]:
+            return 0, 0
+        return self.again["n"], len(self.found.records.rows)
 
     @property
     def figures(self) -> dict[str, Any]:
         """Return all of it as `--json` shows it."""
         code = next((code for code in _ORDER if code in self.codes), 0)
         error = None if self.error is None else str(self.error)
-        return {**verified_figures(self.found), "rescored": self.again, "error": error, "exit_code": code}
+        figures = verified_figures(self.found)
+        lines = [finding.line for finding in self.found.findings]
+        findings = [each | {"line": line} for each, line in zip(figures["findings"], lines, strict=True)]
+        again = self.again if self.again is None else self.again | {"recorded": figures["recorded"]}
+        return {**figures, "findings": findings, "rescored": again, "error": error, "exit_code": code}
 
 
 Prompts = Annotated[
@@ -279,21 +307,27 @@ def _finish(looks: "Sequence[Look]", codes: set[int]) -> None:
 
 
 def _show(look: Look) -> None:
-    say(headline(look.found, look.again))
+    say(look.headline)
     for finding in look.found.findings:
         if finding.weight != "broken":
             say(f"  {finding}")
     if look.again is not None:
         used = (*spent_lines({**look.again["spent"], "failed_trials": 0}), *judge_lines(look.again))
-        for line in (*rescored_lines(look.again), *used):
+        for line in (*look.again_lines, *used):
             say(f"  {line}")
 
 
 def _complain(look: Look) -> None:
     for finding in look.found.of("broken"):
-        complain(f"error: {look.found.path}: {finding}")
+        place = "" if finding.line is None else f":{finding.line}"
+        complain(f"error: {look.found.path}{place}: {finding}")
     if look.error is not None:
         report_error(look.error)
+
+
+def _placed(finding: "Finding") -> str:
+    """Return a finding with its line, where it has one."""
+    return str(finding) if finding.line is None else f"line {finding.line}: {finding}"
 
 
 def _write_junit(path: Path, looks: "Sequence[Look]") -> None:

@@ -1,5 +1,6 @@
 """`verify` with a model behind an endpoint: what holds, what drifted and by which sign, what is resumed, what is written."""
 
+import itertools
 import json
 import os
 import re
@@ -273,6 +274,40 @@ def test_a_changed_wording_is_not_blamed_on_the_model(
     changed.unlink()
 
 
+def test_where_rows_are_gone_it_says_on_how_many_examples_the_verdict_rests(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    for name in ("pyproject.toml", "study.yaml", "prompt.json"):
+        (tmp_path / name).write_bytes(prompt.with_name(name).read_bytes())
+    copy = tmp_path / "prompt.json"
+    kept = FrozenPrompt.load(copy).records
+    assert kept is not None
+    gone = set(list(kept["id"])[:11])  # type: ignore[call-overload]  # a list of texts
+    lines = prompt.with_name("data.csv").read_text(encoding="utf-8").splitlines()
+    left = [line for line in lines if line.partition(",")[0] not in gone]
+    (tmp_path / "data.csv").write_text("\n".join(left) + "\n", encoding="utf-8")
+    (tmp_path / "task.yaml").write_text(TASK.replace("TEST", "29"), encoding="utf-8")
+    told = call("verify", copy, "--rescore")
+    assert told.code == 1
+    headline, *others = told.out.splitlines()
+    assert headline == f"{copy}: differs, 1 finding; holds on 29 of 40 recorded examples"
+    assert "11 examples" in others[0]
+    assert others[1] == (
+        "  then and now are of 29 of the 40 recorded examples alone; the others are not compared"
+    )
+    assert "n=29, " in others[2]
+    found = figures(call("verify", copy, "--rescore", "--json"))["rescored"]
+    assert (found["n"], found["recorded"]) == (29, 40)
+    # A layout that differs keeps nobody from asking; of all examples there is nothing to say.
+    changed = prompt.with_name("crlf.prompt.json")
+    changed.write_bytes(prompt.read_bytes().replace(b"\n", b"\r\n"))
+    told = call("verify", changed, "--rescore")
+    changed.unlink()
+    assert told.code == 1
+    assert told.out.startswith(f"{changed}: differs, 1 finding; holds\n")
+    assert "recorded examples" not in told.out
+
+
 def test_another_model_is_named_and_so_is_what_cannot_be_asked(
     prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
 ) -> None:
@@ -299,11 +334,12 @@ def test_sampled_answers_that_differ_are_no_drift(
     server: "Loopback", call: Callable[..., Told], tmp_path: Path
 ) -> None:
     study = STUDY.replace("temperature: 0", "temperature: 0.7")
-    server.reply = lambda body: label(body) + (" it is" if len(server.bodies) % 2 else "")
+    turns = itertools.count()  # every other answer, whichever requests come at once
+    server.reply = lambda body: label(body) + (" it is" if next(turns) % 2 else "")
     sampled = write(tmp_path / "sampled", server.base_url, test=40, study=study)
     assert call("run", sampled.with_name("study.yaml"), "--quiet").code == 0
     server.bodies.clear()
-    server.reply = lambda body: label(body) + ("" if len(server.bodies) % 2 else " it is")
+    server.reply = lambda body: label(body) + ("" if next(turns) % 2 else " it is")
     found = figures(told := call("verify", sampled, "--rescore", "--json"))["rescored"]
     assert told.code == 0
     assert "answers" not in [sign["sign"] for sign in found["signs"]]
