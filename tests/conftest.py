@@ -178,3 +178,7 @@ def _module_beside(name: str) -> ModuleType:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+# Modules of tests import from this by its name, before there is any fixture.
+_module_beside("hostile_prompts")

@@ -3,22 +3,27 @@
 import asyncio
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
-from optimizer.completion import Constraint, Role
-from optimizer.exporters import EXPORTERS, LossyExportError, Shipment, input_preconditions
+from optimizer.completion import Constraint
+from optimizer.exporters import EXPORTERS, LossyExportError
 from optimizer.exporting import export
 from optimizer.frozen import FrozenPrompt
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+
+if TYPE_CHECKING:
+    from tests.hostile_prompts import ANY_TEXT, Files, Render, dialogue, frozen_of, hole, message, text_of
+else:
+    from hostile_prompts import ANY_TEXT, Files, Render, dialogue, frozen_of, hole, message, text_of
 
 DOTPROMPT = EXPORTERS["dotprompt"]
+FILES = Files("dotprompt")
+written, read_of, holds, contents = FILES.written, FILES.read, FILES.holds, FILES.contents
 
 # Signs that mean something to Handlebars, to YAML, to the front matter or to the runtime's own marks.
 SIGNS = (
@@ -82,9 +87,6 @@ UNNAMEABLE = (
     "a\\b",
     "x" * 2000,
 )
-ROLES: tuple[Role, ...] = ("system", "user", "assistant")
-
-Render = Callable[[str, Mapping[str, str]], list[dict[str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -113,115 +115,33 @@ def render() -> Iterator[Render]:
         yield messages
 
 
-def frozen_of(*messages: MessageTemplate, **more: Any) -> FrozenPrompt:
-    call = CallTemplate(
-        messages=messages, parameters=more.get("parameters", ()), constraint=more.get("constraint")
-    )
-    answer = more.get("answer", AnswerFormat(kind="text"))
-    return FrozenPrompt(
-        name=more.get("name", "triage"),
-        template=PromptTemplate(calls=(call,), answer=answer),
-        style="direct",
-        format="plain",
-        capabilities=(),
-        demonstration_ids=(),
-        model={"provider": "openai_compatible", "name": more.get("model", "a-model")},
-        task={"name": "triage"},
-        evidence={},
-        history=(),
-        tool_versions={},
-    )
-
-
-def message(role: Role, *parts: str | Hole) -> MessageTemplate:
-    return MessageTemplate(role=role, parts=parts)
-
-
-def hole(name: str, **more: Any) -> Hole:
-    return Hole(name=f"input:{name}", **more)
-
-
-def a_text(rng: random.Random, signs: tuple[str, ...]) -> str:
-    return "".join(rng.choice(signs) for _ in range(rng.randint(0, 5)))
-
-
 def a_prompt(rng: random.Random) -> FrozenPrompt:
     """Return a prompt of hostile or of calm words, with up to four messages."""
     signs = SIGNS if rng.random() < 0.6 else CALM
-    names = rng.sample(NAMES, 3)
-    messages = []
-    for _ in range(rng.randint(1, 4)):
-        parts: list[str | Hole] = [a_text(rng, signs)]
-        for _ in range(rng.randint(0, 3)):
-            lead, tail = (a_text(rng, signs) if rng.random() < 0.2 else "" for _ in range(2))
-            tokens = ("<|end|>",) if rng.random() < 0.2 else ()
-            parts += [
-                hole(rng.choice(names), lead=lead, tail=tail, neutralise=tokens),
-                a_text(rng, signs),
-            ]
-        messages.append(message(rng.choice(ROLES), *parts))
-    return frozen_of(*messages, name=a_text(rng, SIGNS), model=a_text(rng, SIGNS))
+    messages = dialogue(rng, signs, rng.sample(NAMES, 3))
+    return frozen_of(
+        *messages,
+        name=text_of(rng, SIGNS),
+        model={"provider": "openai_compatible", "name": text_of(rng, SIGNS)},
+    )
 
 
-def fillings(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
+def filled(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
     """Yield inputs of which some are hostile."""
-    yield dict.fromkeys(frozen.inputs, "words")
-    for _ in range(3):
-        yield {name: a_text(rng, rng.choice((SIGNS, CALM))) for name in frozen.inputs}
-
-
-def written(frozen: FrozenPrompt) -> str | None:
-    """Return the file of a prompt, or None where it is refused."""
-    if list(DOTPROMPT.problems(frozen)):
-        return None
-    (text,) = DOTPROMPT.write(Shipment(frozen=frozen))
-    return text
-
-
-def read_of(text: str) -> PromptTemplate:
-    assert DOTPROMPT.read is not None
-    return DOTPROMPT.read(text, ())
-
-
-def holds(frozen: FrozenPrompt, inputs: Mapping[str, str]) -> bool:
-    conditions = [*input_preconditions(frozen, DOTPROMPT.carries), *DOTPROMPT.preconditions(frozen)]
-    return all(condition.holds(inputs) for condition in conditions)
-
-
-def contents(template: PromptTemplate, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [each.to_dict() for each in template.request(inputs).messages]
+    return FILES.fillings(frozen, lambda: text_of(rng, rng.choice((SIGNS, CALM))))
 
 
 def test_the_library_makes_the_very_messages_or_the_prompt_is_refused(render: Render) -> None:
     rng = random.Random(7)
-    n_carried = n_refused = n_filled = n_unfit = 0
-    for _ in range(350):
-        frozen = a_prompt(rng)
-        text = written(frozen)
-        if text is None:
-            n_refused += 1
-            continue
-        n_carried += 1
-        assert text.endswith("\n")
-        template = read_of(text)
-        for inputs in fillings(frozen, rng):
-            if not holds(frozen, inputs):
-                n_unfit += 1
-                continue
-            n_filled += 1
-            own = frozen.messages(**inputs)
-            assert render(text, inputs) == own, text
-            assert contents(template, inputs) == own
-    assert min(n_carried, n_refused) > 100
-    assert n_filled > 500
-    assert n_unfit > 50
+    prompts = (a_prompt(rng) for _ in range(350))
+    n = FILES.check_messages(prompts, lambda frozen: filled(frozen, rng), render)
+    assert min(n["carried"], n["refused"]) > 100
+    assert n["filled"] > 500
+    assert n["unfit"] > 50
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    literal=st.text(st.characters(codec="utf-8"), max_size=8),
-    value=st.text(st.characters(codec="utf-8"), max_size=8),
-)
+@given(literal=ANY_TEXT, value=ANY_TEXT)
 def test_any_text_is_carried_exactly_or_refused(literal: str, value: str, render: Render) -> None:
     frozen = frozen_of(message("user", literal, hole("a"), "|"), message("assistant", literal))
     text = written(frozen)
@@ -254,33 +174,14 @@ def test_what_is_refused_would_not_be_what_it_is(render: Render) -> None:
 
 
 def test_words_that_are_let_go_on_purpose_are_told() -> None:
-    rng, n_lossy = random.Random(2), 0
-    for frozen in (a_prompt(rng) for _ in range(60)):
-        if written(frozen) is not None:
-            continue
-        try:
-            found = export(frozen, "dotprompt", allow_lossy=True)
-        except LossyExportError:  # no message is left, as below
-            continue
-        n_lossy += 1
-        assert set(DOTPROMPT.problems(frozen)) <= {
-            loss.removesuffix(", which dotprompt cannot carry") for loss in found.losses
-        }
-        assert found.texts[0].count("# Not carried: ") == len(found.losses)
-    assert n_lossy > 10
+    rng = random.Random(2)
+    assert FILES.check_lossy(a_prompt(rng) for _ in range(60)) > 10
     with pytest.raises(LossyExportError, match="what is left is no prompt"):
         export(frozen_of(message("user", " ")), "dotprompt", allow_lossy=True)
 
 
 def test_inputs_whose_names_handlebars_knows_otherwise_are_refused(render: Render) -> None:
-    for name in NAMES:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert render(written(frozen) or "", {name: "{{ v }}"}) == frozen.messages(**{name: "{{ v }}"})
-    for name in UNNAMEABLE:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert any("is no name in Handlebars" in problem for problem in DOTPROMPT.problems(frozen))
-        with pytest.raises(LossyExportError, match="is no name in Handlebars"):
-            export(frozen, "dotprompt", allow_lossy=True)
+    FILES.check_names(NAMES, UNNAMEABLE, render, value="{{ v }}", reason="is no name in Handlebars")
 
 
 def test_parameters_schema_and_origin_reach_whoever_loads_the_file(render: Render) -> None:
@@ -404,10 +305,10 @@ def test_garbage_is_read_as_the_library_renders_it_or_refused(render: Render) ->
     """Files of random signs: what our reader takes, the library takes as well, and both mean the same."""
     rng, n_read = random.Random(3), 0
     for _ in range(400):
-        body = a_text(
+        body = text_of(
             rng, (*SIGNS, *CALM, '{{role "user"}}', "{{a}}", "{{~a~}}", "{{! x }}\n", "\n{{!x}}", "{{{a}}}")
         )
-        text = f"---\n{a_text(rng, ('', 'name: x', 'model: m', 'input: {}', '{', ' ', '---'))}\n---\n{body}"
+        text = f"---\n{text_of(rng, ('', 'name: x', 'model: m', 'input: {}', '{', ' ', '---'))}\n---\n{body}"
         try:
             read = read_of(text)
         except ValueError:

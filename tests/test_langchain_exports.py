@@ -4,20 +4,25 @@ import json
 import random
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
-from optimizer.completion import Constraint, Role
-from optimizer.exporters import EXPORTERS, LossyExportError, Shipment, input_preconditions
+from optimizer.completion import Constraint
+from optimizer.exporters import EXPORTERS
 from optimizer.exporting import export
 from optimizer.frozen import FrozenPrompt
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+
+if TYPE_CHECKING:
+    from tests.hostile_prompts import ANY_TEXT, Files, dialogue, frozen_of, hole, message, text_of
+else:
+    from hostile_prompts import ANY_TEXT, Files, dialogue, frozen_of, hole, message, text_of
 
 LANGCHAIN = EXPORTERS["langchain"]
+FILES = Files("langchain")
+written, read_of, holds, contents = FILES.written, FILES.read, FILES.holds, FILES.contents
 
 # Signs that mean something to f-strings, to the other templates of the library, or to its manifests.
 SIGNS = (
@@ -33,79 +38,20 @@ NAMES = (
 UNNAMEABLE = (
     "", "1", "٣", "²", "a.b", "a[0]", "a]", "{a}", "a}", "a!r", "a:b", ":", "self", "stop", "__proto__", "\ud800",
 )  # fmt: skip
-ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 OURS = {"human": "user", "ai": "assistant"}
-
-
-def frozen_of(*messages: MessageTemplate, **more: Any) -> FrozenPrompt:
-    call = CallTemplate(
-        messages=messages, parameters=more.get("parameters", ()), constraint=more.get("constraint")
-    )
-    answer = more.get("answer", AnswerFormat(kind="text"))
-    return FrozenPrompt(
-        name=more.get("name", "triage"),
-        template=PromptTemplate(calls=(call,), answer=answer),
-        style="direct",
-        format="plain",
-        capabilities=(),
-        demonstration_ids=(),
-        model=more.get("model", {"provider": "openai_compatible", "name": "a-model"}),
-        task=more.get("task", {"name": "triage"}),
-        evidence={},
-        history=(),
-        tool_versions={},
-    )
-
-
-def message(role: Role, *parts: str | Hole) -> MessageTemplate:
-    return MessageTemplate(role=role, parts=parts)
-
-
-def hole(name: str, **more: Any) -> Hole:
-    return Hole(name=f"input:{name}", **more)
-
-
-def a_text(rng: random.Random) -> str:
-    return "".join(rng.choice(SIGNS) for _ in range(rng.randint(0, 5)))
 
 
 def a_prompt(rng: random.Random) -> FrozenPrompt:
     """Return a prompt of hostile words with up to four messages; one in eight has an input that has no name."""
     names = rng.sample(NAMES, 3) if rng.random() < 0.9 else [*rng.sample(UNNAMEABLE, 1), "a", "b"]
-    messages = []
-    for _ in range(rng.randint(1, 4)):
-        parts: list[str | Hole] = [a_text(rng)]
-        for _ in range(rng.randint(0, 3)):
-            lead, tail = (a_text(rng) if rng.random() < 0.2 else "" for _ in range(2))
-            tokens = ("<|end|>",) if rng.random() < 0.2 else ()
-            parts += [hole(rng.choice(names), lead=lead, tail=tail, neutralise=tokens), a_text(rng)]
-        messages.append(message(rng.choice(ROLES), *parts))
-    return frozen_of(*messages, name=a_text(rng), model={"name": a_text(rng), "lc": 1, "type": "constructor"})
+    messages = dialogue(rng, SIGNS, names)
+    name, model = (text_of(rng, SIGNS) for _ in range(2))
+    return frozen_of(*messages, name=name, model={"name": model, "lc": 1, "type": "constructor"})
 
 
-def fillings(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
+def filled(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
     """Yield inputs of which most are hostile."""
-    yield dict.fromkeys(frozen.inputs, "words")
-    for _ in range(3):
-        yield {name: a_text(rng) for name in frozen.inputs}
-
-
-def written(frozen: FrozenPrompt) -> str | None:
-    """Return the file of a prompt, or None where it is refused."""
-    if list(LANGCHAIN.problems(frozen)):
-        return None
-    (text,) = LANGCHAIN.write(Shipment(frozen=frozen))
-    return text
-
-
-def holds(frozen: FrozenPrompt, inputs: Mapping[str, str]) -> bool:
-    conditions = [*input_preconditions(frozen, LANGCHAIN.carries), *LANGCHAIN.preconditions(frozen)]
-    return all(condition.holds(inputs) for condition in conditions)
-
-
-def read_of(text: str) -> PromptTemplate:
-    assert LANGCHAIN.read is not None
-    return LANGCHAIN.read(text, ())
+    return FILES.fillings(frozen, lambda: text_of(rng, SIGNS))
 
 
 def loaded(text: str) -> Any:
@@ -122,8 +68,8 @@ def rendered(prompt: Any, inputs: Mapping[str, str]) -> list[dict[str, str]]:
     return [{"role": OURS.get(each.type, each.type), "content": each.content} for each in found]
 
 
-def contents(template: PromptTemplate, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [each.to_dict() for each in template.request(inputs).messages]
+def render(text: str, inputs: Mapping[str, str]) -> list[dict[str, str]]:
+    return rendered(loaded(text), inputs)
 
 
 def test_the_library_makes_the_very_messages_or_the_prompt_is_refused() -> None:
@@ -140,7 +86,7 @@ def test_the_library_makes_the_very_messages_or_the_prompt_is_refused() -> None:
         assert text.endswith("\n")
         prompt, template = loaded(text), read_of(text)
         assert prompt.metadata["optimizer"]["model"] == frozen.model
-        for inputs in fillings(frozen, rng):
+        for inputs in filled(frozen, rng):
             if holds(frozen, inputs):
                 n_filled += 1
                 assert rendered(prompt, inputs) == frozen.messages(**inputs), text
@@ -151,24 +97,14 @@ def test_the_library_makes_the_very_messages_or_the_prompt_is_refused() -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    literal=st.text(st.characters(codec="utf-8"), max_size=8),
-    value=st.text(st.characters(codec="utf-8"), max_size=8),
-)
+@given(literal=ANY_TEXT, value=ANY_TEXT)
 def test_any_text_is_carried_exactly(literal: str, value: str) -> None:
     frozen = frozen_of(message("user", literal, hole("a"), literal), message("assistant", literal))
-    assert rendered(loaded(written(frozen) or ""), {"a": value}) == frozen.messages(a=value)
+    assert render(written(frozen) or "", {"a": value}) == frozen.messages(a=value)
 
 
 def test_inputs_that_no_f_string_can_name_are_refused() -> None:
-    for name in NAMES:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert rendered(loaded(written(frozen) or ""), {name: "{v}"}) == frozen.messages(**{name: "{v}"})
-    for name in UNNAMEABLE:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert any("is no name in an f-string" in problem for problem in LANGCHAIN.problems(frozen))
-        with pytest.raises(LossyExportError, match="is no name in an f-string"):
-            export(frozen, "langchain", allow_lossy=True)
+    FILES.check_names(NAMES, UNNAMEABLE, render, value="{v}", reason="is no name in an f-string")
 
 
 def test_half_of_a_surrogate_pair_is_refused_and_written_only_on_purpose() -> None:

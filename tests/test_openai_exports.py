@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
@@ -19,7 +19,12 @@ from optimizer.exporters import EXPORTERS, LossyExportError, Wording
 from optimizer.exporters.openai_batch import MOST_BYTES, MOST_LINES
 from optimizer.exporting import export, hostile_cases
 from optimizer.frozen import FrozenPrompt
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+
+if TYPE_CHECKING:
+    from tests.hostile_prompts import frozen_as, hole, message
+else:
+    from hostile_prompts import frozen_as, hole, message
 
 SCHEMA = canonical(
     {
@@ -54,12 +59,10 @@ def checked(body: Mapping[str, Any]) -> Request:
 def frozen_of(
     template: PromptTemplate, *, style: str = "direct", shown: tuple[str, ...] = ()
 ) -> FrozenPrompt:
-    return FrozenPrompt(
+    return frozen_as(
+        template,
         name="a name -- with <marks> & `more`",
-        template=template,
         style=style,
-        format="plain",
-        capabilities=(),
         demonstration_ids=shown,
         model={"provider": "openai_compatible", "name": "gpt-5-mini"},
         task={"name": "t", "version": "1", "metric": "accuracy"},
@@ -67,8 +70,6 @@ def frozen_of(
             "frozen": "winner",
             "test": {"winner": {"score": 0.75, "lower": 0.6, "upper": 0.9, "n": 40}},
         },
-        history=(),
-        tool_versions={},
     )
 
 
@@ -81,16 +82,13 @@ def a_prompt(rng: Random) -> FrozenPrompt:
     names = ("text", "text#2", "a context")[: rng.randrange(1, 4)]
     parts: list[str | Hole] = [words()]
     for name in rng.sample(names, len(names)):
-        parts += [Hole(name=f"input:{name}"), words()]
-    messages = [MessageTemplate(role="system", parts=(words() or "Obey.",))]
+        parts += [hole(name), words()]
+    messages = [message("system", words() or "Obey.")]
     for _ in range(rng.randrange(3)):
-        messages += [
-            MessageTemplate(role="user", parts=(words(),)),
-            MessageTemplate(role="assistant", parts=(words(),)),
-        ]
-    messages.append(MessageTemplate(role="user", parts=tuple(parts)))
+        messages += [message("user", words()), message("assistant", words())]
+    messages.append(message("user", *parts))
     if rng.random() < 0.1:
-        messages.append(MessageTemplate(role="assistant", parts=("I",)))
+        messages.append(message("assistant", "I"))
     constraint = Constraint(json_schema=SCHEMA) if rng.random() < 0.3 else None
     call = CallTemplate(
         messages=tuple(messages), parameters=(("max_tokens", 5), ("temperature", 0.5)), constraint=constraint
@@ -253,7 +251,7 @@ def test_a_program_of_dspy_loads_instruction_fields_and_demonstrations(
     wording = Wording(instruction="Name {it} -- now.", demonstrations=(shown,), targets=("the_colour",))
     frozen = frozen_of(
         PromptTemplate(
-            calls=(CallTemplate(messages=(MessageTemplate(role="user", parts=(Hole(name="input:text"),)),)),),
+            calls=(CallTemplate(messages=(message("user", hole("text")),)),),
             answer=AnswerFormat(kind="text"),
         ),
         style=style,
@@ -299,9 +297,9 @@ def test_a_style_of_its_own_words_is_no_program_of_dspy() -> None:
 
 
 def test_every_reason_is_told_at_once_and_formats_that_are_named_can_carry_it() -> None:
-    optional = Hole(name="input:note", lead="Note: ", tail="\n")
-    message = MessageTemplate(role="user", parts=("system:\n", optional, Hole(name="input:text")))
-    template = PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=AnswerFormat(kind="text"))
+    optional = hole("note", lead="Note: ", tail="\n")
+    words = message("user", "system:\n", optional, hole("text"))
+    template = PromptTemplate(calls=(CallTemplate(messages=(words,)),), answer=AnswerFormat(kind="text"))
     frozen = frozen_of(template)
     rows = [Example(id="r1", inputs=(("note", ""), ("text", "a")), target="a", group=None)]
     able = ["native", "openai_batch", "python_module"]

@@ -3,20 +3,28 @@
 import json
 import random
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optimizer.answer import AnswerFormat
-from optimizer.completion import Constraint, Role
-from optimizer.dataset import Example
-from optimizer.exporters import EXPORTERS, LossyExportError, Shipment, input_preconditions
+from optimizer.completion import Constraint
+from optimizer.exporters import EXPORTERS
 from optimizer.exporters._frontmatter import mapping
 from optimizer.exporting import export
 from optimizer.frozen import FrozenPrompt
-from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.prompt import MessageTemplate
+
+if TYPE_CHECKING:
+    from tests.hostile_prompts import Files, dialogue, example, hole, message, text_of
+    from tests.hostile_prompts import frozen_of as of_one_call
+else:
+    from hostile_prompts import Files, dialogue, example, hole, message, text_of
+    from hostile_prompts import frozen_of as of_one_call
 
 PROMPTFOO = EXPORTERS["promptfoo"]
+FILES = Files("promptfoo")
+written, read_of, holds, contents = FILES.text, FILES.read, FILES.holds, FILES.contents
 
 # Signs that mean something to Nunjucks, to YAML, to JSON or to promptfoo itself.
 SIGNS = (
@@ -33,69 +41,21 @@ UNNAMEABLE = (
     "", "a b", "a-b", "a.b", "1a", "_a", "__proto__", "_conversation", "true", "none", "null", "not", "in", "if", "a|b", "$a",
     "a}", "a\n", "x" * 1000,
 )  # fmt: skip
-ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
 
-def frozen_of(*messages: MessageTemplate, **more: Any) -> FrozenPrompt:
-    call = CallTemplate(
-        messages=messages, parameters=more.get("parameters", ()), constraint=more.get("constraint")
-    )
-    answer = more.get("answer", AnswerFormat(kind="text"))
-    return FrozenPrompt(
-        name=more.get("name", "triage"),
-        template=PromptTemplate(calls=(call,), answer=answer),
-        style="direct",
-        format="plain",
-        capabilities=(),
-        demonstration_ids=(),
-        model=more.get("model", {"provider": "openai_compatible", "name": "a-model"}),
-        task={"name": "triage", "metric": more.get("metric", "exact_match")},
-        evidence={},
-        history=(),
-        tool_versions={},
-    )
-
-
-def message(role: Role, *parts: str | Hole) -> MessageTemplate:
-    return MessageTemplate(role=role, parts=parts)
-
-
-def hole(name: str, **more: Any) -> Hole:
-    return Hole(name=f"input:{name}", **more)
-
-
-def example(name: str, target: str = "words", **inputs: str) -> Example:
-    return Example(id=name, inputs=tuple(inputs.items()), target=target, group=None)
-
-
-def a_text(rng: random.Random) -> str:
-    return "".join(rng.choice(SIGNS) for _ in range(rng.randint(0, 5)))
+def frozen_of(*messages: MessageTemplate, metric: str = "exact_match", **more: Any) -> FrozenPrompt:
+    return of_one_call(*messages, task={"name": "triage", "metric": metric}, **more)
 
 
 def a_prompt(rng: random.Random, name: str = "triage") -> FrozenPrompt:
     """Return a prompt of hostile words with up to four messages."""
-    names = rng.sample(NAMES, 3)
-    messages = []
-    for _ in range(rng.randint(1, 4)):
-        parts: list[str | Hole] = [a_text(rng)]
-        for _ in range(rng.randint(0, 3)):
-            lead, tail = (a_text(rng) if rng.random() < 0.2 else "" for _ in range(2))
-            tokens = ("<|end|>",) if rng.random() < 0.2 else ()
-            parts += [hole(rng.choice(names), lead=lead, tail=tail, neutralise=tokens), a_text(rng)]
-        messages.append(message(rng.choice(ROLES), *parts))
-    return frozen_of(*messages, name=name, model={"name": a_text(rng)})
+    messages = dialogue(rng, SIGNS, rng.sample(NAMES, 3))
+    return frozen_of(*messages, name=name, model={"name": text_of(rng, SIGNS)})
 
 
-def fillings(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
+def filled(frozen: FrozenPrompt, rng: random.Random) -> Iterator[dict[str, str]]:
     """Yield inputs of which most are hostile."""
-    yield dict.fromkeys(frozen.inputs, "words")
-    for _ in range(3):
-        yield {name: a_text(rng) for name in frozen.inputs}
-
-
-def written(frozen: FrozenPrompt, *examples: Example) -> str:
-    (text,) = PROMPTFOO.write(Shipment(frozen=frozen, examples=examples))
-    return text
+    return FILES.fillings(frozen, lambda: text_of(rng, SIGNS))
 
 
 def rows_of(text: str) -> list[dict[str, Any]]:
@@ -103,18 +63,8 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     return list(found or [])
 
 
-def holds(frozen: FrozenPrompt, inputs: Mapping[str, str]) -> bool:
-    conditions = [*input_preconditions(frozen, PROMPTFOO.carries), *PROMPTFOO.preconditions(frozen)]
-    return all(condition.holds(inputs) for condition in conditions)
-
-
-def read_of(text: str) -> PromptTemplate:
-    assert PROMPTFOO.read is not None
-    return PROMPTFOO.read(text, ())
-
-
-def contents(template: PromptTemplate, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [each.to_dict() for each in template.request(inputs).messages]
+def render(text: str, inputs: Mapping[str, str]) -> list[dict[str, Any]]:
+    return contents(read_of(text), inputs)
 
 
 def test_a_file_says_what_the_prompt_says() -> None:
@@ -123,7 +73,7 @@ def test_a_file_says_what_the_prompt_says() -> None:
     for _ in range(300):
         frozen = a_prompt(rng)
         assert list(PROMPTFOO.problems(frozen)) == []
-        rows = list(fillings(frozen, rng))
+        rows = list(filled(frozen, rng))
         text = written(frozen, *(example(str(n), **row) for n, row in enumerate(rows)))
         assert text.endswith("\n")
         template = read_of(text)
@@ -142,14 +92,7 @@ def test_a_file_says_what_the_prompt_says() -> None:
 
 
 def test_inputs_that_nunjucks_cannot_name_are_refused() -> None:
-    for name in NAMES:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert contents(read_of(written(frozen)), {name: "v"}) == frozen.messages(**{name: "v"})
-    for name in UNNAMEABLE:
-        frozen = frozen_of(message("user", "x", hole(name)))
-        assert any("is no name in Nunjucks" in problem for problem in PROMPTFOO.problems(frozen))
-        with pytest.raises(LossyExportError, match="is no name in Nunjucks"):
-            export(frozen, "promptfoo", allow_lossy=True)
+    FILES.check_names(NAMES, UNNAMEABLE, render, value="v", reason="is no name in Nunjucks")
 
 
 PARAMETERS = (("max_tokens", 16), ("stop", "\n---"), ("temperature", 1e-7), ("top_k", 3))

@@ -13,7 +13,7 @@ import venv
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -38,9 +38,16 @@ from optimizer.styles import STYLES, ReasoningStyle
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, OutputType, Splits
 
+if TYPE_CHECKING:
+    from tests.hostile_prompts import Files, frozen_as, hole, message
+else:
+    from hostile_prompts import Files, frozen_as, hole, message
+
 EXPORTER = EXPORTERS["python_module"]
+written = Files("python_module").text
 COMPLETIONS = Path(__file__).resolve().parent / "data" / "completions.json"
 
+EVIDENCE = {"test": {"winner": {"score": 0.625, "lower": 0.5, "upper": 0.75, "n": 150}}}
 LABELS = ("billing", "order status", "Réclamation")
 SCHEMA = canonical({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 TARGETS: dict[OutputType, tuple[str, ...]] = {
@@ -113,30 +120,13 @@ def run(folder: Path, asked: Sequence[tuple[str, Sequence[Call]]]) -> list[list[
     return [answers for answers, _ in found]
 
 
-def written(prompt: FrozenPrompt) -> str:
-    (text,) = EXPORTER.write(Shipment(frozen=prompt))
-    return str(text)
-
-
 def frozen(template: PromptTemplate, name: str = "triage") -> FrozenPrompt:
-    return FrozenPrompt(
-        name=name,
-        template=template,
-        style="direct",
-        format="plain",
-        capabilities=(),
-        demonstration_ids=(),
-        model={"name": "a model"},
-        task={"name": "triage"},
-        evidence={"test": {"winner": {"score": 0.625, "lower": 0.5, "upper": 0.75, "n": 150}}},
-        history=(),
-        tool_versions={},
-    )
+    return frozen_as(template, name=name, model={"name": "a model"}, evidence=EVIDENCE)
 
 
 def reading(answer: AnswerFormat) -> FrozenPrompt:
-    message = MessageTemplate(role="user", parts=("Text: ", Hole(name="input:a")))
-    return frozen(PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=answer))
+    call = CallTemplate(messages=(message("user", "Text: ", hole("a")),))
+    return frozen(PromptTemplate(calls=(call,), answer=answer))
 
 
 # ---- prompts
@@ -758,9 +748,9 @@ def test_likenesses_are_the_same_numbers(tmp_path: Path) -> None:
     ]
     pool = tuple(Shot(values=(text,), reply=str(n)) for n, text in enumerate(texts))
     holes = tuple(Hole(name=f"shot:{k}:reply") for k in range(40))
-    message = MessageTemplate(role="user", parts=(*holes, Hole(name="input:a")))
+    words = message("user", *holes, hole("a"))
     template = PromptTemplate(
-        calls=(CallTemplate(messages=(message,)),),
+        calls=(CallTemplate(messages=(words,)),),
         answer=AnswerFormat(kind="text"),
         retrieval=Retrieval(inputs=("a",), pool=pool, shown=40),
     )
@@ -798,8 +788,7 @@ def test_what_is_nested_deeper_than_python_can_read_is_read_as_json(tmp_path: Pa
     deep: object = "x"
     for _ in range(150):
         deep = {"type": "array", "items": deep}
-    message = MessageTemplate(role="user", parts=("a",))
-    call = CallTemplate(messages=(message,), constraint=Constraint(json_schema=canonical(deep)))
+    call = CallTemplate(messages=(message("user", "a"),), constraint=Constraint(json_schema=canonical(deep)))
     prompt = frozen(PromptTemplate(calls=(call,), answer=AnswerFormat(kind="text")))
     ((found,),) = run(tmp_path, [(written(prompt), [("response_format", (), {})])])
     assert found["json_schema"]["schema"] == deep

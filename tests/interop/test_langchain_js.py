@@ -22,7 +22,7 @@ def test_the_library_makes_the_very_messages(exports: ModuleType, rendered: Rend
     rng = random.Random(5)
     prompts = [(frozen, exports.written(frozen)) for frozen in (exports.a_prompt(rng) for _ in range(500))]
     cases = [
-        (frozen, text, [each for each in exports.fillings(frozen, rng) if exports.holds(frozen, each)])
+        (frozen, text, [each for each in exports.filled(frozen, rng) if exports.holds(frozen, each)])
         for frozen, text in prompts
         if text is not None
     ]

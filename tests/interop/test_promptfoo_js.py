@@ -86,7 +86,7 @@ def test_promptfoo_makes_the_very_messages(exports: ModuleType, evaluate: Evalua
     expected: dict[str, list[dict[str, Any]]] = {}
     for k in range(320):
         frozen = exports.a_prompt(rng, f"p{k}")
-        rows = {f"p{k}/{n}": row for n, row in enumerate(exports.fillings(frozen, rng))}
+        rows = {f"p{k}/{n}": row for n, row in enumerate(exports.filled(frozen, rng))}
         texts[f"p{k}"] = exports.written(
             frozen, *(exports.example(name, **row) for name, row in rows.items())
         )
