@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SERVER = Path(__file__).parents[1] / "loopback_server.py"
 
+Answerer = Callable[[dict[str, object]], str]
+
 LABELS = ("red", "green", "blue")
 
 TASK = """schema: 1
@@ -261,31 +263,44 @@ def until() -> "Until":
     return wait_for
 
 
+@pytest.fixture(scope="session")
+def project_in(warm: "Starter") -> Callable[[Path], Project]:
+    """Return a function that makes a project of a folder."""
+    return lambda folder: Project(folder, warm)
+
+
 @pytest.fixture
-def project(tmp_path: Path, warm: "Starter") -> Project:
+def project(tmp_path: Path, project_in: Callable[[Path], Project]) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
-    return Project(folder, warm)
+    return project_in(folder)
 
 
 @pytest.fixture
-def colours(loopback: "Loopback", loopback_server: ModuleType) -> "Loopback":
+def colours(loopback: "Loopback", answerer: Answerer) -> "Loopback":
     """Return a server in this process that answers as `serve`'s do."""
-    loopback.reply = _answerer(loopback_server)
+    loopback.reply = answerer
     return loopback
 
 
-def _answerer(loopback_server: ModuleType) -> Callable[[dict[str, object]], str]:
+@pytest.fixture(scope="session")
+def answerer(loopback_server: ModuleType) -> Answerer:
+    """Return what a server of the colours answers to the body of a request."""
     truth = {row["text"]: row["colour"] for row in examples()}
-    answerer: Callable[[dict[str, object]], str] = loopback_server.Answerer(labels=LABELS, truth=truth)
-    return answerer
+    made: Answerer = loopback_server.Answerer(labels=LABELS, truth=truth)
+    return made
 
 
 @pytest.fixture(scope="session")
-def clean(tmp_path_factory: pytest.TempPathFactory, loopback_server: ModuleType, warm: "Starter") -> Clean:
+def clean(
+    tmp_path_factory: pytest.TempPathFactory,
+    loopback_server: ModuleType,
+    answerer: Answerer,
+    project_in: Callable[[Path], Project],
+) -> Clean:
     """Run the small study once, undisturbed, and cold: whatever is compared with it came from another interpreter."""
-    project, sizes = Project(tmp_path_factory.mktemp("clean"), warm), dict[int, list[int]]()
-    with loopback_server.Loopback(reply=_answerer(loopback_server), delay=0.005) as server:
+    project, sizes = project_in(tmp_path_factory.mktemp("clean")), dict[int, list[int]]()
+    with loopback_server.Loopback(reply=answerer, delay=0.005) as server:
         project.write_small(server.port)
         process = project.start("run", str(project.study), "--quiet", cold=True)
         while process.poll() is None:

@@ -786,7 +786,7 @@ def test_an_unreachable_endpoint_ends_the_run_in_seconds(project: Any) -> None:
     port = closed_port()
     project.write(port)
     start = time.monotonic()
-    done = project.run("run", STUDY, "--quiet")
+    done = project.run("run", STUDY, "--quiet", cold=True)
     assert time.monotonic() - start < 30
     message = incomplete(done.returncode, done.stdout, done.stderr)
     error, told = done.stderr.splitlines()

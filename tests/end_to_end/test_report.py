@@ -1,6 +1,7 @@
 """The page of evidence as the command line writes it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,17 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.report import page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.end_to_end.conftest import Project
 
 LABELS = ("red", "green", "blue")
 
 
-@pytest.fixture
-def done(project: "Project") -> "Project":
-    """Return a small project whose study is finished, without a server."""
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, project_in: "Callable[[Path], Project]") -> "Project":
+    """Return a small project whose study is finished, without a server; tests take a copy."""
+    project = project_in(tmp_path_factory.mktemp("finished"))
     rows = [{"id": f"c{n:02d}", "text": f"Item {n}.", "colour": LABELS[n % 3]} for n in range(48)]
     rules = [{"contains": row["text"], "reply": row["colour"]} for row in rows]
     (project.folder / "rules.json").write_text(json.dumps({"rules": rules, "default": "none"}))
@@ -34,6 +38,12 @@ def done(project: "Project") -> "Project":
     ran = project.run("run", "studies/colours/study.yaml", "--quiet")
     assert ran.returncode == 0, ran.stderr
     (project.study.with_name("report.html")).unlink(missing_ok=True)
+    return project
+
+
+@pytest.fixture
+def done(finished: "Project", project: "Project") -> "Project":
+    shutil.copytree(finished.folder, project.folder, dirs_exist_ok=True)
     return project
 
 

@@ -1,10 +1,17 @@
 """Nothing paid for is lost, and an interruption changes no result."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,40 +22,62 @@ if TYPE_CHECKING:
 CONCURRENCY = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class Undisturbed:
+    """A study that a cold run finished without a disturbance, and its server, which is still there."""
+
+    folder: Path
+    server: Any
+    results: dict[str, bytes]
+    requests: int
+
+
 @pytest.fixture(scope="module")
-def uninterrupted() -> dict[str, Any]:
-    """Results of a cold run that nothing disturbed; filled by the first test that needs them."""
-    return {}
-
-
-def _undisturbed(project: Any, serve: Any, kept: dict[str, Any]) -> dict[str, Any]:
-    if not kept:
-        server = serve()
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory,
+    loopback_server: ModuleType,
+    answerer: Callable[[Any], str],
+    project_in: Callable[[Path], Any],
+) -> Iterator[Undisturbed]:
+    project = project_in(tmp_path_factory.mktemp("undisturbed"))
+    with loopback_server.Loopback(reply=answerer) as server:
         project.write(server.port)
-        done = project.run("run", str(project.study), "--output", "undisturbed", "--quiet", cold=True)
+        done = project.run("run", str(project.study), "--quiet", cold=True)
         assert done.returncode == 0, done.stderr
-        counts = server.counts()
-        kept.update(results=project.results("undisturbed"), requests=len(counts))
-        assert set(counts.values()) == {1}
-    return kept
+        assert set(counted(server).values()) == {1}
+        yield Undisturbed(
+            folder=project.folder, server=server, results=project.results(), requests=len(server.bodies)
+        )
+
+
+@pytest.fixture
+def finished(undisturbed: Undisturbed, project: Any) -> Any:
+    """Copy the finished study, and return its server, which was asked what that run asked and no more."""
+    shutil.copytree(undisturbed.folder, project.folder, dirs_exist_ok=True)
+    del undisturbed.server.bodies[undisturbed.requests :]
+    return undisturbed.server
+
+
+def counted(server: Any) -> Counter[str]:
+    """Return how often each body was sent, however it was written."""
+    return Counter(json.dumps(body, sort_keys=True) for body in server.bodies)
 
 
 def test_a_killed_run_resumes_and_repeats_at_most_what_was_in_flight(
-    project: Any, serve: Any, until: "Until", uninterrupted: dict[str, Any]
+    project: Any, serve: Any, until: "Until", undisturbed: Undisturbed
 ) -> None:
-    expected = _undisturbed(project, serve, uninterrupted)
     server = serve("--delay", "0.01")
     project.write(server.port)
     process = project.start("run", str(project.study), "--quiet", cold=True)
-    until(lambda: len(server.bodies()) >= 0.45 * expected["requests"], process)
+    until(lambda: len(server.bodies()) >= 0.45 * undisturbed.requests, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (project.study.parent / "prompt.json").exists()
     again = project.run("run", str(project.study), "--quiet", cold=True)
     assert again.returncode == 0, again.stderr
     counts = server.counts()
-    assert project.results() == expected["results"]
-    assert len(counts) == expected["requests"]
+    assert project.results() == undisturbed.results
+    assert len(counts) == undisturbed.requests
     assert max(counts.values()) <= 2
     assert sum(counts.values()) - len(counts) <= CONCURRENCY
 
@@ -87,14 +116,14 @@ def reached(server: Any, requests: int) -> bool:
 
 
 def test_one_call_at_a_time_and_eight_give_the_same_bytes(
-    project: Any, serve: Any, uninterrupted: dict[str, Any]
+    project: Any, serve: Any, undisturbed: Undisturbed
 ) -> None:
-    expected = _undisturbed(project, serve, uninterrupted)
     server = serve()
     project.write(server.port, concurrency="1")
-    done = project.run("run", str(project.study), "--quiet", cold=True)
+    # From another interpreter than what it is compared with, which ran cold: texts hash otherwise here.
+    done = project.run("run", str(project.study), "--quiet")
     assert done.returncode == 0, done.stderr
-    assert project.results() == expected["results"]
+    assert project.results() == undisturbed.results
 
 
 def test_interrupts_at_random_moments_finish_the_calls_under_way_and_lose_none(
@@ -117,14 +146,13 @@ def test_interrupts_at_random_moments_finish_the_calls_under_way_and_lose_none(
     assert project.results() == clean.results
 
 
-def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(project: Any, serve: Any) -> None:
-    server = serve()
-    project.write(server.port)
-    assert project.run("run", str(project.study), "--quiet").returncode == 0
-    before, first = server.counts(), project.results()
+def test_a_finished_study_is_not_asked_again_and_its_test_stays_opened_once(
+    project: Any, finished: Any
+) -> None:
+    before, first = counted(finished), project.results()
     again = project.run("run", str(project.study))
     assert again.returncode == 0, again.stderr
-    assert server.counts() == before
+    assert counted(finished) == before
     assert project.results() == first
 
 
@@ -160,11 +188,8 @@ def test_a_second_run_of_a_live_study_is_refused_with_the_process(
     assert f"already running, process {first.pid}" in second.stderr
 
 
-def test_a_changed_study_is_refused_and_fresh_reuses_what_was_paid_for(project: Any, serve: Any) -> None:
-    server = serve()
-    project.write(server.port)
-    assert project.run("run", str(project.study), "--quiet").returncode == 0
-    first, before = project.results(), sum(server.counts().values())
+def test_a_changed_study_is_refused_and_fresh_reuses_what_was_paid_for(project: Any, finished: Any) -> None:
+    first, before = project.results(), len(finished.bodies)
     text = project.study.read_text(encoding="utf-8").replace("screen: 6", "screen: 5")
     project.study.write_text(text, encoding="utf-8")
     refused = project.run("run", str(project.study), "--quiet")
@@ -174,5 +199,5 @@ def test_a_changed_study_is_refused_and_fresh_reuses_what_was_paid_for(project: 
     assert project.results() == first
     fresh = project.run("run", str(project.study), "--fresh", "--quiet")
     assert fresh.returncode == 0, fresh.stderr
-    assert max(server.counts().values()) == 1
-    assert sum(server.counts().values()) < 2 * before
+    assert max(counted(finished).values()) == 1
+    assert len(finished.bodies) < 2 * before

@@ -3,6 +3,10 @@
 import html
 import json
 import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -51,15 +55,29 @@ def test_terminal_json_report_and_frozen_prompt_show_the_same_numbers(project: A
     assert set(numbers(table)) <= set(numbers(text)) | {"0.95"}
 
 
+@pytest.fixture(scope="module")
+def first(
+    tmp_path_factory: pytest.TempPathFactory,
+    loopback_server: ModuleType,
+    answerer: Callable[[Any], str],
+    project_in: Callable[[Path], Any],
+) -> Iterator[tuple[Path, Any]]:
+    """Run the small study; yield its project's folder and the run, while the server is still there."""
+    project = project_in(tmp_path_factory.mktemp("first"))
+    with loopback_server.Loopback(reply=answerer) as server:
+        project.write_small(server.port)
+        yield project.folder, project.run("run", str(project.study), "--quiet")
+
+
 @pytest.mark.parametrize(("gap", "code"), [(0.0, 0), (0.1, 1)])
-def test_gates_compare_what_is_printed(project: Any, serve: Any, gap: float, code: int) -> None:
-    project.write_small(serve().port)
+def test_gates_compare_what_is_printed(project: Any, first: tuple[Path, Any], gap: float, code: int) -> None:
+    folder, first_run = first
+    shutil.copytree(folder, project.folder, dirs_exist_ok=True)
     study = str(project.study)
-    first = project.run("run", study, "--quiet")
-    found = re.search(r"gain over the baseline +([+-]\d+\.\d) points", first.stdout)
-    assert found is not None, first.stdout
-    assert re.search(r"^decision +improved$", first.stdout, re.MULTILINE), first.stdout
-    score = re.search(r"^winner +(\d\.\d{3})", first.stdout, re.MULTILINE)
+    found = re.search(r"gain over the baseline +([+-]\d+\.\d) points", first_run.stdout)
+    assert found is not None, first_run.stdout
+    assert re.search(r"^decision +improved$", first_run.stdout, re.MULTILINE), first_run.stdout
+    score = re.search(r"^winner +(\d\.\d{3})", first_run.stdout, re.MULTILINE)
     assert score is not None
     gain = project.run("run", study, "--quiet", "--min-gain", f"{float(found[1]) + gap:.1f}")
     assert gain.returncode == code
