@@ -722,21 +722,21 @@ def test_a_tampered_prompt_is_refused(project: Any, command_line: CommandLine) -
     path = finish(project, command_line)
     text = (project.folder / path).read_text(encoding="utf-8")
     said = {
-        "a message": "fingerprint: does not fit",
-        "a score": "checksum: does not fit",
-        "no checksum": "missing checksum",
-        "a later version": "schema: version 2.0 is not known here",
-        "cut": "Unterminated string starting at: line ",
+        "a message": ("fingerprint: does not fit", "checksum: does not fit"),
+        "a score": ("checksum: does not fit",),
+        "no checksum": ("missing checksum",),
+        "a later version": ("schema: version 2.0 is not known here",),
+        "cut": ("not valid JSON at character ",),
     }
-    for change, message in said.items():
+    for change, messages in said.items():
         (project.folder / path).write_text(tampered(text, change), encoding="utf-8")
         before = snapshot(project.folder)
         for command in ("show", "validate"):
             code, stdout, stderr = command_line(command, path)
             assert (code, stdout) == (2, ""), change
             assert stderr.startswith(f"error: {path}:"), stderr
-            assert message in stderr
-            assert stderr.count("\n") == 1, stderr
+            assert all(message in stderr for message in messages), stderr
+            assert stderr.count("\n") == len(messages), stderr
         assert snapshot(project.folder) == before
 
 
