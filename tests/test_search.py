@@ -499,9 +499,17 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         module.__dict__["theirs"] = sampler(make)
         monkeypatch.setitem(sys.modules, "third_party_sampler", module)
         monkeypatch.syspath_prepend(str(room))
+        _forget()
 
     yield install
     importlib.invalidate_caches()
+    _forget()
+
+
+def _forget() -> None:
+    """Have the registry look for distributions again, as another process does."""
+    SAMPLERS.__dict__.pop("_entry_points", None)
+    SAMPLERS._keys.pop("theirs", None)  # whose object may have another name
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
