@@ -83,7 +83,8 @@ def export(
     reasons = [f"{reason}, which {name} has no words for" for reason in lacking.values()]
     reasons += [f"{problem}, which {name} cannot carry" for problem in exporter.problems(frozen)]
     essential = bool(set(lacking) & set(ESSENTIAL))
-    if reasons and (essential or not allow_lossy):
+    # Lines of requests have no place to say what they lack.
+    if reasons and (essential or exporter.of_rows or not allow_lossy):
         reasons += [] if essential else _broken(frozen, name, examples)
         raise LossyExportError(reasons, instead=carriers(frozen, examples))
     conditions = _conditions(frozen, name)
