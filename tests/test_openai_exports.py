@@ -1,5 +1,6 @@
 """Files for OpenAI's API, in the words of its own request types, and pages that people read: exact or refused."""
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -313,3 +314,28 @@ def test_every_reason_is_told_at_once_and_formats_that_are_named_can_carry_it() 
     with pytest.raises(LossyExportError) as caught:
         export(frozen, "prompty", rows)
     assert len(caught.value.problems) > 1
+
+
+def test_three_hundred_programs_of_dspy_hold_what_their_prompts_are_made_of(
+    tmp_path: Any, make_program: Callable[[str], Any]
+) -> None:
+    rng, path = Random(3), tmp_path / "program.json"
+    call = CallTemplate(messages=(message("user", hole("text")),))
+    template = PromptTemplate(calls=(call,), answer=AnswerFormat(kind="text"))
+    for n in range(300):
+        style = ("direct", "chain_of_thought")[n % 2]
+        words = ["".join(rng.choices(PIECES, k=8)) for _ in range(7)]
+        shown = tuple(
+            Example(id=f"e{k}", inputs=(("text", words[k]),), target=words[k + 3], group=None)
+            for k in range(rng.randrange(4))
+        )
+        wording = Wording(instruction=words[6], demonstrations=shown, targets=("the_colour",))
+        path.write_bytes(
+            export(frozen_of(template, style=style), "dspy_state", wording=wording).texts[0].encode()
+        )
+        program = make_program(style)  # loaded again and again, one and the same would nest ever deeper
+        program.load(path)
+        (predictor,) = program.predictors()
+        assert predictor.signature.instructions == inspect.cleandoc(words[6])
+        demos = [{"text": each.values["text"], "the_colour": each.target} for each in shown]
+        assert [dict(demo) for demo in predictor.demos] == demos
