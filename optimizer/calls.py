@@ -240,7 +240,7 @@ class Caller:
                 self._cached += 1
                 self._ledger.share(call.key, call.payer)
                 elsewhere = not self._ledger.answered(call.key)
-                stored.append((call, self._meter.priced(completion, cached=elsewhere)))
+                stored.append((call, self._meter.priced(completion, key=call.key, cached=elsewhere)))
         return stored
 
     def _settle(self, call: _Call, outcome: Completion | Exception, now: float) -> Completion | None:
@@ -252,7 +252,7 @@ class Caller:
         if completion is not None:
             self._patience.served(call.last_sent)
             self._pace.succeeded(now)
-            return self._meter.priced(completion, cached=False)
+            return self._meter.priced(completion, key=call.key, cached=False)
         if isinstance(outcome, TransientError):
             self._ledger.fail(call.key, outcome.reason, str(outcome))
             self._patience.failed(call.key, now)

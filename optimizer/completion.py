@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from optimizer.digest import canonical
@@ -139,6 +139,7 @@ class Completion:
         seconds: Duration of the attempt that succeeded.
         cost_usd: What the call cost, or None where no price is known.
         cached: Whether another study paid for it: then it has no latency of its own. Never stored.
+        key: Under which it is stored, or "" where it is not. It tells nothing of what was answered.
     """
 
     text: str
@@ -148,6 +149,7 @@ class Completion:
     seconds: float = 0.0
     cost_usd: float | None = None
     cached: bool = False
+    key: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

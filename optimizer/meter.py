@@ -48,13 +48,11 @@ class Meter:
             most.completion_tokens if written is None else written,
         )
 
-    def priced(self, completion: Completion, *, cached: bool) -> Completion:
-        """Return the completion with what it costs, and whether another study paid for it."""
-        if self._price is None and not cached:
-            return completion
+    def priced(self, completion: Completion, *, key: str, cached: bool) -> Completion:
+        """Return the completion with what it costs, where it is stored, and whether another study paid for it."""
         read, written = completion.prompt_tokens, completion.completion_tokens
         cost = None if self._price is None else self._price(read, written)
-        return dataclasses.replace(completion, cost_usd=cost, cached=cached)
+        return dataclasses.replace(completion, cost_usd=cost, cached=cached, key=key)
 
     def seconds_left(self) -> float | None:
         """Return how long the study may still be run, 0 or more; None without a bound."""

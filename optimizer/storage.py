@@ -40,6 +40,66 @@ class Storage:
     trials: "RDBStorage"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A database that is looked at and not changed, while its study may be running."""
+
+    path: Path
+    engine: "Engine"
+
+
+@contextmanager
+def read_storage(path: Path, *, migrations: int) -> Iterator[Reading]:
+    """Look at the database at `path` without holding it; nothing is written to it.
+
+    One of an older version is copied into memory, where it can be brought up to date.
+
+    Args:
+        migrations: How many changes of our tables there are; a database with fewer of them is an older one.
+
+    Raises:
+        InputError: When there is no database, or it is none of ours.
+    """
+    import sqlite3
+
+    import sqlalchemy
+
+    if not path.is_file():
+        raise InputError([Problem(file=str(path), message="there is no database of a study here")])
+    try:
+        source = _to_read(path, migrations)
+    except sqlite3.DatabaseError as error:
+        raise InputError([Problem(file=str(path), message=f"is not a study's database: {error}")]) from error
+    engine = sqlalchemy.create_engine(
+        "sqlite://", creator=lambda: source, poolclass=sqlalchemy.pool.StaticPool
+    )
+    try:
+        yield Reading(path=path, engine=engine)
+    finally:
+        engine.dispose()
+        source.close()
+
+
+def _to_read(path: Path, migrations: int) -> Any:  # noqa: ANN401  # sqlite3 is imported by the functions that need it
+    """Return a connection that changes no file."""
+    import sqlite3
+
+    source = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
+    )
+    try:
+        applied = source.execute("SELECT count(*) FROM ps_migration").fetchone()[0]
+        if applied >= migrations:
+            return source
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        source.backup(copy)
+    except sqlite3.DatabaseError:
+        source.close()
+        raise
+    source.close()
+    return copy
+
+
 @contextmanager
 def open_storage(path: Path) -> Iterator[Storage]:
     """Open the database at `path`, made if absent, and hold it for this process.

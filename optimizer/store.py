@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from optimizer.digest import canonical
-from optimizer.storage import Storage
+from optimizer.storage import Reading, Storage
 
 _METADATA = sa.MetaData()
 
@@ -80,6 +80,14 @@ _SCORES = sa.Table(
     sa.Column("score", sa.Float),
     sa.Column("strict", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column("reader", sa.Text, nullable=False, server_default=""),
+    sa.Column("completions", sa.Text, nullable=False, server_default=""),
+)
+_TEMPLATES = sa.Table(  # what was scored, as it was rendered: what wrote it may render otherwise later
+    "ps_template",
+    _METADATA,
+    sa.Column("study", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("content", sa.Text, nullable=False),
 )
 _ROWS = sa.Table(  # what a study keeps by name: batches, trials, instructions, demonstration sets, test openings, the model
     "ps_record",
@@ -104,8 +112,17 @@ def _m002_accounts(connection: sa.Connection) -> None:
 
 
 def _m003_how_answers_were_read(connection: sa.Connection) -> None:
+    _add_to_scores(connection, {"strict": "BOOLEAN NOT NULL DEFAULT 1", "reader": "TEXT NOT NULL DEFAULT ''"})
+
+
+def _m004_what_was_scored(connection: sa.Connection) -> None:
+    _METADATA.create_all(connection, tables=[_TEMPLATES])
+    _add_to_scores(connection, {"completions": "TEXT NOT NULL DEFAULT ''"})
+
+
+def _add_to_scores(connection: sa.Connection, columns: Mapping[str, str]) -> None:
     known = {column["name"] for column in sa.inspect(connection).get_columns(_SCORES.name)}
-    for name, kind in (("strict", "BOOLEAN NOT NULL DEFAULT 1"), ("reader", "TEXT NOT NULL DEFAULT ''")):
+    for name, kind in columns.items():
         if name not in known:  # a new database has them from the first
             connection.exec_driver_sql(f"ALTER TABLE {_SCORES.name} ADD COLUMN {name} {kind}")
 
@@ -115,6 +132,7 @@ MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (
     _m001_first_tables,
     _m002_accounts,
     _m003_how_answers_were_read,
+    _m004_what_was_scored,
 )
 
 
@@ -125,6 +143,7 @@ class ScoreRow:
     Attributes:
         strict: Whether the answer came in exactly the form that was asked for.
         reader: What found it in the completion.
+        completions: Under which keys the completions of its calls are stored; none of what an older version scored.
     """
 
     example: str
@@ -133,6 +152,7 @@ class ScoreRow:
     score: float | None
     strict: bool = True
     reader: str = ""
+    completions: tuple[str, ...] = ()
 
 
 class Store:
@@ -142,8 +162,13 @@ class Store:
         engine: The open database.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage | Reading) -> None:
         self.engine = storage.engine
+        with self.engine.begin() as connection:
+            known = sa.inspect(connection).has_table(_MIGRATIONS.name)
+            applied = set(connection.execute(sa.select(_MIGRATIONS.c.name)).scalars()) if known else set()
+            if all(migration.__name__ in applied for migration in MIGRATIONS):
+                return
         with self.engine.begin() as connection:
             # The driver begins no transaction before a change of tables, and half a migration cannot be taken up.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -199,8 +224,20 @@ class StudyStore:
         self._engine = engine
         self.study = study
 
-    def keep_scores(self, rows: Mapping[tuple[str, str], ScoreRow]) -> None:
-        """Commit results by fingerprint of the template and example, in one transaction."""
+    def keep_scores(
+        self,
+        rows: Mapping[tuple[str, str], ScoreRow],
+        templates: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> None:
+        """Commit results by fingerprint of the template and example, in one transaction.
+
+        Args:
+            templates: What was scored, by fingerprint; what is known is left as it is.
+        """
+        shown = [
+            {"study": self.study, "fingerprint": fingerprint, "content": canonical(dict(template))}
+            for fingerprint, template in (templates or {}).items()
+        ]
         values = [
             {
                 "study": self.study,
@@ -211,12 +248,16 @@ class StudyStore:
                 "score": row.score,
                 "strict": row.strict,
                 "reader": row.reader,
+                "completions": " ".join(row.completions),
             }
             for (fingerprint, _), row in rows.items()
         ]
-        if values:
-            with self._engine.begin() as connection:
-                connection.execute(_SCORES.insert().prefix_with("OR REPLACE"), values)
+        if not values:
+            return
+        with self._engine.begin() as connection:
+            if shown:
+                connection.execute(_TEMPLATES.insert().prefix_with("OR IGNORE"), shown)
+            connection.execute(_SCORES.insert().prefix_with("OR REPLACE"), values)
 
     def scored(self) -> dict[str, set[str]]:
         """Return the examples with a score, by fingerprint."""
@@ -229,22 +270,27 @@ class StudyStore:
                 found.setdefault(row.fingerprint, set()).add(row.example)
         return found
 
+    def templates(self) -> dict[str, dict[str, Any]]:
+        """Return what was scored, by fingerprint."""
+        query = sa.select(_TEMPLATES.c.fingerprint, _TEMPLATES.c.content)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(_TEMPLATES.c.study == self.study)).all()
+        return {row.fingerprint: json.loads(row.content) for row in rows}
+
     def scores(self, fingerprint: str) -> tuple[ScoreRow, ...]:
         """Return the stored results of one template, by example."""
         query = sa.select(_SCORES).where(_SCORES.c.study == self.study, _SCORES.c.fingerprint == fingerprint)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(_SCORES.c.example)).all()
-        return tuple(
-            ScoreRow(
-                example=r.example,
-                outcome=r.outcome,
-                answer=r.answer,
-                score=r.score,
-                strict=r.strict,
-                reader=r.reader,
-            )
-            for r in rows
-        )
+            return tuple(map(_score_row, connection.execute(query.order_by(_SCORES.c.example))))
+
+    def all_scores(self) -> dict[str, dict[str, ScoreRow]]:
+        """Return the stored results by fingerprint and example."""
+        query = sa.select(_SCORES).where(_SCORES.c.study == self.study)
+        found: dict[str, dict[str, ScoreRow]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query.order_by(_SCORES.c.fingerprint, _SCORES.c.example)):
+                found.setdefault(row.fingerprint, {})[row.example] = _score_row(row)
+        return found
 
     def record(self, kind: str, number: int, content: Mapping[str, object]) -> None:
         """Commit one record; an earlier one of that kind and number is replaced."""
@@ -295,3 +341,15 @@ class StudyStore:
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(_ROWS.c.number)).all()
         return {row.number: json.loads(row.content) for row in rows}
+
+
+def _score_row(row: Any) -> ScoreRow:  # noqa: ANN401  # a row has no type of its own
+    return ScoreRow(
+        example=row.example,
+        outcome=row.outcome,
+        answer=row.answer,
+        score=row.score,
+        strict=row.strict,
+        reader=row.reader,
+        completions=tuple(row.completions.split()),
+    )

@@ -6,7 +6,7 @@ Optuna; a process that is killed anywhere leaves a study that continues as if no
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -101,6 +101,7 @@ class Study:
         self.space = plan.space
         self.ranking: tuple[int, ...] = ()
         self._paid: dict[str, set[str]] = {}
+        self._kept: set[str] = set()
         self._watch = watch
         self._stage = "baseline"
         self.trials = tuple(TrialRecord.from_dict(row) for row in store.records("trial").values())
@@ -165,14 +166,23 @@ class Study:
                     score=r.score,
                     strict=r.answer.strict,
                     reader=r.answer.reader,
+                    completions=tuple(each.key for each in r.completions if each.key),
                 )
                 for evaluation in evaluations
                 for r in evaluation.results
-            }
+            },
+            self._unkept(template for template, _, _ in jobs),
         )
         for evaluation in evaluations:
             self._paid.setdefault(evaluation.fingerprint, set()).update(evaluation.scores)
         return evaluations
+
+    def _unkept(self, templates: Iterable[PromptTemplate]) -> dict[str, dict[str, object]]:
+        """Return those that this process has not handed to the store, by fingerprint."""
+        new = {template.fingerprint: template.to_dict() for template in templates}
+        new = {fingerprint: plain for fingerprint, plain in new.items() if fingerprint not in self._kept}
+        self._kept.update(new)
+        return new
 
     def paid(self, template: PromptTemplate) -> AbstractSet[str]:
         """Return the examples on which a template has a score."""

@@ -19,8 +19,9 @@ OURS = {
     "ps_run",
     "ps_score",
     "ps_study",
+    "ps_template",
 }
-NAMES = ["_m001_first_tables", "_m002_accounts", "_m003_how_answers_were_read"]
+NAMES = ["_m001_first_tables", "_m002_accounts", "_m003_how_answers_were_read", "_m004_what_was_scored"]
 
 Migration = Callable[[sa.Connection], None]
 
@@ -68,16 +69,16 @@ def test_migrations_are_applied_once_each_by_name(
 ) -> None:
     made: list[str] = []
 
-    def _m004_a_column(connection: sa.Connection) -> None:
+    def _m005_a_column(connection: sa.Connection) -> None:
         connection.exec_driver_sql("ALTER TABLE ps_study ADD COLUMN note TEXT")
-        made.append("_m004_a_column")
+        made.append("_m005_a_column")
 
     study.record("trial", 0, {"kept": True})
-    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m004_a_column))
+    monkeypatch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, _m005_a_column))
     for _ in range(2):
         assert Store(storage).of(study.study).records("trial") == {0: {"kept": True}}
-    assert made == ["_m004_a_column"]
-    assert applied(storage) == [*NAMES, "_m004_a_column"]
+    assert made == ["_m005_a_column"]
+    assert applied(storage) == [*NAMES, "_m005_a_column"]
 
 
 def test_a_database_of_the_first_release_keeps_its_studies_and_asks_again(
@@ -114,7 +115,7 @@ def test_scores_of_an_earlier_release_are_kept_and_count_as_read_strictly(storag
             "DROP TABLE ps_score",
             "CREATE TABLE ps_score (study INTEGER, fingerprint TEXT, example TEXT, outcome TEXT, answer TEXT, score FLOAT)",
             f"INSERT INTO ps_score VALUES ({number}, 'f', 'a', 'ok', 'red', 1.0)",
-            "DELETE FROM ps_migration WHERE name LIKE '_m003%'",
+            "DELETE FROM ps_migration WHERE name > '_m003'",
         ):
             connection.exec_driver_sql(statement)
     assert Store(storage).of(number).scores("f") == (
