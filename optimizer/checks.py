@@ -92,6 +92,7 @@ def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
         *_unknown(FORMATS, search.formats, source, ("search", "formats")),
         *_unknown(SELECTORS, search.demos.selectors, source, ("search", "demos", "selectors")),
         *(problem for name in file.constraints for problem in _constraint_problems(file, name, source)),
+        *_pareto_problems(file, source),
         *_unknown(SAMPLERS, [search.sampler.name], source, ("search", "sampler", "name"), numbered=False),
         *_unknown(
             PRUNERS,
@@ -101,6 +102,18 @@ def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
             numbered=False,
         ),
     ]
+
+
+def _pareto_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    problems = _unknown(METRICS, file.pareto, source, ("pareto",))
+    for n, name in enumerate(file.pareto):
+        where = ("pareto", n)
+        if name in file.pareto[:n]:
+            problems.append(source.problem(where, f"expected each measure once, found {name} again"))
+        elif name in METRICS and METRICS[name].kind != "measure":
+            known = ", ".join(sorted(each for each in METRICS if METRICS[each].kind == "measure"))
+            problems.append(source.problem(where, f"expected a measure, one of {known}, found {name}"))
+    return problems
 
 
 def _constraint_problems(file: StudyConfig, name: str, source: Located) -> list[Problem]:

@@ -191,6 +191,7 @@ class StudyConfig:
     Attributes:
         judge: The model that metrics such as `llm_judge` ask.
         embeddings: The model that gives vectors to metrics that compare meanings.
+        pareto: Measures against which the front of prompts is drawn afterwards; they decide nothing.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
@@ -203,7 +204,7 @@ class StudyConfig:
     judge: ModelSpec | None = None
     embeddings: ModelSpec | None = None
     proposer: None = None
-    pareto: tuple[()] = ()
+    pareto: tuple[str, ...] = ()
     constraints: dict[str, Bound] = field(default_factory=dict)
     selection: SelectionSpec = SelectionSpec()
     robustness: RobustnessSpec | None = None

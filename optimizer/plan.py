@@ -216,6 +216,7 @@ class StudyPlan:
             for name in (part.name for part in dataclasses.fields(StudyConfig))
             if name not in (*unasked, *unnamed, "task", "search")
         }
+        parts["pareto"] = digest([])  # how the results are looked at is no other study
         if self.file.robustness is None:
             del parts["robustness"]  # older studies did not know it, and are asked for the same
         parts |= {

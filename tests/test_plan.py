@@ -146,6 +146,7 @@ def test_a_price_that_nobody_publishes_is_not_known(plan: Callable[..., StudyPla
         (("name: rules", "name: other"), {"model"}),
         (("temperature: 0", "temperature: 1"), {"model"}),
         (("budget:", "constraints: {valid: {min: 0.5}}\nbudget:"), {"constraints"}),
+        (("budget:", "pareto: [cost, seconds]\nbudget:"), set()),
         (("instruction: Name", "instruction: Tell"), {"task"}),
         (("train: 6", "train: 5"), {"task", "data"}),
         (("calls: 100", "calls: 200"), set()),
@@ -237,6 +238,18 @@ def test_results_lie_beside_the_file_or_where_they_are_asked_for(
         (("budget:", "run: {max_error_rate: 1}\nbudget:"), "run.max_error_rate: expected a share"),
         (("budget:", "constraints: {valit: {min: 1}}\nbudget:"), "constraints.valit: no plug-in 'valit'"),
         (("budget:", "constraints: {valid: {}}\nbudget:"), "expected min, max or both, found neither"),
+        (
+            ("budget:", "pareto: [cots]\nbudget:"),
+            "pareto[0]: no plug-in 'cots' in metrics; did you mean 'cost'",
+        ),
+        (
+            ("budget:", "pareto: [cost, accuracy]\nbudget:"),
+            "pareto[1]: expected a measure, one of answer_length",
+        ),
+        (
+            ("budget:", "pareto: [cost, cost]\nbudget:"),
+            "pareto[1]: expected each measure once, found cost again",
+        ),
         (
             ("metric: accuracy", "metric: tokens"),
             "metric: tokens is a measure: it can be reported, not maximised",
