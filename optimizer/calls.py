@@ -26,7 +26,7 @@ from optimizer.errors import (
 from optimizer.ledger import Charge, Ledger
 from optimizer.meter import Meter
 from optimizer.models import Connection
-from optimizer.pacing import LOST_IN_A_ROW, Pace
+from optimizer.pacing import LOST_IN_A_ROW, Pacing
 from optimizer.patience import DEADLINE_SECONDS, GATEWAY, Patience
 from optimizer.pricing import Price
 from optimizer.retry import backoff_seconds
@@ -90,7 +90,7 @@ class Caller:
         ledger: Ledger,
         *,
         budget: Budget,
-        pace: Pace,
+        pace: Pacing,
         price: Price | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
     ) -> None:
@@ -114,6 +114,7 @@ class Caller:
         self._opens_at: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.on_call: Callable[[], None] = lambda: None
+        pace.joined(self._wake)
 
     @property
     def spent(self) -> Spent:
@@ -142,6 +143,7 @@ class Caller:
         self._rest()  # from here on the database may be closed
         if self._timer is not None:
             self._timer.cancel()
+        self._pace.left(asyncio.get_running_loop().time())
 
     async def complete(self, request: Request, payer: int = NO_TRIAL) -> Completion:
         """Return the completion of a request, from the store if it is there.
@@ -204,6 +206,7 @@ class Caller:
             for call in tuple(self._open.values()):
                 self._resolve(call, error)
             self._over = self._over or error
+        self._pace.rested(self._running().time(), len(self._under_way), wanting=bool(self._queue))
         if news:
             with suppress(OSError):  # whoever watches may have closed the terminal
                 self.on_call()

@@ -5,7 +5,7 @@ they cost is no cost of the prompt that is judged.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -13,12 +13,13 @@ from optimizer.ballot import Referee
 from optimizer.budget import Budget
 from optimizer.calls import Caller
 from optimizer.config import PriceSpec
+from optimizer.lanes import Lanes
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.metrics import Role
-from optimizer.models import MODELS, ModelSpec
-from optimizer.pacing import Pace
+from optimizer.models import MODELS, Connection, ModelSpec
+from optimizer.pacing import Pace, Pacing
 from optimizer.patience import DEADLINE_SECONDS
-from optimizer.pricing import price_of
+from optimizer.pricing import Price, price_of
 from optimizer.scoring import Prepared
 from optimizer.store import Store
 
@@ -48,11 +49,31 @@ class Terms:
         pace: From a model's slots, and whether it runs on this machine, to how many requests may be under way.
         cache: Which completions of other studies are taken.
         deadline_seconds: After how long no further attempt of a call is begun.
+        lanes: Connections and paces that are shared with other studies; None shares nothing.
     """
 
     pace: Callable[[int, bool], Pace]
     cache: CacheMode = "shared"
     deadline_seconds: float = DEADLINE_SECONDS
+    lanes: Lanes | None = None
+
+    def connect(self, spec: ModelSpec) -> AbstractAsyncContextManager[Connection]:
+        """Return the connection to a model, for the length of an `async with`."""
+        return MODELS[spec.provider].connect(spec) if self.lanes is None else self.lanes.connect(spec)
+
+    def caller(
+        self, spec: ModelSpec, connection: Connection, ledger: Ledger, budget: Budget, price: Price | None
+    ) -> Caller:
+        """Return the one way to a model that is open."""
+        slots = connection.capabilities.slots
+        pace: Pacing
+        if self.lanes is None:
+            pace = self.pace(slots, MODELS[spec.provider].free)
+        else:
+            pace = self.lanes.lane(spec, slots=slots)
+        return Caller(
+            connection, ledger, budget=budget, pace=pace, price=price, deadline_seconds=self.deadline_seconds
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +143,7 @@ async def open_bench(
     async with AsyncExitStack() as stack:
         for role, engaged in engagements.items():
             spec, provider = engaged.spec, MODELS[engaged.spec.provider]
-            connection = await stack.enter_async_context(provider.connect(spec))
+            connection = await stack.enter_async_context(terms.connect(spec))
             price = price_of(
                 spec.name,
                 base_url=spec.base_url,
@@ -130,14 +151,9 @@ async def open_bench(
                 overrides=engaged.prices,
                 service_tier=spec.parameters.get("service_tier"),
             )
-            caller = callers[role] = Caller(
-                connection,
-                Ledger(store, account(study, role), model=f"{spec.provider}:{spec.name}", cache=terms.cache),
-                budget=engaged.budget,
-                pace=terms.pace(connection.capabilities.slots, provider.free),
-                price=price,
-                deadline_seconds=terms.deadline_seconds,
-            )
+            model = f"{spec.provider}:{spec.name}"
+            ledger = Ledger(store, account(study, role), model=model, cache=terms.cache)
+            caller = callers[role] = terms.caller(spec, connection, ledger, engaged.budget, price)
             stack.push_async_callback(caller.close)
             models[role] = Referee(
                 model=caller,

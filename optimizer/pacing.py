@@ -15,6 +15,8 @@ monotonic clock, any whose readings are below 10^9.
 """
 
 import math
+from collections.abc import Callable
+from typing import Protocol
 
 # A shrunken limit shows its effect only when what was under way before has come back; a burst of 429s is one event.
 COOLDOWN_SECONDS = 15.0
@@ -27,6 +29,40 @@ LOST_IN_A_ROW = 3
 PROBE_SECONDS = (1.0, 2.0, 4.0, 5.0)
 # Added to the spacing of requests, so that rounding never lets one too many into a minute.
 _ROUNDING_SECONDS = 1e-6
+
+
+class Pacing(Protocol):
+    """What one caller asks and tells, whether it has the pace to itself or shares it; see `Pace`."""
+
+    def joined(self, wake: Callable[[], None]) -> None:
+        """Take note of a caller, which is woken when there may be room by what another one did."""
+
+    def room(self, now: float, under_way: int) -> int:
+        """Return how many requests may be sent at this moment, 0 or more."""
+
+    def opens_at(self, now: float, under_way: int) -> float | None:
+        """Return when there is room by the passing of time alone; None when something else makes it."""
+
+    def sent(self, now: float) -> None:
+        """Take note that one request went out."""
+
+    def succeeded(self, now: float) -> None:
+        """Take note of a completion."""
+
+    def overloaded(self, now: float, wait: float | None) -> None:
+        """Take note of a 429."""
+
+    def failed(self, now: float) -> None:
+        """Take note of an answer without a completion."""
+
+    def unreachable(self, now: float) -> None:
+        """Take note that a request got no answer."""
+
+    def rested(self, now: float, under_way: int, *, wanting: bool) -> None:
+        """Take note of how a turn of the caller ended, and whether it has anything left to send."""
+
+    def left(self, now: float) -> None:
+        """Take note that the caller sends nothing more and has nothing under way."""
 
 
 class Pace:
@@ -74,6 +110,15 @@ class Pace:
     def limit(self) -> int:
         """Return how many requests may be under way now, at least 1; while probing, 1."""
         return 1 if self._probing else self._limit
+
+    def joined(self, _wake: Callable[[], None]) -> None:
+        """Take note of the caller; nobody beside it makes room."""
+
+    def rested(self, _now: float, _under_way: int, *, wanting: bool) -> None:
+        """Take note of how a turn of the caller ended; nobody waits for it."""
+
+    def left(self, _now: float) -> None:
+        """Take note that the caller is done; nobody waits for it."""
 
     def room(self, now: float, under_way: int) -> int:
         """Return how many requests may be sent at this moment, 0 or more."""

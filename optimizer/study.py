@@ -22,8 +22,8 @@ from optimizer.errors import Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.history import Stage, State, TrialRecord
 from optimizer.judging import ROLES, Bench, Terms, open_bench
+from optimizer.lanes import Lanes
 from optimizer.ledger import CacheMode, Ledger
-from optimizer.models import MODELS
 from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
@@ -292,8 +292,14 @@ async def open_study(
     fresh: bool = False,
     cache: CacheMode = "shared",
     watch: Callable[[Progress], None] = lambda _progress: None,
+    lanes: Lanes | None = None,
+    settled: Callable[[StudyPlan, StudyStore], StudyPlan] = lambda plan, _store: plan,
 ) -> AsyncIterator[Study]:
     """Open the study's database and its model; resume what is there unless `fresh`.
+
+    Args:
+        lanes: Connections and paces that are shared with other studies; None shares nothing.
+        settled: The study with the budget that is in force, once it is known what its database holds.
 
     Raises:
         StudyBusyError: When another process runs it.
@@ -304,6 +310,7 @@ async def open_study(
     with open_storage(plan.database) as storage:
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))
+        plan = settled(plan, study)
         _keep_parts(plan.space, study)
         model = f"{plan.model.provider}:{plan.model.name}"
         ledger = Ledger(store, study.study, model=model, cache=cache)
@@ -311,20 +318,14 @@ async def open_study(
             pace=lambda slots, fixed: pace_of(plan.file.run, slots=slots, fixed=fixed),
             cache=cache,
             deadline_seconds=plan.file.run.deadline_seconds,
+            lanes=lanes,
         )
         async with (
-            MODELS[plan.model.provider].connect(plan.model) as connection,
+            terms.connect(plan.model) as connection,
             open_bench(store, study.study, plan.engagements, terms) as bench,
         ):
             _check_models(plan, study, {"model": connection.identity, **bench.identities})
-            caller = Caller(
-                connection,
-                ledger,
-                budget=plan.budget,
-                pace=terms.pace(connection.capabilities.slots, MODELS[plan.model.provider].free),
-                price=plan.price,
-                deadline_seconds=plan.file.run.deadline_seconds,
-            )
+            caller = terms.caller(plan.model, connection, ledger, plan.budget, plan.price)
             trials = create_study(storage, f"{plan.name}#{study.study}")
             try:
                 asked = Asked(caller=caller, ledger=ledger, bench=bench)

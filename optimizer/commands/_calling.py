@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from optimizer.budget import Spent
-    from optimizer.ledger import CacheMode, Ledger
+    from optimizer.ledger import CacheMode
     from optimizer.plan import StudyPlan
 
 Concurrency = Annotated[
@@ -71,21 +70,3 @@ def with_concurrency(plan: "StudyPlan", text: str | None) -> "StudyPlan":
         return plan
     run = dataclasses.replace(plan.file.run, concurrency=wanted)
     return dataclasses.replace(plan, file=dataclasses.replace(plan.file, run=run))
-
-
-def spent_figures(spent: "Spent", ledger: "Ledger") -> dict[str, object]:
-    """Return what was used, as `--json` shows it; failed attempts of the final test are on no trial."""
-    from optimizer.calls import NO_TRIAL
-
-    figures = spent.to_dict()
-    reasons = figures.pop("failures")
-    by_trial = [
-        {"trial": None if payer == NO_TRIAL else payer, "reason": reason, "attempts": n}
-        for payer, reason, n in ledger.failures()
-    ]
-    return {
-        **figures,
-        "run_seconds": figures.pop("seconds"),
-        "tokens": spent.tokens,
-        "retried": {"total": sum(spent.failures.values()), "reasons": reasons, "by_trial": by_trial},
-    }

@@ -6,32 +6,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from optimizer.commands import EXIT_ORDER, AsJson, Quiet, command, complain, report_error, say, say_json
-from optimizer.commands._calling import (
-    Concurrency,
-    NoCache,
-    Refresh,
-    cache_mode,
-    spent_figures,
-    with_concurrency,
+from optimizer.commands._batch import (
+    Calls,
+    Dollars,
+    JUnit,
+    Parallel,
+    Seconds,
+    Tokens,
+    Told,
+    batch_junit,
+    batch_lines,
+    carried_out,
+    end_of,
+    total_figures,
+    watched,
 )
+from optimizer.commands._calling import Concurrency, NoCache, Refresh, cache_mode, with_concurrency
 from optimizer.commands._gates import MinGain, MinScore, check_gates, gate_figures, study_gates
 from optimizer.commands._judges import judge_lines
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from optimizer.conclusion import Selection
-    from optimizer.ledger import CacheMode
     from optimizer.plan import StudyPlan
-    from optimizer.study import Progress, Study
+    from optimizer.runs import Batch, Outcome
 
 
 @command
 def run(  # the options of a command line
-    studies: Annotated[
-        list[Path], typer.Argument(metavar="STUDY...", help="Study files, run one after the other.")
-    ],
+    studies: Annotated[list[Path], typer.Argument(metavar="STUDY...", help="Study files.")],
+    calls: Calls = None,
+    tokens: Tokens = None,
+    usd: Dollars = None,
+    seconds: Seconds = None,
+    parallel: Parallel = None,
     seed: Annotated[int | None, typer.Option(help="Replaces the study's own seed.", metavar="N")] = None,
     output: Annotated[
         Path | None,
@@ -44,6 +54,7 @@ def run(  # the options of a command line
     refresh: Refresh = False,
     min_score: MinScore = None,
     min_gain: MinGain = None,
+    junit: JUnit = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -51,40 +62,53 @@ def run(  # the options of a command line
 
     The same command again resumes, and continues where the budget has grown. Ctrl-C finishes the calls under way,
     saves and exits with 130; a second one stops at once. Answers that the study got itself are never asked for
-    again, whatever the options.
+    again, whatever the options. Several studies share --calls, --tokens, --usd and --seconds fairly; one that fails
+    stops no other.
     """
-    from optimizer.errors import InterruptedRunError, OptimizerError
+    import asyncio
+
+    from optimizer.runs import Batch, usual_parallel
+    from optimizer.sharing import Shared, shared_out
 
     check_gates(min_score=min_score, min_gain=min_gain)
+    _check_amounts(usd=usd, seconds=seconds)
     mode = cache_mode(no_cache=no_cache, refresh=refresh)
     plans = [with_concurrency(plan, concurrency) for plan in _plans(studies, seed, output)]
+    shared = Shared(calls=calls, tokens=tokens, usd=usd, seconds=seconds)
+    at_once = parallel or usual_parallel(plans)
     if dry_run:
-        _say_all_bounds(plans, as_json=as_json)
+        _say_all_bounds(shared_out(plans, shared, parallel=at_once), as_json=as_json)
         return
-    codes, done = list[int](), dict[str, dict[str, Any]]()
-    for plan in plans:
-        figures: dict[str, object] = {}
-        try:
-            done[plan.source.file] = _run_one(
-                plan, figures, fresh=fresh, cache=mode, quiet=quiet, as_json=as_json
-            )
-            gates = list(study_gates(min_score, min_gain, done[plan.source.file]["evidence"]))
-            done[plan.source.file]["gates"] = gate_figures(gates)
-            codes += [1 for gate in gates if not gate.passed]
-            for gate in gates:
-                if not gate.passed:
-                    complain(f"gate: {plan.name}: {gate.message}")
-        except OptimizerError as error:
-            codes.append(report_error(error))
-            # What came from the store is no news of a run that failed.
-            for line in (*spent_lines({**figures, "cached": 0}), *judge_lines(figures)) if figures else ():
-                complain(line)
-            done[plan.source.file] = {**figures, "error": str(error), "exit_code": error.exit_code}
-            if isinstance(error, InterruptedRunError):
-                break
-    if as_json:
-        say_json({"studies": done})
-    raise typer.Exit(next((code for code in EXIT_ORDER if code in codes), 0))
+    batch, files = Batch(plans, shared, parallel=at_once, fresh=fresh, cache=mode), dict[Path, list[str]]()
+    batch.keep = lambda plan, selection: files.update({plan.folder: _write(plan, selection)})
+    _warn(batch)
+    with watched(batch.plans, quiet=quiet) as watcher:
+        batch.watch, batch.ended = watcher, watcher.ended
+        outcomes = asyncio.run(carried_out(batch))
+    told = [_told(outcome, files, min_score=min_score, min_gain=min_gain) for outcome in outcomes]
+    if junit is not None:
+        _write_junit(junit, told)
+    _say(outcomes, told, as_json=as_json)
+    raise typer.Exit(end_of(told, EXIT_ORDER))
+
+
+def _check_amounts(**amounts: float | None) -> None:
+    """Refuse an amount that is no limit.
+
+    Raises:
+        InputError: When one is not a finite number above 0.
+    """
+    import math
+
+    from optimizer.errors import InputError, Problem
+
+    problems = [
+        Problem(file="", field=f"--{name}", message=f"expected a number above 0, found {amount}")
+        for name, amount in amounts.items()
+        if amount is not None and not 0 < amount < math.inf
+    ]
+    if problems:
+        raise InputError(problems)
 
 
 def _plans(studies: list[Path], seed: int | None, output: Path | None) -> "list[StudyPlan]":
@@ -108,92 +132,103 @@ def _plans(studies: list[Path], seed: int | None, output: Path | None) -> "list[
     return plans
 
 
-def _run_one(
-    plan: "StudyPlan",
-    figures: dict[str, object],
-    *,
-    fresh: bool,
-    cache: "CacheMode",
-    quiet: bool,
-    as_json: bool,
-) -> dict[str, object]:
-    import asyncio
-    import time
-
-    from optimizer.commands._progress import shown
+def _warn(batch: "Batch") -> None:
+    """Say what each study leaves out, and what would deceive it."""
     from optimizer.roles import role_cautions
 
-    started = time.monotonic()
-    for exclusion in plan.space.left_out:
-        complain(f"left out: {exclusion}")
-    imported = () if plan.space.imported is None else plan.space.imported.cautions
-    for warning in (
-        *plan.dataset.warnings,
-        *plan.leaks,
-        *role_cautions(plan.file, plan.task),
-        *imported,
-    ):
-        complain(f"warning: {warning}")
-    with shown(plan.name, quiet=quiet) as watch:
-        selection = asyncio.run(_optimize(plan, figures, fresh=fresh, cache=cache, watch=watch))
-    files = _write(plan, selection)
-    summary = {**figures, "files": files, "seconds": round(time.monotonic() - started, 1)}
-    if not as_json:
-        _say_selection(plan, selection, summary)
-    return {
-        **summary,
-        "evidence": dict(selection.frozen.evidence),
+    for plan in batch.plans:
+        name = f"{plan.name}: " if len(batch.plans) > 1 else ""
+        for exclusion in plan.space.left_out:
+            complain(f"{name}left out: {exclusion}")
+        imported = () if plan.space.imported is None else plan.space.imported.cautions
+        for warning in (
+            *plan.dataset.warnings,
+            *plan.leaks,
+            *role_cautions(plan.file, plan.task),
+            *imported,
+        ):
+            complain(f"{name}warning: {warning}")
+
+
+def _told(
+    outcome: "Outcome", files: dict[Path, list[str]], *, min_score: float | None, min_gain: float | None
+) -> Told:
+    """Return what is told of a study, held to the gates that are set."""
+    plan, figures, selection = outcome.plan, outcome.figures, outcome.selection
+    if selection is None:
+        return Told(plan=plan, error=outcome.error, summary=figures)
+    evidence = dict(selection.frozen.evidence)
+    gates = tuple(study_gates(min_score, min_gain, evidence))
+    summary = {
+        **figures,
+        "files": files.get(plan.folder, []),
+        "evidence": evidence,
         "fingerprint": selection.frozen.fingerprint,
+        "gates": gate_figures(list(gates)),
     }
+    return Told(plan=plan, error=None, summary=summary, gates=gates)
 
 
-async def _optimize(
-    plan: "StudyPlan",
-    figures: dict[str, object],
-    *,
-    fresh: bool,
-    cache: "CacheMode",
-    watch: "Callable[[Progress], None]",
-) -> "Selection":
-    """Return what the study found, and put what it used into `figures`, however it ends."""
-    import asyncio
-    import signal
-    from contextlib import suppress
+def _say(outcomes: "tuple[Outcome, ...]", told: list[Told], *, as_json: bool) -> None:
+    """Print what the studies came to: one in full, several in a table; errors and missed gates on stderr.
 
-    from optimizer.errors import InterruptedRunError
-    from optimizer.selection import optimize
-    from optimizer.study import open_study
+    Raises:
+        Exception: What ended a study that should not have, once all else is told.
+    """
+    from optimizer.runs import UnexpectedError
 
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-    assert work is not None  # we are inside it
+    alone = len(told) == 1
+    for outcome, row in zip(outcomes, told, strict=True):
+        if row.error is not None:
+            _complain_of(row, alone=alone)
+        elif alone and not as_json and outcome.selection is not None:
+            _say_selection(row.plan, outcome.selection, dict(row.summary))
+        for message in row.missed:
+            complain(f"gate: {row.plan.name}: {message}")
+    if as_json:
+        say_json(
+            {"studies": {row.plan.source.file: _shown(row) for row in told}, "total": total_figures(told)}
+        )
+    elif not alone:
+        for line in batch_lines(told):
+            say(line)
+    for row in told:
+        if isinstance(row.error, UnexpectedError) and row.error.__cause__ is not None:
+            raise row.error.__cause__
+
+
+def _complain_of(told: Told, *, alone: bool) -> None:
+    from optimizer.errors import OptimizerError
+    from optimizer.runs import UnexpectedError
+
+    if isinstance(told.error, UnexpectedError):
+        complain(f"{told.plan.name}: {told.error}")
+    elif isinstance(told.error, OptimizerError):
+        if not alone:
+            complain(f"{told.plan.name}:")
+        report_error(told.error)
+    # What came from the store is no news of a run that failed.
+    figures = {**told.summary, "cached": 0}
+    for line in (*spent_lines(figures), *judge_lines(figures)) if "calls" in figures else ():
+        complain(line)
+
+
+def _shown(told: Told) -> dict[str, Any]:
+    """Return a study as `--json` shows it."""
+    if told.error is None:
+        return dict(told.summary)
+    code = getattr(told.error, "exit_code", 70)
+    return {**told.summary, "error": str(told.error), "exit_code": code}
+
+
+def _write_junit(path: Path, told: list[Told]) -> None:
+    from optimizer.document import write_atomically
+    from optimizer.errors import StorageError
+
     try:
-        async with open_study(plan, fresh=fresh, cache=cache, watch=watch) as study:
-
-            def stop() -> None:
-                complain("stopping: calls under way are finished and saved; once more stops at once")
-                study.stop()
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.add_signal_handler(number, work.cancel)
-
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stop)
-            try:
-                return await optimize(study)
-            finally:
-                with suppress(Exception):  # what ended the run is told, not that it could not be counted
-                    figures |= _figures(plan, study)
-    except asyncio.CancelledError:
-        raise InterruptedRunError("stopped at once; what was answered before is saved") from None
-
-
-def _figures(plan: "StudyPlan", study: "Study") -> dict[str, object]:
-    return {
-        "trials": len(study.trials),
-        "budget": plan.budget.calls,
-        "failed_trials": sum(row.state == "failed" and row.outage for row in study.trials),
-        **spent_figures(study.caller.spent, study.ledger),
-        **study.bench.figures(),
-    }
+        write_atomically(path, batch_junit(told))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
@@ -219,7 +254,7 @@ def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
     return files
 
 
-def _say_all_bounds(plans: "list[StudyPlan]", *, as_json: bool) -> None:
+def _say_all_bounds(plans: "Sequence[StudyPlan]", *, as_json: bool) -> None:
     if as_json:
         say_json({plan.source.file: _bounds(plan) for plan in plans})
         return

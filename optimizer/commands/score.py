@@ -14,7 +14,6 @@ from optimizer.commands._calling import (
     Refresh,
     cache_mode,
     concurrency_of,
-    spent_figures,
 )
 from optimizer.commands._gates import MinScore, check_gates, gate_figures, score_gate
 from optimizer.commands._judges import (
@@ -167,6 +166,7 @@ def _spec(
 
 async def _evaluate(job: "Job") -> "tuple[Evaluation, dict[str, object]]":
     from optimizer.rescoring import open_job
+    from optimizer.runs import spent_figures
 
     async with open_job(job) as opened:
         evaluation = await opened.evaluate()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from optimizer.commands import AsJson, command, complain, report_error, say, say_json
-from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of, spent_figures
+from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
 from optimizer.commands._drift import headline, rescored_figures, rescored_lines, verified_figures
 from optimizer.commands._judges import (
     Embeddings,
@@ -244,7 +244,7 @@ def _again(found: "Verified", options: Options) -> Look:
     import asyncio
 
     from optimizer.errors import InputError
-    from optimizer.rescoring import job_problems
+    from optimizer.rescoring import job_problems, seconds_then
 
     job = _job(found, options)
     if job is None:
@@ -252,7 +252,8 @@ def _again(found: "Verified", options: Options) -> Look:
     if problems := job_problems(job):
         raise InputError(problems)
     again, spent, number = asyncio.run(_asked(job, found))
-    figures = rescored_figures(again, found, job.spec, job.price) | spent
+    seconds = seconds_then(found.path, job.frozen.template)
+    figures = rescored_figures(again, found, job.spec, job.price, seconds=seconds) | spent
     return Look(found=found, again=figures, begun=(job.database, number))
 
 
@@ -289,6 +290,7 @@ def _job(found: "Verified", options: Options) -> "Job | None":
 
 async def _asked(job: "Job", found: "Verified") -> "tuple[Rescored, dict[str, Any], int]":
     from optimizer.rescoring import RESUMED_SECONDS, open_job, rescored
+    from optimizer.runs import spent_figures
 
     assert found.rendered is not None  # the job was made of it
     then = tuple(row for row, _ in found.rendered.alike)
