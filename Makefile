@@ -7,7 +7,7 @@ CODE := $(wildcard optimizer tests benchmarks)
 INTEROP := .interop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-interop check lock
+.PHONY: help setup quickstart test test-interop browser check lock
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do printf '%-21s %s\n' "$$target" "$$text"; done
@@ -46,6 +46,12 @@ $(INTEROP)/.stamp: tests/interop/package.json
 	@cp tests/interop/package.json $(INTEROP)/package.json
 	@start=$$(date +%s) && cd $(INTEROP) && programs=$$(node -p 'const {config} = require("./package.json"), on = `$${process.platform}-$${process.arch}`, libc = process.platform === "linux" ? "-gnu" : ""; `node-$${on}@$${config.node} @libsql/$${on}$${libc}@$${config.libsql}`') && npm install --no-save --no-package-lock --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error $$programs && echo "Installed in $$(( $$(date +%s) - start )) seconds"
 	@touch $@
+
+# Debian's own package: playwright, which drives it, downloads nothing. Without it the tests in a browser are skipped.
+browser: ## Install the system's Chromium, in which the tests of reports run.
+	@[ -x /usr/bin/chromium ] || command -v apt-get >/dev/null 2>&1 || { echo "make: no apt-get on the path; install Chromium as /usr/bin/chromium" >&2; exit 1; }
+	@[ -x /usr/bin/chromium ] || { as=$$([ "$$(id -u)" = 0 ] || echo sudo); $$as apt-get update -qq && $$as apt-get install --yes -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; }
+	@/usr/bin/chromium --version
 
 check: setup ## Lint, format, types, import contracts, documentation.
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from optimizer.archive import open_archive
 from optimizer.budget import Budget
 from optimizer.calls import Caller
 from optimizer.checks import located_model
@@ -243,6 +244,27 @@ def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescore
             deterministic=is_deterministic(job.frozen.template),
         )
     return Rescored(evaluation=evaluation, then=then, now=now, lost=lost, drift=found)
+
+
+def seconds_then(path: Path, template: PromptTemplate) -> dict[str, float]:
+    """Return how long each example took when a prompt was made, all of its calls together, by the example's id.
+
+    A prompt holds no durations, but the database of the study beside it does. It is looked at without being held, so a
+    run that is under way is not disturbed. Where there is none, or it knows nothing of the prompt, nothing is returned.
+    """
+    fingerprint = template.fingerprint
+    try:
+        with open_archive(path.with_name("study.db")) as archive:
+            found = archive.completions([fingerprint])
+    except (
+        InputError
+    ):  # no database, or none of ours: durations are told where they are known, and nothing rests on them
+        return {}
+    return {
+        example: sum(each.seconds for each in several)
+        for (_, example), several in found.items()
+        if len(several) == len(template.calls)
+    }
 
 
 def is_deterministic(template: PromptTemplate) -> bool:

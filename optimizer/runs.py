@@ -87,7 +87,7 @@ class Batch:
     ) -> None:
         self.plans = shared_out(plans, shared, parallel=parallel)
         self.watch: Callable[[str, Progress], None] = lambda _folder, _progress: None
-        self.keep: Callable[[StudyPlan, Selection], None] = lambda _plan, _selection: None
+        self.keep: Callable[[StudyPlan, Selection], object] = lambda _plan, _selection: None
         self.ended: Callable[[Outcome], None] = lambda _outcome: None
         self._own = tuple(plan.file.budget for plan in plans)
         self._common = shared.is_set

@@ -55,7 +55,7 @@ def loopback(loopback_server: ModuleType) -> "Iterator[Loopback]":
 @pytest.fixture(scope="session")
 def warm() -> "Iterator[Starter]":
     """Return what runs the command line in processes of their own that need not import anything."""
-    with _module_beside("warm").Starter() as starter:
+    with _module_beside("warm").Starter(_module_beside("output_schemas").checked) as starter:
         yield starter
 
 
@@ -180,5 +180,6 @@ def _module_beside(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-# Modules of tests import from this by its name, before there is any fixture.
+# Modules of tests import from these by their names, before there is any fixture.
 _module_beside("hostile_prompts")
+_module_beside("output_schemas")

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +26,11 @@ from optimizer.completion import Completion
 from optimizer.digest import canonical
 from optimizer.storage import open_storage
 from optimizer.store import Store
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 SOUND = {"text": "red", "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 1, "seconds": 0.25}
 RED = Completion(text="red", prompt_tokens=3, completion_tokens=1, seconds=0.25)
@@ -393,6 +398,7 @@ def call(
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        checked(sys.argv, printed.out)
         return Told(int(end.value.code or 0), printed.out, printed.err)
 
     yield run

@@ -28,6 +28,9 @@ from optimizer.prompt import CallTemplate, MessageTemplate
 
 if TYPE_CHECKING:
     from tests.loopback_server import Loopback
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -68,13 +71,15 @@ def _no_debug() -> Iterator[None]:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Told]:
-    """Return the command line: arguments in, exit code and output out."""
+    """Return the command line: arguments in, exit code and output out, which is of its schema unless `forged`."""
 
-    def run(*arguments: str | Path) -> Told:
+    def run(*arguments: str | Path, forged: bool = False) -> Told:
         monkeypatch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        if not forged:
+            checked(sys.argv, printed.out)
         return Told(int(end.value.code or 0), printed.out, printed.err)
 
     return run
@@ -239,10 +244,15 @@ def test_validate_writes_the_schemas_that_editors_read(
 ) -> None:
     assert call("validate", study, "--write-schemas").code == 0
     folder = tmp_path / ".optimizer" / "schemas"
-    found = {path.name: json.loads(path.read_text()) for path in folder.iterdir()}
-    assert set(found) == {"task.json", "study.json"}
+    found = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert set(found) == {"task.json", "study.json", "prompt.json"}
     assert {"task", "model", "search", "budget"} <= set(found["study.json"]["properties"])
     assert found["task.json"]["additionalProperties"] is False
+    output = {path.name: json.loads(path.read_text()) for path in (folder / "output").iterdir()}
+    assert {"run.json", "score.json", "show.json"} <= set(output)
+    # Whatever they refer to is in them.
+    texts = [json.dumps(schema) for schema in (*output.values(), found["prompt.json"])]
+    assert not any(re.search(r'"\$ref": "[^#]', text) for text in texts)
 
 
 def test_plugins_lists_every_folder_or_one(call: Callable[..., Told]) -> None:
@@ -281,7 +291,7 @@ def test_hostile_text_in_a_frozen_prompt_is_shown_without_control_characters(
     assert told.code == 0
     assert "evil" in told.out
     assert harmless(told.out + told.err)
-    as_json = call("show", path, "--json")
+    as_json = call("show", path, "--json", forged=True)
     assert harmless(as_json.out + as_json.err)
     assert json.loads(as_json.out)["name"] == HOSTILE
 

@@ -132,8 +132,9 @@ def test_a_completion_is_told_what_it_costs_and_who_paid(
     ledger: Ledger, cached: bool, priced: Price | None, cost: float | None
 ) -> None:
     plain = Completion(text="x", prompt_tokens=9, completion_tokens=2, seconds=1.5)
-    told = Meter(ledger, AMPLE, priced).priced(plain, cached=cached)
+    told = Meter(ledger, AMPLE, priced).priced(plain, key="k", cached=cached)
     assert told == dataclasses.replace(plain, cost_usd=cost, cached=cached)
+    assert told.key == "k"
 
 
 def test_a_price_is_looked_up_once_for_each_pair_of_counts(ledger: Ledger) -> None:
@@ -146,7 +147,7 @@ def test_a_price_is_looked_up_once_for_each_pair_of_counts(ledger: Ledger) -> No
     meter = Meter(ledger, IN_MONEY, slow)
     for _ in range(3):
         meter.most(REQUEST)
-        meter.priced(Completion(text="x", prompt_tokens=9, completion_tokens=2), cached=False)
+        meter.priced(Completion(text="x", prompt_tokens=9, completion_tokens=2), key="k", cached=False)
     assert asked == [(READ, WRITTEN), (9, 2)]
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -47,6 +47,11 @@ from optimizer.retrieval import Retrieval, Shot
 from optimizer.storage import open_storage
 from optimizer.store import StudyStore
 from optimizer.table import read_table, stream_table
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 LABELS = ("red", "green", "blue")
 SPEC = ModelSpec(provider="scripted", name="rules", path="rules.json")
@@ -757,6 +762,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        checked(sys.argv, printed.out)
         return Told(int(end.value.code or 0), printed.out, printed.err)
 
     return run

@@ -23,7 +23,7 @@ import tempfile
 import threading
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol, Self
@@ -76,6 +76,9 @@ SINGLE = {
 
 HEADER = 8  # bytes that tell the length of a request
 
+# Of a command line and what it printed.
+Check = Callable[[Sequence[str], str], None]
+
 
 # ---- The side of the test --------------------------------------------------------------------------------------------
 
@@ -114,6 +117,7 @@ class Process:
     def __init__(self, arguments: Sequence[str], stdout: int, stderr: int, status: int) -> None:
         """Take over the ends of the pipes from which output, and pid and exit code, are read."""
         self.args = arguments
+        self.check: Check | None = None
         self.stdout: IO[str] | None = os.fdopen(stdout, encoding="utf-8")
         self.stderr: IO[str] | None = os.fdopen(stderr, encoding="utf-8")
         self.returncode: int | None = None
@@ -154,7 +158,9 @@ class Process:
             reader.join(timeout)
             if reader.is_alive():
                 raise subprocess.TimeoutExpired(self.args, timeout or 0)
-        self.wait(timeout)
+        check, self.check = self.check, None
+        if self.wait(timeout) >= 0 and check is not None:  # what was killed may have said but half
+            check(self.args, self._output["stdout"])
         return self._output["stdout"], self._output["stderr"]
 
     def _read(self, name: str, stream: IO[str]) -> None:
@@ -173,9 +179,14 @@ class Process:
 
 
 class Starter:
-    """Starts commands warm; its process begins with the first of them and ends when this is left."""
+    """Starts commands warm; its process begins with the first of them and ends when this is left.
 
-    def __init__(self) -> None:
+    Args:
+        check: Handed the arguments and the whole output of each command that comes to its end.
+    """
+
+    def __init__(self, check: Check | None = None) -> None:
+        self._check = check
         self._socket: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._settled = dict[str, str]()
@@ -201,7 +212,9 @@ class Starter:
         for end in theirs:
             os.close(end)
         connection.sendall(request)
-        return Process(arguments, *ours)
+        process = Process(arguments, *ours)
+        process.check = self._check if module == "optimizer" else None
+        return process
 
     def run(
         self, *arguments: str, cwd: Path, env: Mapping[str, str], timeout: float, module: str = "optimizer"

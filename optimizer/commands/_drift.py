@@ -1,8 +1,9 @@
 """What a verification found, as lines of text and as figures."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from optimizer.answer import OUTCOMES
@@ -71,9 +72,18 @@ def verified_figures(found: "Verified") -> dict[str, Any]:
 
 
 def rescored_figures(
-    found: "Rescored", verified: "Verified", spec: "ModelSpec", price: "Price | None"
+    found: "Rescored",
+    verified: "Verified",
+    spec: "ModelSpec",
+    price: "Price | None",
+    *,
+    seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Return what asking again came to; `cause` says what changed, null where nothing tells of a change."""
+    """Return what asking again came to; `cause` says what changed, null where nothing tells of a change.
+
+    Args:
+        seconds: How long examples took then, by id, as far as that is known.
+    """
     from optimizer.evidence import comparison_figures
 
     assert verified.frozen is not None  # what is rescored was read
@@ -86,6 +96,7 @@ def rescored_figures(
     kept = [(a, b) for a, b in zip(then, now, strict=True) if b.id not in found.lost]
     both = [(a, b) for a, b in kept if a.score is not None and b.score is not None]
     score = None if told is None or told.score is None else comparison_figures(told.score)
+    seconds_then, seconds_now = _seconds(found, seconds or {})
     return {
         "verdict": None if told is None else told.verdict,
         "cause": cause if told is not None and told.telling else None,
@@ -96,9 +107,10 @@ def rescored_figures(
         "difference": score,
         "n": 0 if told is None else told.n,
         "lost": list(found.lost),
-        "then": _side([a for a, _ in kept], price) | {"score": _mean(a.score for a, _ in both)},
+        "then": _side([a for a, _ in kept], price)
+        | {"score": _mean(a.score for a, _ in both), "seconds": seconds_then},
         "now": _side([b for _, b in kept], price)
-        | {"score": _mean(b.score for _, b in both), "seconds": _seconds(found)},
+        | {"score": _mean(b.score for _, b in both), "seconds": seconds_now},
     }
 
 
@@ -125,7 +137,6 @@ def _side(rows: "Sequence[Row]", price: "Price | None") -> dict[str, Any]:
         "prompt_tokens": fmean(row.prompt_tokens for row in rows) if rows else None,
         "completion_tokens": fmean(row.completion_tokens for row in rows) if rows else None,
         "cost_usd": cost,
-        "seconds": None,
     }
 
 
@@ -134,10 +145,24 @@ def _mean(scores: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def _seconds(found: "Rescored") -> float | None:
-    """Return how long an answer took, all of its calls together; None where there was none."""
-    taken = [sum(each.seconds for each in result.completions) for result in found.evaluation.scored]
-    return round(fmean(taken), 3) if taken else None
+def _seconds(found: "Rescored", then: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """Return the median seconds of an example, all of its calls together, then and now.
+
+    Both are of the examples whose time is known both times; where none is known of then, now is of all.
+    """
+    now = {
+        each.example.id: math.fsum(call.seconds for call in each.completions)
+        for each in found.evaluation.scored
+        if each.completions
+    }
+    both = now.keys() & then.keys()
+    if both:
+        return _rounded(then[name] for name in both), _rounded(now[name] for name in both)
+    return None, _rounded(now.values()) if now else None
+
+
+def _rounded(seconds: Iterable[float]) -> float:
+    return round(median(seconds), 3)
 
 
 def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
@@ -188,6 +213,15 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         yield f"tokens read {then['prompt_tokens']:.1f} to {now['prompt_tokens']:.1f}"
         yield f"tokens written {then['completion_tokens']:.1f} to {now['completion_tokens']:.1f}"
     if then["cost_usd"] and now["cost_usd"] is not None:
-        yield f"cost of an example {then['cost_usd']:.6f} to {now['cost_usd']:.6f} US dollars"
-    if now["seconds"] is not None:
-        yield f"seconds for an answer {now['seconds']:.3f} now, none recorded"
+        ratio = _ratio(then["cost_usd"], now["cost_usd"])
+        yield f"cost of an example {then['cost_usd']:.6f} to {now['cost_usd']:.6f} US dollars{ratio}, at the price of today"
+    if now["seconds"] is not None and then["seconds"] is None:
+        yield f"seconds for an example {now['seconds']:.3f} now (median), not known then"
+    elif now["seconds"] is not None:
+        ratio = _ratio(then["seconds"], now["seconds"])
+        yield f"seconds for an example {then['seconds']:.3f} to {now['seconds']:.3f} (median){ratio}"
+
+
+def _ratio(then: float, now: float) -> str:
+    """Return how many times as much it is, or "" where that is no number."""
+    return f", {now / then:.2f} times" if then > 0 else ""

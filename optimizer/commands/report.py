@@ -1,11 +1,11 @@
-"""`report PATH`: the evidence of a frozen prompt as a page to show to colleagues."""
+"""`report STUDY`: a study, or a frozen prompt alone, as a page to show to colleagues."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from optimizer.commands import AsJson, command, say, say_json
+from optimizer.commands import AsJson, command, complain, say, say_json
 from optimizer.commands._results import prompt_path
 
 
@@ -13,7 +13,7 @@ from optimizer.commands._results import prompt_path
 def report(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="A frozen prompt, or the study or folder in which one lies."),
+        typer.Argument(metavar="STUDY", help="A study, the folder in which it lies, or a frozen prompt."),
     ],
     output: Annotated[
         Path | None,
@@ -21,19 +21,22 @@ def report(
             metavar="PATH", help="File or folder to write to; report.html beside the prompt without it."
         ),
     ] = None,
+    language: Annotated[str, typer.Option(metavar="en|fr", help="Language of the page.")] = "en",
     as_json: AsJson = False,
 ) -> None:
-    """Write the evidence of a frozen prompt as one HTML page, and print where.
+    """Write a study as one HTML page: the evidence, every prompt, every example. Print where it is.
 
-    The page needs nothing else: no script, no network. The same prompt gives the same page.
+    The page needs nothing else: it loads nothing and sends nothing. Without the study's database beside it, it shows the
+    prompt and its evidence alone.
     """
     from optimizer.document import write_atomically
     from optimizer.errors import InputError, Problem, StorageError
-    from optimizer.frozen import FrozenPrompt
-    from optimizer.report import page
+    from optimizer.report import LANGUAGES, report_page
 
+    if language not in LANGUAGES:
+        message = f"expected one of {', '.join(LANGUAGES)}, found {language!r}"
+        raise InputError([Problem(file="", field="--language", message=message)])
     source = prompt_path(path)
-    frozen = FrozenPrompt.load(source)
     target = source.with_name("report.html") if output is None else output
     if target.is_dir():
         target /= "report.html"
@@ -42,11 +45,19 @@ def report(
     if not target.parent.is_dir():
         message = f"there is no folder {target.parent}"
         raise InputError([Problem(file="", field="--output", message=message)])
+    made = report_page(source, _study_file(path, source), language)
     try:
-        write_atomically(target, page(frozen))
+        write_atomically(target, made.html)
     except OSError as error:
         raise StorageError(f"{target} cannot be written ({error.strerror})") from error
+    if made.alone:
+        complain(f"note: the page shows the prompt without its study: {made.alone}")
     if as_json:
-        say_json({"report": str(target), "fingerprint": frozen.fingerprint})
+        say_json({"report": str(target), "fingerprint": made.fingerprint, "alone": made.alone or None})
     else:
         say(str(target))
+
+
+def _study_file(path: Path, prompt: Path) -> Path:
+    """Return where the study file of a prompt is looked for: the one that was named, or the one beside it."""
+    return path if path.is_file() and path != prompt else prompt.with_name("study.yaml")

@@ -25,6 +25,7 @@ from optimizer.commands._calling import Concurrency, NoCache, Refresh, cache_mod
 from optimizer.commands._gates import MinGain, MinScore, check_gates, gate_figures, study_gates
 from optimizer.commands._judges import judge_lines
 from optimizer.commands._tables import spent_lines
+from optimizer.commands._writing import write_results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +81,7 @@ def run(  # the options of a command line
         _say_all_bounds(shared_out(plans, shared, parallel=at_once), as_json=as_json)
         return
     batch, files = Batch(plans, shared, parallel=at_once, fresh=fresh, cache=mode), dict[Path, list[str]]()
-    batch.keep = lambda plan, selection: files.update({plan.folder: _write(plan, selection)})
+    batch.keep = lambda plan, selection: files.update({plan.folder: write_results(plan, selection)})
     _warn(batch)
     with watched(batch.plans, quiet=quiet) as watcher:
         batch.watch, batch.ended = watcher, watcher.ended
@@ -229,29 +230,6 @@ def _write_junit(path: Path, told: list[Told]) -> None:
         write_atomically(path, batch_junit(told))
     except OSError as error:
         raise StorageError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def _write(plan: "StudyPlan", selection: "Selection") -> list[str]:
-    """Write the results, each whole or not at all, and return the paths.
-
-    Raises:
-        StorageError: When one cannot be written.
-    """
-    from optimizer.conclusion import artifacts
-    from optimizer.document import write_atomically
-    from optimizer.errors import StorageError
-    from optimizer.report import page
-
-    files = []
-    texts = {**artifacts(plan, selection), "report.html": page(selection.frozen)}
-    for name, text in texts.items():
-        try:
-            write_atomically(plan.folder / name, text)
-        except OSError as error:
-            message = f"{plan.folder / name} cannot be written ({error.strerror}); the same command writes it"
-            raise StorageError(message) from error
-        files.append(str(plan.folder / name))
-    return files
 
 
 def _say_all_bounds(plans: "Sequence[StudyPlan]", *, as_json: bool) -> None:

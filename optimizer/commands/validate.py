@@ -19,7 +19,8 @@ def validate(
 ) -> None:
     """Check task, study and prompt files, with everything they refer to. Makes no call.
 
-    Nothing is written, unless the JSON Schemas are asked for, which editors use to check and complete the files.
+    Nothing is written, unless the JSON Schemas are asked for, which editors use to check and complete the files. Those of
+    what every command prints with --json lie beside them, in output/.
     """
     from optimizer.errors import InputError, Problem
 
@@ -62,14 +63,17 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _write_schemas(paths: list[Path]) -> None:
+    from optimizer.commands._schemas import described, output_schema, prompt_schema
     from optimizer.config import StudyConfig
     from optimizer.digest import pretty
     from optimizer.document import project_root, write_atomically
     from optimizer.schema import schema
     from optimizer.taskfile import TaskFile
 
+    written = {"task": schema(TaskFile), "study": schema(StudyConfig), "prompt": prompt_schema()}
+    written |= {f"output/{name}": output_schema(name) for name in described()}
     for root in sorted({project_root(path) for path in paths}):
         folder = root / ".optimizer" / "schemas"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "task.json", pretty(schema(TaskFile)))
-        write_atomically(folder / "study.json", pretty(schema(StudyConfig)))
+        (folder / "output").mkdir(parents=True, exist_ok=True)
+        for name, content in written.items():
+            write_atomically(folder / f"{name}.json", pretty(content))

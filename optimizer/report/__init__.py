@@ -1,45 +1,121 @@
-"""The evidence of a frozen prompt as one page, for a colleague who is no statistician.
+"""The evidence of a frozen prompt, and the study it comes from, as one page: for a colleague who is no statistician.
 
-The page is one file that holds everything: no script, nothing from the network, a policy that forbids both. Text from
-data is only ever shown: the template escapes all of it, and what would turn the text round or drive a screen is
-replaced. Same prompt, same bytes: no time, host or path is in it.
+The page is one file that holds everything: nothing from the network, a policy that forbids it, and no script but one of
+our own, which only a study with its records needs. Text from data is only ever shown: the template escapes all of it,
+the script puts it in as text, and what would turn the text round or drive a screen is replaced. A prompt alone gives the
+same bytes each time: no time, host or path is in it.
 """
 
 import base64
 import unicodedata
+from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from optimizer.archive import Archive, open_archive
 from optimizer.digest import sha256
+from optimizer.errors import OptimizerError
 from optimizer.frozen import FrozenPrompt
+from optimizer.plan import StudyPlan, load_plan
 from optimizer.report._charts import charts
+from optimizer.report._front_prompts import front_prompts
+from optimizer.report._guide import guide
+from optimizer.report._language import LANGUAGES, Language
 from optimizer.report._messages import calls
+from optimizer.report._study import StudyParts, study_parts
 from optimizer.report._tables import tables
+from optimizer.report._telling import Teller
 from optimizer.report._words import words
+
+__all__ = ["LANGUAGES", "Made", "front_prompts", "guide", "page", "report_page", "study_page"]
 
 # Controls, formatting characters such as those that turn text round, halves of characters, separators of lines and
 # paragraphs: none of them shows what it does.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
-def page(frozen: FrozenPrompt) -> str:
+class Made(NamedTuple):
+    """A page, whose prompt it shows, and why without its study: "" where it shows the whole."""
+
+    html: str
+    fingerprint: str
+    alone: str
+
+
+def page(frozen: FrozenPrompt, language: str = "en", note: str = "") -> str:
     """Return the evidence of a prompt as the text of an HTML file.
 
     What the evidence does not hold, as that of older prompts, is left out.
+
+    Args:
+        note: A sentence at the end, such as why there is no more to see.
     """
+    return _rendered(frozen, Teller(Language.of(language)), note=note)
+
+
+def study_page(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language: str = "en") -> str:
+    """Return a study as the text of an HTML file: the evidence, every prompt, every example.
+
+    Where task or data have changed since, the examples are left out, for what was asked is not known any more.
+    """
+    say = Teller(Language.of(language))
+    return _rendered(frozen, say, study=study_parts(plan, frozen, archive, say, _source("page.js")))
+
+
+def report_page(prompt: Path, study: Path, language: str = "en") -> Made:
+    """Return the page of a frozen prompt in a file, with its study where that is beside it.
+
+    Args:
+        study: The study file, which need not be there.
+
+    Raises:
+        InputError: When the prompt cannot be read.
+    """
+    frozen, say = FrozenPrompt.load(prompt), Teller(Language.of(language))
+    database = prompt.with_name("study.db")
+    why = ""
+    if not database.is_file():
+        why = say.t("there is no study.db beside it")
+    elif not study.is_file():
+        why = say.t("there is no study file beside it")
+    else:
+        try:
+            plan = load_plan(study, output=prompt.parent)
+            with open_archive(database) as archive:
+                if frozen.fingerprint in archive.scores:
+                    return Made(study_page(plan, frozen, archive, language), frozen.fingerprint, "")
+            why = say.t("the newest study in study.db is another one")
+        except OptimizerError as error:
+            why = str(error).partition("\n")[0]
+    note = say.t("It shows the prompt without its study: {why}.", why=why)
+    return Made(page(frozen, language, note), frozen.fingerprint, why)
+
+
+def _rendered(frozen: FrozenPrompt, say: Teller, *, study: StudyParts | None = None, note: str = "") -> str:
+    script = _source("page.js") if study is not None else ""
+    style = _source("page.css") + (_source("study.css") if study is not None else "")
     return _template("page.html.jinja").render(
         frozen=frozen,
-        words=words(frozen),
-        charts=charts(frozen.evidence),
-        tables=tables(frozen),
-        calls=calls(frozen.template),
+        t=say.t,
+        language=say.language.code,
+        words=words(frozen, say),
+        charts=charts(frozen.evidence, say),
+        tables=tables(frozen, say),
+        calls=calls(frozen.template, say),
+        study=study,
+        note=note,
         checksum=frozen.to_dict()["checksum"],
-        style_source=f"sha256-{_source_digest(_template('page.css').render())}",
+        style=Markup(style),  # noqa: S704  # our own file
+        style_source=f"sha256-{_source_digest(style)}",
+        script_source=f"sha256-{_source_digest(script)}",
     )
 
 
+@cache
 def _template(name: str) -> Template:
     environment = Environment(
         loader=FunctionLoader(_source),
@@ -52,12 +128,13 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
+@cache
 def _source(name: str) -> str:
     return files(__name__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _source_digest(text: str) -> str:
-    """Return the digest by which a content security policy admits a style sheet."""
+    """Return the digest by which a content security policy admits a style sheet or a script."""
     return base64.b64encode(bytes.fromhex(sha256(text.encode()))).decode()
 
 

@@ -6,22 +6,19 @@ Places are shares of the width, so a chart fits every screen without its text gr
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from optimizer.explanation import percent, score_text, signed_points
+from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
     GAINS,
     HELD_OUT,
-    gain,
-    gain_interval,
     held_out,
     mapping,
     number,
-    score,
-    score_interval,
 )
+from optimizer.report._telling import Teller
 
 # Distances of ticks, of which the smallest is taken that leaves room for their text on a narrow screen. The last suits
 # every difference, from -1 to 1.
@@ -31,9 +28,11 @@ _MOST_TICKS = 5
 # In pixels: a row has its text, and its interval below; the axis has its text below the last row.
 _ROW, _TEXT, _LINE, _AXIS = 50, 15, 31, 26
 
-_MEASURED = "A dot is the score that was measured. The line is its 95\u00a0% interval: where the true score plausibly lies."
-_HELD_OUT_MEAN = "A dot is the mean score on examples that had no part in the choice."
-_GAINED = (
+_MEASURED = mark(
+    "A dot is the score that was measured. The line is its 95 % interval: where the true score plausibly lies."
+)
+_HELD_OUT_MEAN = mark("A dot is the mean score on examples that had no part in the choice.")
+_GAINED = mark(
     "A point is 0.01 of the score. The new prompt minus the one named, on the same examples: the true difference lies "
     "on the line{sure}. It is taken for real where the line does not reach “no difference” and chance alone would seldom "
     "bring as much; the table below tells how often."
@@ -88,32 +87,45 @@ class _Row:
     strong: bool
 
 
-def charts(evidence: Mapping[str, Any]) -> tuple[Chart, ...]:
+class Titles(NamedTuple):
+    """What a chart is called: its name within the page, its title, and what it shows in words."""
+
+    name: str
+    title: str
+    caption: str
+
+
+def charts(evidence: Mapping[str, Any], say: Teller) -> tuple[Chart, ...]:
     """Return the charts that the evidence has figures for."""
     differences = [
-        row for key, name in GAINS if (row := _gain_row(name, mapping(evidence.get(key)), evidence))
+        row
+        for key, name in GAINS
+        if (row := _gain_row(say.t(name), mapping(evidence.get(key)), evidence, say))
     ]
     level = number(mapping(evidence.get("difference")).get("level"))
-    sure = "" if level is None else f" with {percent(level)} confidence"
+    sure = "" if level is None else say.t(" with {level} confidence", level=say.share(level))
     found = (
         _chart(
-            "scores",
-            "Scores, of which 1 would be all right",
-            _HELD_OUT_MEAN if held_out(evidence) else _MEASURED,
-            list(_score_rows(evidence)),
+            Titles("scores", say.t("Scores, of which 1 would be all right"), _caption(evidence, say)),
+            list(_score_rows(evidence, say)),
+            say,
         ),
         _chart(
-            "differences",
-            "Gain of the new prompt, in points",
-            _GAINED.format(sure=sure),
+            Titles("differences", say.t("Gain of the new prompt, in points"), say.t(_GAINED, sure=sure)),
             differences,
+            say,
             signed=True,
         ),
     )
     return tuple(chart for chart in found if chart.marks)
 
 
-def _score_rows(evidence: Mapping[str, Any]) -> Iterator[_Row]:
+def _caption(evidence: Mapping[str, Any], say: Teller) -> str:
+    told = say.t(_HELD_OUT_MEAN if held_out(evidence) else _MEASURED)
+    return told.replace(" %", "\u00a0%")
+
+
+def _score_rows(evidence: Mapping[str, Any], say: Teller) -> Iterator[_Row]:
     if held_out(evidence):
         found = mapping(evidence.get("cross_validation"))
         named = [(key, name, {"score": found.get(key)}) for key, name in HELD_OUT]
@@ -121,15 +133,14 @@ def _score_rows(evidence: Mapping[str, Any]) -> Iterator[_Row]:
         test = mapping(evidence.get("test"))
         named = [(key, name, dict(mapping(test.get(key)))) for key, name in ARMS]
     for key, name, figures in named:
-        row = _row(
-            name, (score(figures.get("score")), score_interval(figures)), figures, "score", bounds=(0, 1)
-        )
+        told = (say.score(figures.get("score")), say.score_interval(figures))
+        row = _row(say.t(name), told, figures, "score", bounds=(0, 1))
         if row is not None:
             yield replace(row, strong=True) if key in ("winner", "chosen") else row
 
 
-def _gain_row(name: str, figures: Mapping[str, Any], evidence: Mapping[str, Any]) -> _Row | None:
-    told = (gain(figures.get("value")).removesuffix(" points"), gain_interval(figures))
+def _gain_row(name: str, figures: Mapping[str, Any], evidence: Mapping[str, Any], say: Teller) -> _Row | None:
+    told = (say.signed(figures.get("value")), say.gain_interval(figures))
     row = _row(name, told, figures, "value", bounds=(-1, 1))
     # What decided: the difference, unless it came from answers that could not be read.
     guessed = evidence.get("reason") == "no better than guessing"
@@ -151,7 +162,7 @@ def _row(
     return _Row(name=name, told=shown, value=value, interval=interval, strong=False)
 
 
-def _chart(name: str, title: str, caption: str, rows: Sequence[_Row], *, signed: bool = False) -> Chart:
+def _chart(titles: Titles, rows: Sequence[_Row], say: Teller, *, signed: bool = False) -> Chart:
     values = [v for row in rows for v in (row.value, *(row.interval or ()))] + [0.0] * signed
     low, high, step = _axis(values, ends=(-1 if signed else 0, 1), least=0.05 if signed else 0.2)
     marks = tuple(
@@ -169,12 +180,12 @@ def _chart(name: str, title: str, caption: str, rows: Sequence[_Row], *, signed:
         for k, row in enumerate(rows)
     )
     return Chart(
-        name=name,
-        title=title,
+        name=titles.name,
+        title=titles.title,
         description="; ".join(f"{row.name}: {row.told}" for row in rows) + ".",
-        caption=caption,
+        caption=titles.caption,
         marks=marks,
-        ticks=tuple(_ticks(low, high, step, signed=signed)),
+        ticks=tuple(_ticks((low, high, step), say, signed=signed)),
         height=len(rows) * _ROW + _AXIS,
     )
 
@@ -195,14 +206,15 @@ def _axis(values: Sequence[float], *, ends: tuple[int, int], least: float) -> tu
     return max(float(ends[0]), first * step), min(float(ends[1]), last * step), step
 
 
-def _ticks(low: float, high: float, step: float, *, signed: bool) -> Iterator[Tick]:
+def _ticks(axis: tuple[float, float, float], say: Teller, *, signed: bool) -> Iterator[Tick]:
+    low, high, step = axis
     for k in range(round((high - low) / step) + 1):
         value = round(low + k * step, 6)
         share = (value - low) / (high - low)
         zero = signed and value == 0
         yield Tick(
             at=_place(value, low, high),
-            told="no difference" if zero else signed_points(value) if signed else score_text(value),
+            told=say.t("no difference") if zero else say.signed(value) if signed else say.score(value),
             anchor="start" if share < _END else "end" if share > 1 - _END else "middle",
             zero=zero,
         )

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 from optimizer.answer import AnswerFormat
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.report._language import ENGLISH, mark
+from optimizer.report._telling import Teller
+from optimizer.retrieval import Retrieval
+
+_ENGLISH = Teller(ENGLISH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +40,25 @@ class Call:
     notes: tuple[str, ...]
 
 
-def calls(template: PromptTemplate) -> tuple[Call, ...]:
+def calls(template: PromptTemplate, say: Teller = _ENGLISH) -> tuple[Call, ...]:
     """Return the calls of a prompt; how the answer is read is a note of the last."""
     last, picked = len(template.calls) - 1, template.retrieval
-    notes = [] if picked is None else [f"{picked.in_words} They fill ‹shot:…›."]
-    found = [_call(call, template.answer if k == last else None) for k, call in enumerate(template.calls)]
+    notes = [] if picked is None else [_retrieved(picked, say)]
+    found = [
+        _call(call, template.answer if k == last else None, say) for k, call in enumerate(template.calls)
+    ]
     return (dataclasses.replace(found[0], notes=(*notes, *found[0].notes)), *found[1:])
 
 
-def _call(call: CallTemplate, answer: AnswerFormat | None) -> Call:
+def _retrieved(picked: Retrieval, say: Teller) -> str:
+    return say.t(
+        "Each input is shown the {n} most alike of {of} training examples, the most alike last. They fill ‹shot:…›.",
+        n=picked.shown,
+        of=len(picked.pool),
+    )
+
+
+def _call(call: CallTemplate, answer: AnswerFormat | None, say: Teller) -> Call:
     messages = tuple((message.role, tuple(map(_part, message.parts))) for message in call.messages)
     constraint = call.constraint
     return Call(
@@ -51,7 +66,7 @@ def _call(call: CallTemplate, answer: AnswerFormat | None) -> Call:
         messages=messages,
         choice=() if constraint is None else constraint.choice,
         json_schema="" if constraint is None else constraint.json_schema or "",
-        notes=tuple(_notes(call, answer)),
+        notes=tuple(_notes(call, answer, say)),
     )
 
 
@@ -63,22 +78,34 @@ def _part(part: str | Hole) -> Part:
     )
 
 
-def _notes(call: CallTemplate, answer: AnswerFormat | None) -> Iterator[str]:
+def _notes(call: CallTemplate, answer: AnswerFormat | None, say: Teller) -> Iterator[str]:
     parts = [part for message in call.messages for part in message.parts]
     guarded = dict.fromkeys(part.name for part in parts if isinstance(part, Hole) and part.neutralise)
     if guarded:
-        names = ", ".join(f"‹{name}›" for name in guarded)
-        yield f"In what fills {names}, the control tokens of the model are broken, so that they are plain text."
+        yield say.t(
+            "In what fills {names}, the control tokens of the model are broken, so that they are plain text.",
+            names=", ".join(f"‹{name}›" for name in guarded),
+        )
     if answer is not None:
-        yield _reading(answer)
+        yield reading_in_words(answer, say)
 
 
-def _reading(answer: AnswerFormat) -> str:
+_KINDS = {
+    "label": mark("The answer is read as a label{where}{labels}."),
+    "labels": mark("The answer is read as a set of labels{where}{labels}."),
+    "text": mark("The answer is read as a text{where}{labels}."),
+    "number": mark("The answer is read as a number{where}{labels}."),
+    "json": mark("The answer is read as a JSON value{where}{labels}."),
+}
+
+
+def reading_in_words(answer: AnswerFormat, say: Teller) -> str:
+    """Return how an answer is read, as a sentence."""
+    quoted = say.language.quoted
     where = [
-        f"in the field “{answer.field}” of a JSON object" if answer.field else "",
-        f"after “{answer.marker}”" if answer.marker else "",
-        f"by {', '.join(answer.readers)}" if answer.readers else "",
+        say.t("in the field {field} of a JSON object", field=quoted(answer.field)) if answer.field else "",
+        say.t("after {marker}", marker=quoted(answer.marker)) if answer.marker else "",
+        say.t("by {readers}", readers=", ".join(answer.readers)) if answer.readers else "",
     ]
-    labels = f", one of {', '.join(answer.labels)}" if answer.labels else ""
-    kind = {"labels": "set of labels", "json": "JSON value"}.get(answer.kind, answer.kind)
-    return f"The answer is read as a {' '.join([kind, *filter(None, where)])}{labels}."
+    labels = say.t(", one of {labels}", labels=", ".join(answer.labels)) if answer.labels else ""
+    return say.t(_KINDS[answer.kind], where="".join(f" {each}" for each in where if each), labels=labels)

@@ -1,24 +1,28 @@
 """Evidence read with care: it comes from a file, may be of an older version, and may hold anything.
 
-What is missing or of another type is absent. Figures become text here, by the functions that every table uses.
+What is missing or of another type is absent. How figures become text is told by `_telling`.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from optimizer.explanation import amount_text, p_text, percent, points, score_text, signed_points
 from optimizer.frozen import FrozenPrompt
+from optimizer.report._language import mark
 
 ABSENT = "–"
 
 # The prompts that a test scores, the choice as cross-validation judges it, and the differences: key and name.
-ARMS = (("baseline", "baseline"), ("wording", "baseline's wording, winner's format"), ("winner", "winner"))
-HELD_OUT = (("baseline", "baseline"), ("chosen", "choice, judged on examples held out"))
+ARMS = (
+    ("baseline", mark("baseline")),
+    ("wording", mark("baseline's wording, winner's format")),
+    ("winner", mark("winner")),
+)
+HELD_OUT = (("baseline", mark("baseline")), ("chosen", mark("choice, judged on examples held out")))
 GAINS = (
-    ("difference", "over the baseline"),
-    ("difference_over_format", "over its wording, winner's format"),
-    ("difference_over_guess", "over it, unreadable answers guessed"),
+    ("difference", mark("over the baseline")),
+    ("difference_over_format", mark("over its wording, winner's format")),
+    ("difference_over_guess", mark("over it, unreadable answers guessed")),
 )
 
 # Hex digits of a fingerprint that are shown in a sentence or a table: enough to tell the prompts of a study apart.
@@ -53,54 +57,6 @@ def text(value: object) -> str:
 def short(fingerprint: object) -> str:
     """Return the beginning of a fingerprint."""
     return text(fingerprint)[:_SHORT]
-
-
-def score(value: object) -> str:
-    """Return a score as every table shows it."""
-    found = number(value)
-    return ABSENT if found is None else score_text(found)
-
-
-def share(value: object) -> str:
-    """Return a share in per cent."""
-    found = number(value)
-    return ABSENT if found is None else percent(found)
-
-
-def gain(value: object) -> str:
-    """Return a difference of scores in points with its sign and its unit."""
-    found = number(value)
-    return ABSENT if found is None else f"{signed_points(found)} points"
-
-
-def size(value: object) -> str:
-    """Return a difference of scores in points without a sign."""
-    found = number(value)
-    return ABSENT if found is None else f"{points(found)} points"
-
-
-def chance(value: object) -> str:
-    """Return a p value as every table shows it."""
-    found = number(value)
-    return ABSENT if found is None else p_text(found)
-
-
-def amount(value: object, unit: object) -> str:
-    """Return an amount of tokens or money with its unit."""
-    found = number(value)
-    return ABSENT if found is None else amount_text({"unit": unit, "amount": found}, "amount")
-
-
-def score_interval(figures: Mapping[str, Any]) -> str:
-    """Return the interval of a score."""
-    ends = [score(figures.get(end)) for end in ("lower", "upper")]
-    return ABSENT if ABSENT in ends else " to ".join(ends)
-
-
-def gain_interval(figures: Mapping[str, Any]) -> str:
-    """Return the interval of a difference of scores, in points."""
-    ends = [number(figures.get(end)) for end in ("lower", "upper")]
-    return ABSENT if None in ends else " to ".join(signed_points(end) for end in ends if end is not None)
 
 
 def which(frozen: FrozenPrompt) -> str:

@@ -7,82 +7,90 @@ from optimizer.answer import OUTCOMES
 from optimizer.frozen import FrozenPrompt
 from optimizer.report._behaviour import gaps_table, robustness_table, slices_table
 from optimizer.report._history import history_table
+from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
     GAINS,
     HELD_OUT,
-    amount,
-    chance,
-    gain,
-    gain_interval,
     held_out,
     items,
     known_prompts,
     mapping,
     number,
-    score,
-    score_interval,
-    share,
     short,
-    size,
     text,
     which,
 )
 from optimizer.report._table import Table, make_table
+from optimizer.report._telling import Teller
+
+# Outcomes of answers, as the page names them.
+OUTCOME_NAMES = {
+    name: name
+    for name in (
+        *(mark("ok"), mark("invalid"), mark("refused"), mark("truncated"), mark("error"), mark("unscored")),
+    )
+}
 
 
-def tables(frozen: FrozenPrompt) -> dict[str, Table]:
+def tables(frozen: FrozenPrompt, say: Teller) -> dict[str, Table]:
     """Return the tables of the page by name."""
     made = (
-        _scores(frozen),
-        _measures(frozen.evidence),
-        _differences(frozen.evidence),
-        slices_table(frozen.evidence),
-        gaps_table(frozen.evidence),
-        robustness_table(frozen.evidence),
-        _search(frozen),
-        _picked(frozen.evidence),
-        _cost(frozen.evidence),
-        history_table(frozen),
-        _provenance(frozen),
+        _scores(frozen, say),
+        _measures(frozen.evidence, say),
+        _differences(frozen.evidence, say),
+        slices_table(frozen.evidence, say),
+        gaps_table(frozen.evidence, say),
+        robustness_table(frozen.evidence, say),
+        _search(frozen, say),
+        _picked(frozen.evidence, say),
+        _cost(frozen.evidence, say),
+        history_table(frozen, say),
+        _provenance(frozen, say),
     )
     return {table.id: table for table in made}
 
 
-def _scores(frozen: FrozenPrompt) -> Table:
+def _scores(frozen: FrozenPrompt, say: Teller) -> Table:
     evidence = frozen.evidence
     metric = text(evidence.get("metric", frozen.task.get("metric")))
     if held_out(evidence):
         found = mapping(evidence.get("cross_validation"))
         rows = [
-            {"prompt": name, "score": score(found.get(key)), "examples": text(found.get("n"))}
+            {
+                say.t("prompt"): say.t(name),
+                say.t("score"): say.score(found.get(key)),
+                say.t("examples"): text(found.get("n")),
+            }
             for key, name in HELD_OUT
         ]
-        return make_table("scores", f"Scores of cross-validation: {metric}", rows, words=("prompt",))
+        caption = say.t("Scores of cross-validation: {metric}", metric=metric)
+        return make_table("scores", caption, rows, words=(say.t("prompt"),))
     test = mapping(evidence.get("test"))
     arms = [(key, name) for key, name in ARMS if key in test]
-    rows = [{"prompt": name, **_arm(mapping(test[key]))} for key, name in arms]
     return make_table(
         "scores",
-        f"Scores on the test examples: {metric}",
-        rows,
-        words=("prompt", "outcomes"),
+        say.t("Scores on the test examples: {metric}", metric=metric),
+        [{say.t("prompt"): say.t(name), **_arm(mapping(test[key]), say)} for key, name in arms],
+        words=(say.t("prompt"), say.t("outcomes")),
         frozen=[k for k, (key, _) in enumerate(arms) if key == which(frozen)],
     )
 
 
-def _arm(figures: Mapping[str, Any]) -> dict[str, str]:
+def _arm(figures: Mapping[str, Any], say: Teller) -> dict[str, str]:
+    outcomes = [
+        f"{text(n)} {say.t(OUTCOME_NAMES[name]) if name in OUTCOME_NAMES else name}"
+        for name, n in _ordered(figures.get("outcomes"), OUTCOMES)
+        if n
+    ]
     return {
-        "score": score(figures.get("score")),
-        "95 % interval": score_interval(figures),
-        "examples": text(figures.get("n")),
-        "invalid": text(figures.get("invalid")),
-        "errors": text(figures.get("errors")),
-        "outcomes": ", ".join(
-            f"{text(n)} {name}" for name, n in _ordered(figures.get("outcomes"), OUTCOMES) if n
-        )
-        or ABSENT,
+        say.t("score"): say.score(figures.get("score")),
+        say.t("95 % interval"): say.score_interval(figures),
+        say.t("examples"): text(figures.get("n")),
+        say.t("invalid"): text(figures.get("invalid")),
+        say.t("errors"): text(figures.get("errors")),
+        say.t("outcomes"): ", ".join(outcomes) or ABSENT,
     }
 
 
@@ -92,53 +100,55 @@ def _ordered(value: object, first: Sequence[str]) -> list[tuple[str, Any]]:
     return [(name, found[name]) for name in (*first, *sorted(set(found) - set(first))) if name in found]
 
 
-def _measures(evidence: Mapping[str, Any]) -> Table:
+def _measures(evidence: Mapping[str, Any], say: Teller) -> Table:
     test = mapping(evidence.get("test"))
     arms = {name: mapping(mapping(test.get(key)).get("metrics")) for key, name in ARMS if key in test}
     rows = [
         {
-            "measure": text(measure),
-            **{name: _measure(measure, found.get(measure)) for name, found in arms.items()},
+            say.t("measure"): text(measure),
+            **{say.t(name): _measure(measure, found.get(measure), say) for name, found in arms.items()},
         }
         for measure in sorted({measure for found in arms.values() for measure in found})
     ]
-    return make_table("measures", "What else was measured on the test", rows, words=("measure",))
+    caption = say.t("What else was measured on the test")
+    return make_table("measures", caption, rows, words=(say.t("measure"),))
 
 
-def _measure(name: str, value: object) -> str:
-    return {"tokens": lambda: amount(value, name), "valid": lambda: share(value)}.get(
-        name, lambda: score(value)
-    )()
+def _measure(name: str, value: object, say: Teller) -> str:
+    if name == "tokens":
+        return say.amount(value, name)
+    return say.share(value) if name == "valid" else say.score(value)
 
 
-def _differences(evidence: Mapping[str, Any]) -> Table:
+def _differences(evidence: Mapping[str, Any], say: Teller) -> Table:
     kinds = [(name, mapping(evidence.get(key))) for key, name in GAINS]
     named = [(name, figures) for name, figures in kinds if figures]
-    levels = {share(figures.get("level")) for _, figures in named}
+    levels = {say.share(figures.get("level")) for _, figures in named}
     # What all rows share is said once.
-    interval = f"{levels.pop()} interval, in points" if len(levels) == 1 else "interval, in points"
+    interval = say.t("interval, in points")
+    if len(levels) == 1:
+        interval = say.t("{level} interval, in points", level=levels.pop())
     rows = [
         {
-            "new prompt": name,
-            "difference": gain(figures.get("value")),
-            interval: gain_interval(figures),
-            "confidence": share(figures.get("level")) if levels else ABSENT,
-            "chance": chance(figures.get("p_value")),
-            "better": text(figures.get("wins")),
-            "equal": text(figures.get("ties")),
-            "worse": text(figures.get("losses")),
-            "smallest provable gain": size(figures.get("smallest_provable")),
+            say.t("new prompt"): say.t(name),
+            say.t("difference"): say.gain(figures.get("value")),
+            interval: say.gain_interval(figures),
+            say.t("confidence"): say.share(figures.get("level")) if levels else ABSENT,
+            say.t("chance"): say.chance(figures.get("p_value")),
+            say.t("better"): text(figures.get("wins")),
+            say.t("equal"): text(figures.get("ties")),
+            say.t("worse"): text(figures.get("losses")),
+            say.t("smallest provable gain"): say.size(figures.get("smallest_provable")),
         }
         for name, figures in named
     ]
-    return make_table(
-        "differences", "The new prompt against others, example by example", rows, words=("new prompt",)
-    )
+    caption = say.t("The new prompt against others, example by example")
+    return make_table("differences", caption, rows, words=(say.t("new prompt"),))
 
 
-def _search(frozen: FrozenPrompt) -> Table:
+def _search(frozen: FrozenPrompt, say: Teller) -> Table:
     evidence = frozen.evidence
-    judged = "held-out score" if held_out(evidence) else "test score"
+    judged = say.t("held-out score") if held_out(evidence) else say.t("test score")
     found = mapping(evidence.get("cross_validation" if held_out(evidence) else "test"))
     later = {
         "baseline": found.get("baseline"),
@@ -150,84 +160,86 @@ def _search(frozen: FrozenPrompt) -> Table:
         row = mapping(mapping(evidence.get("validation"))[arm])
         rows.append(
             {
-                "prompt": arm,
-                "validation score": score(row.get("score")),
-                "95 % interval": score_interval(row),
-                "examples": text(row.get("n")),
-                "errors": text(row.get("errors")),
-                "expected without luck": score(row.get("estimate")),
-                judged: score(later[arm] if held_out(evidence) else mapping(later[arm]).get("score")),
+                say.t("prompt"): say.t(arm),
+                say.t("validation score"): say.score(row.get("score")),
+                say.t("95 % interval"): say.score_interval(row),
+                say.t("examples"): text(row.get("n")),
+                say.t("errors"): text(row.get("errors")),
+                say.t("expected without luck"): say.score(row.get("estimate")),
+                judged: say.score(later[arm] if held_out(evidence) else mapping(later[arm]).get("score")),
             }
         )
     return make_table(
         "search",
-        "Scores of the search, and after it",
+        say.t("Scores of the search, and after it"),
         rows,
-        words=("prompt",),
+        words=(say.t("prompt"),),
         frozen=[k for k, arm in enumerate(arms) if arm == which(frozen)],
     )
 
 
-def _picked(evidence: Mapping[str, Any]) -> Table:
+def _picked(evidence: Mapping[str, Any], say: Teller) -> Table:
     picked = mapping(mapping(evidence.get("cross_validation")).get("picked"))
     known = known_prompts(evidence)
     total = sum(int(number(times) or 0) for times in picked.values())
     rows = [
         {
-            "prompt": short(prompt),
-            "in this study": known.get(prompt, "another"),
-            "chosen": f"{text(times)} of {total} times",
+            say.t("prompt"): short(prompt),
+            say.t("in this study"): say.t(known.get(prompt, mark("another"))),
+            say.t("chosen"): say.t("{n} of {total} times", n=text(times), total=total),
         }
         for prompt, times in sorted(picked.items(), key=lambda item: (-(number(item[1]) or 0), item[0]))
     ]
-    return make_table(
-        "picked", "What was chosen on parts of the data", rows, words=("prompt", "in this study")
-    )
+    words = (say.t("prompt"), say.t("in this study"))
+    return make_table("picked", say.t("What was chosen on parts of the data"), rows, words=words)
 
 
-def _cost(evidence: Mapping[str, Any]) -> Table:
+def _cost(evidence: Mapping[str, Any], say: Teller) -> Table:
     saving = mapping(evidence.get("saving"))
-    unit, level = saving.get("unit"), share(saving.get("level"))
-    interval = "interval" if level == ABSENT else f"{level} interval"
-    ends = [amount(saving.get(end), unit) for end in ("lower", "upper")]
-    between = {
-        interval: ABSENT if ABSENT in ends else " to ".join(ends),
-        "chance": chance(saving.get("p_value")),
-    }
-    named = (("baseline", "baseline"), ("winner", "winner"), ("value", "winner minus baseline"))
+    unit, level = saving.get("unit"), say.share(saving.get("level"))
+    interval = say.t("interval") if level == ABSENT else say.t("{level} interval", level=level)
+    ends = [say.amount(saving.get(end), unit) for end in ("lower", "upper")]
+    between = {interval: say.between(*ends), say.t("chance"): say.chance(saving.get("p_value"))}
+    named = (
+        ("baseline", mark("baseline")),
+        ("winner", mark("winner")),
+        ("value", mark("winner minus baseline")),
+    )
     rows = [
         {
-            "prompt": name,
-            "cost": amount(saving.get(key), unit),
+            say.t("prompt"): say.t(name),
+            say.t("cost"): say.amount(saving.get(key), unit),
             **(between if key == "value" else dict.fromkeys(between, ABSENT)),
         }
         for key, name in named
         if saving
     ]
-    return make_table("cost", "Cost of an example", rows, words=("prompt",))
+    return make_table("cost", say.t("Cost of an example"), rows, words=(say.t("prompt"),))
 
 
-def _provenance(frozen: FrozenPrompt) -> Table:
+def _provenance(frozen: FrozenPrompt, say: Teller) -> Table:
     task, dataset = frozen.task, mapping(frozen.task.get("dataset"))
     splits = _ordered(dataset.get("splits"), ("train", "validation", "test"))
+    named = {"name": text(task.get("name")), "version": text(task.get("version"))}
     facts = {
-        "study": frozen.name,
-        "task": f"{text(task.get('name'))}, version {text(task.get('version'))}",
-        "metric": text(task.get("metric")),
-        "task fingerprint": text(task.get("fingerprint")),
-        "data fingerprint": text(dataset.get("fingerprint")),
-        "examples": ", ".join(f"{name} {text(n)}" for name, n in splits) or ABSENT,
-        "groups in the judging examples": text(frozen.evidence.get("groups")),
-        "seed of the splits": text(dataset.get("seed")),
-        "model": f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
-        "style": frozen.style,
-        "format": frozen.format,
-        "demonstrations": ", ".join(items(frozen.demonstration_ids)) or "none",
-        "the model must be capable of": ", ".join(frozen.capabilities) or ABSENT,
-        "made with": ", ".join(f"{name} {text(v)}" for name, v in _ordered(frozen.tool_versions, ()))
+        say.t("study"): frozen.name,
+        say.t("task"): say.t("{name}, version {version}", **named),
+        say.t("metric"): text(task.get("metric")),
+        say.t("task fingerprint"): text(task.get("fingerprint")),
+        say.t("data fingerprint"): text(dataset.get("fingerprint")),
+        say.t("examples"): ", ".join(f"{name} {text(n)}" for name, n in splits) or ABSENT,
+        say.t("groups in the judging examples"): text(frozen.evidence.get("groups")),
+        say.t("seed of the splits"): text(dataset.get("seed")),
+        say.t("model"): f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
+        say.t("style"): frozen.style,
+        say.t("format"): frozen.format,
+        say.t("demonstrations"): ", ".join(items(frozen.demonstration_ids)) or say.t("none"),
+        say.t("the model must be capable of"): ", ".join(frozen.capabilities) or ABSENT,
+        say.t("made with"): ", ".join(f"{name} {text(v)}" for name, v in _ordered(frozen.tool_versions, ()))
         or ABSENT,
-        "prompt fingerprint": frozen.fingerprint,
-        "checksum of the file": text(frozen.to_dict()["checksum"]),
+        say.t("prompt fingerprint"): frozen.fingerprint,
+        say.t("checksum of the file"): text(frozen.to_dict()["checksum"]),
     }
-    rows = [{"what": what, "which": value} for what, value in facts.items() if value != ABSENT]
-    return make_table("provenance", "Where this prompt comes from", rows, words=("what", "which"))
+    rows = [{say.t("what"): what, say.t("which"): value} for what, value in facts.items() if value != ABSENT]
+    caption = say.t("Where this prompt comes from")
+    return make_table("provenance", caption, rows, words=(say.t("what"), say.t("which")))

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optimizer.explanation import provable_in_words
+from optimizer.explanation import in_words, provable_in_words
 from optimizer.frozen import FrozenPrompt
 from optimizer.report._behaviour import consistency_in_words
+from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
@@ -17,28 +18,29 @@ from optimizer.report._reading import (
     known_prompts,
     mapping,
     number,
-    score,
     short,
     text,
     which,
 )
+from optimizer.report._telling import Teller
 
 # By reason, or by decision where an older prompt gives none.
 _HEADINGS = {
-    "better": "The new prompt is better than the baseline",
-    "improved": "The new prompt is better than the baseline",
-    "worse": "The new prompt is worse than the baseline",
-    "no evidence": "The data cannot tell the new prompt from the baseline",
-    "not distinguishable": "The data cannot tell the new prompt from the baseline",
-    "no better than guessing": "The gain is no more than guessing would bring",
-    "cheaper": "The new prompt is not shown to be better, but it is cheaper",
-    "same prompt": "No new prompt did better than the baseline",
+    "better": mark("The new prompt is better than the baseline"),
+    "improved": mark("The new prompt is better than the baseline"),
+    "worse": mark("The new prompt is worse than the baseline"),
+    "no evidence": mark("The data cannot tell the new prompt from the baseline"),
+    "not distinguishable": mark("The data cannot tell the new prompt from the baseline"),
+    "no better than guessing": mark("The gain is no more than guessing would bring"),
+    "cheaper": mark("The new prompt is not shown to be better, but it is cheaper"),
+    "same prompt": mark("No new prompt did better than the baseline"),
 }
 
-_FROZEN = {"winner": "the new prompt is frozen", "baseline": "the baseline is frozen"}
+_DECISIONS = {name: name for name in (mark("improved"), mark("not distinguishable"), mark("worse"))}
+_FROZEN = {"winner": mark("the new prompt is frozen"), "baseline": mark("the baseline is frozen")}
 
 # How a sentence of the evidence begins that speaks against trusting the prompt.
-_CAUTION = "Caution: "
+_CAUTION = mark("Caution: {flag}")
 
 # Prompts for which the test was opened: the beginning of a fingerprint, and which prompt of this study it is, or "".
 Opening = tuple[tuple[str, str], ...]
@@ -79,31 +81,44 @@ class Words:
     evidence: bool
 
 
-def words(frozen: FrozenPrompt) -> Words:
+def words(frozen: FrozenPrompt, say: Teller) -> Words:
     """Return the sentences of the page."""
     evidence = frozen.evidence
+    caution = say.t(_CAUTION, flag="")
     leaks = [text(leak) for leak in items(evidence.get("leaks"))]
-    said_of_it = [text(said) for said in items(evidence.get("in_words"))]
-    warned = [said.removeprefix(_CAUTION) for said in said_of_it if said.startswith(_CAUTION)]
+    said_of_it = _said(evidence, say)
+    warned = [said.removeprefix(caution) for said in said_of_it if said.startswith(caution)]
     cautions = tuple(dict.fromkeys([*leaks, *warned]))
-    told = {f"{_CAUTION}{caution}" for caution in cautions}
+    told = {f"{caution}{each}" for each in cautions}
+    decision = _text(evidence.get("decision"))
+    decided = say.t(decision) if decision in _DECISIONS else decision
+    kept = say.t(_FROZEN[which(frozen)]) if which(frozen) else ""
     return Words(
         model=f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
-        heading=_heading(evidence),
-        decision=", ".join(
-            part for part in (_text(evidence.get("decision")), _FROZEN.get(which(frozen), "")) if part
-        ),
-        confident=evidence.get("decision") == "improved",
+        heading=_heading(evidence, say),
+        decision=", ".join(part for part in (decided, kept) if part),
+        confident=decision == "improved",
         sentences=tuple(_held(said) for said in said_of_it if said not in told),
-        judged="How the choice was judged" if held_out(evidence) else "How the test was used",
-        opened=_opened(evidence),
-        openings=tuple(_openings(evidence)),
-        provable=_held(_provable(evidence)),
+        judged=say.t("How the choice was judged") if held_out(evidence) else say.t("How the test was used"),
+        opened=_opened(evidence, say),
+        openings=tuple(_openings(evidence, say)),
+        provable=_held(_provable(evidence, say)),
         cautions=cautions,
-        methods=tuple(_methods(evidence)),
-        consistency=consistency_in_words(evidence),
+        methods=tuple(_methods(evidence, say)),
+        consistency=consistency_in_words(evidence, say),
         evidence=bool(evidence),
     )
+
+
+def _said(evidence: Mapping[str, Any], say: Teller) -> list[str]:
+    """Return the evidence in words: as it was frozen, or in another language from its figures."""
+    kept = [text(said) for said in items(evidence.get("in_words"))]
+    if say.language.code == "en" or not kept:
+        return kept
+    try:
+        return in_words(evidence, say.language)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError):
+        return kept  # what an older version froze may lack a figure
 
 
 def _held(sentence: str) -> str:
@@ -115,33 +130,38 @@ def _text(value: object) -> str:
     return "" if text(value) == ABSENT else text(value)
 
 
-def _heading(evidence: Mapping[str, Any]) -> str:
+def _heading(evidence: Mapping[str, Any], say: Teller) -> str:
     for key in ("reason", "decision"):
         known = _HEADINGS.get(_text(evidence.get(key)))
         if known:
-            return known
-    return _text(evidence.get("decision")) or "Nothing is known of how good this prompt is"
+            return say.t(known)
+    return _text(evidence.get("decision")) or say.t("Nothing is known of how good this prompt is")
 
 
-def _opened(evidence: Mapping[str, Any]) -> str:
+def _opened(evidence: Mapping[str, Any], say: Teller) -> str:
     if held_out(evidence):
-        return "There was no test split to open: the choice was judged on examples that had no part in it."
+        return say.t(
+            "There was no test split to open: the choice was judged on examples that had no part in it."
+        )
     opened = number(evidence.get("test_opened"))
     if not opened:
         return ""
-    return f"The test was opened {'once' if opened == 1 else f'{opened:.0f} times'}."
+    if opened == 1:
+        return say.t("The test was opened once.")
+    return say.t("The test was opened {n} times.", n=f"{opened:.0f}")
 
 
-def _provable(evidence: Mapping[str, Any]) -> str:
+def _provable(evidence: Mapping[str, Any], say: Teller) -> str:
     n = number(mapping(evidence.get("difference")).get("n"))
     smallest, groups = (number(evidence.get(key)) for key in ("smallest_provable_difference", "groups"))
     if not n or not smallest:
         return ""
     grouped = None if groups is None else int(groups)
-    return provable_in_words(smallest, int(n), groups=grouped, test=not held_out(evidence))[0]
+    test = not held_out(evidence)
+    return provable_in_words(smallest, int(n), groups=grouped, test=test, language=say.language)[0]
 
 
-def _openings(evidence: Mapping[str, Any]) -> Iterator[Opening]:
+def _openings(evidence: Mapping[str, Any], say: Teller) -> Iterator[Opening]:
     known = known_prompts(evidence)
     for opening in map(mapping, items(evidence.get("test_openings"))):
         prompts = [text(prompt) for prompt in items(opening.get("prompts"))]
@@ -150,28 +170,27 @@ def _openings(evidence: Mapping[str, Any]) -> Iterator[Opening]:
         names = dict[str, str]()
         for k, prompt in enumerate(prompts):
             place = places[k] if len(prompts) == len(places) else known.get(prompt, "")
-            names.setdefault(prompt, place)
+            names.setdefault(prompt, say.t(place) if place else "")
         yield tuple((short(prompt), name) for prompt, name in names.items())
 
 
-def _methods(evidence: Mapping[str, Any]) -> Iterator[str]:
+def _methods(evidence: Mapping[str, Any], say: Teller) -> Iterator[str]:
     judged: dict[str, list[str]] = {}
     for key, name in GAINS:
         method = _text(mapping(evidence.get(key)).get("method"))
         if method:
-            judged.setdefault(method, []).append(name)
+            judged.setdefault(method, []).append(say.t(name))
     if judged:
-        yield (
-            "Judged by "
-            + "; ".join(
-                method if len(judged) == 1 else f"{method} ({', '.join(names)})"
-                for method, names in judged.items()
-            )
-            + "."
+        told = "; ".join(
+            method if len(judged) == 1 else f"{method} ({', '.join(names)})"
+            for method, names in judged.items()
         )
+        yield say.t("Judged by {methods}.", methods=told)
     guess = mapping(evidence.get("guess"))
     if guess:
-        yield (
-            f"Guessed is the one answer “{text(guess.get('answer'))}” in place of every answer of the baseline that "
-            f"could not be read; it is right at a rate of {score(guess.get('score'))}."
+        yield say.t(
+            "Guessed is the one answer {answer} in place of every answer of the baseline that could not be read; it is "
+            "right at a rate of {rate}.",
+            answer=say.language.quoted(text(guess.get("answer"))),
+            rate=say.score(guess.get("score")),
         )

@@ -2,11 +2,17 @@
 
 import re
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from optimizer import commands
 from optimizer.commands import COMMANDS, main
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 each = pytest.mark.parametrize("name", list(COMMANDS))
 
@@ -20,6 +26,7 @@ def told(
     with pytest.raises(SystemExit) as end:
         main()
     printed = capsys.readouterr()
+    checked(arguments, printed.out)
     return int(end.value.code or 0), printed.out, printed.err
 
 

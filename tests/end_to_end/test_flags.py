@@ -23,6 +23,9 @@ from optimizer.report import page
 if TYPE_CHECKING:
     from tests.conftest import Outcome
     from tests.loopback_server import Loopback
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 LABELS = ("red", "green", "blue")
 HOSTILE = "<script>alert(1)</script>\u202efr"
@@ -321,6 +324,7 @@ def test_score_tells_each_slice(
             main()
         assert not end.value.code
         printed.append(capsys.readouterr().out)
+        checked(sys.argv, printed[-1])
     assert re.search(r"“fr” +0\.000 +0\.000 to 0\.\d+ +15$", printed[0], re.MULTILINE)
     assert re.search(r"largest gap +1\.000 +p = 0\.\d+, more than chance explains", printed[0])
     language = json.loads(printed[1])["slices"][0]

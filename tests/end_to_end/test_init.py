@@ -7,11 +7,16 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from optimizer.commands import main
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 # Text in a cell, a label and a column's name that would drive a terminal, and spoof a line of ours.
 HOSTILE = "\x1b[2J\u202eevil\x07\nnext        rm -rf"
@@ -39,6 +44,7 @@ def call(
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        checked(sys.argv, printed.out)
         return Told(int(end.value.code or 0), printed.out, printed.err)
 
     return run

@@ -6,12 +6,18 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from optimizer.commands import main
 from optimizer.frozen import FrozenPrompt
 from optimizer.task import load_task
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 Row = dict[str, object]
 Command = Callable[..., str]
@@ -33,6 +39,7 @@ def command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        checked(sys.argv, printed.out)
         assert not end.value.code, printed.err
         return printed.out
 

@@ -9,13 +9,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from optimizer.commands import main
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.taskfile import OutputType
+
+if TYPE_CHECKING:
+    from tests.output_schemas import checked
+else:
+    from output_schemas import checked
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "tasks"
 CALLS = 300
@@ -78,6 +83,7 @@ def command(
         with pytest.raises(SystemExit) as end:
             main()
         printed = capsys.readouterr()
+        checked(sys.argv, printed.out)
         assert not end.value.code, printed.err
         return printed.out
 

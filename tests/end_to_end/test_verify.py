@@ -10,20 +10,26 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from optimizer.archive import open_archive
 from optimizer.commands import main
 from optimizer.commands._junit import JUnitCase, junit_xml
 from optimizer.digest import digest, pretty
 from optimizer.frozen import FrozenPrompt
+from optimizer.storage import open_storage
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Until
     from tests.loopback_server import Loopback
+    from tests.output_schemas import checked
     from tests.warm import Starter
+else:
+    from output_schemas import checked
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -93,7 +99,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
     def run(*arguments: str | Path) -> Told:
         capsys.readouterr()
         code = command(*arguments)
-        return Told(code, *capsys.readouterr())
+        printed = capsys.readouterr()
+        checked(arguments, printed.out)
+        return Told(code, printed.out, printed.err)
 
     return run
 
@@ -306,6 +314,61 @@ def test_where_rows_are_gone_it_says_on_how_many_examples_the_verdict_rests(
     assert told.code == 1
     assert told.out.startswith(f"{changed}: differs, 1 finding; holds\n")
     assert "recorded examples" not in told.out
+
+
+def test_how_long_examples_took_then_is_told_by_the_study_beside_and_no_verdict_rests_on_it(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    database, template = prompt.with_name("study.db"), FrozenPrompt.load(prompt).template
+    with open_archive(database) as archive:
+        answered = archive.completions([template.fingerprint])
+    asked = set(records(prompt)["id"])
+    taken = [sum(c.seconds for c in several) for (_, name), several in answered.items() if name in asked]
+    assert len(taken) == 40
+    before = database.read_bytes()
+    server.delay = 0.02
+    with open_storage(database):  # the study is under way
+        found = figures(told := call("verify", prompt, "--rescore", "--json"))["rescored"]
+    assert (told.code, found["verdict"]) == (0, "holds")
+    assert found["then"]["seconds"] == round(median(taken), 3)
+    assert found["now"]["seconds"] >= server.delay
+    assert database.read_bytes() == before
+    server.delay = 0.0
+    said = call("verify", prompt, "--rescore").out
+    assert re.search(r"\n  seconds for an example 0\.\d{3} to 0\.\d{3} \(median\)", said)
+    names = ("pyproject.toml", "study.yaml", "task.yaml", "data.csv", "prompt.json")
+    for name in names:
+        (tmp_path / name).write_bytes(prompt.with_name(name).read_bytes())
+    alone = tmp_path / "prompt.json"
+    for content in (None, b"no database of ours"):
+        if content is not None:
+            (tmp_path / "study.db").write_bytes(content)
+        told = call("verify", alone, "--rescore")
+        assert told.code == 0, told.err
+        assert re.search(r"\n  seconds for an example \d+\.\d{3} now \(median\), not known then\n", told.out)
+
+
+def test_what_an_example_costs_is_told_beside_what_it_cost(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], loopback_server: ModuleType, tmp_path: Path
+) -> None:
+    for name in ("pyproject.toml", "study.yaml", "task.yaml", "data.csv", "prompt.json"):
+        (tmp_path / name).write_bytes(prompt.with_name(name).read_bytes())
+    study = tmp_path / "study.yaml"
+    prices = "budget: {calls: 700, prices: {m: {input: 0, output: 1000}}}"
+    study.write_text(
+        study.read_text(encoding="utf-8").replace("budget: {calls: 700}", prices), encoding="utf-8"
+    )
+
+    def thrice(body: Body) -> tuple[int, object]:
+        answer = loopback_server.completion(body, label(body))
+        answer["usage"]["completion_tokens"] *= 3
+        return 200, answer
+
+    server.reply = thrice
+    told = call("verify", tmp_path / "prompt.json", "--rescore")
+    assert told.code == 1  # longer answers
+    expected = "cost of an example 0.001000 to 0.003000 US dollars, 3.00 times, at the price of today\n"
+    assert expected in told.out
 
 
 def test_another_model_is_named_and_so_is_what_cannot_be_asked(

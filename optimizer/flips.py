@@ -1,0 +1,400 @@
+"""Which examples flip between two prompts, and why: what a gain is made of.
+
+An example improves or regresses where its score changes. Why is told by what became of its answer: it became readable
+or unreadable, or both could be read and it is another one. The gains and losses of these reasons add up to the whole
+difference, exactly.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from optimizer.dataset import Example, clusters_of
+from optimizer.errors import InputError, Problem
+from optimizer.evidence import comparison_figures
+from optimizer.explanation import p_text, score_text, shortened, signed_points
+from optimizer.significance import PairedComparison, compare_paired
+from optimizer.slices import columns_of, slices_of
+from optimizer.store import ScoreRow
+from optimizer.viewed import Viewed, judging_split, shared
+from optimizer.viewing import View
+
+Change = Literal["improved", "regressed", "both right", "both wrong", "equal"]
+Reason = Literal[
+    "became readable", "became unreadable", "another answer", "the same answer", "never readable"
+]
+
+CHANGES: tuple[Change, ...] = ("improved", "regressed", "both right", "both wrong", "equal")
+REASONS: tuple[Reason, ...] = (
+    "became readable",
+    "became unreadable",
+    "another answer",
+    "the same answer",
+    "never readable",
+)
+
+_SEED = 0  # of all that is resampled
+
+# Confusions and slices that a sentence or a table shows; the JSON has them all.
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flip:
+    """One example, and what two prompts made of it; it need not have flipped.
+
+    Attributes:
+        example: Its inputs and target; None where the data are not found.
+    """
+
+    id: str
+    before: ScoreRow
+    after: ScoreRow
+    example: Example | None
+
+    @property
+    def gain(self) -> float:
+        """Return the second score minus the first."""
+        return (self.after.score or 0.0) - (self.before.score or 0.0)
+
+    @property
+    def change(self) -> Change:
+        """Return which way it went; an equal score between wrong and right is neither."""
+        if self.gain:
+            return "improved" if self.gain > 0 else "regressed"
+        found: dict[float, Change] = {0.0: "both wrong", 1.0: "both right"}
+        return found.get(self.before.score or 0.0, "equal")
+
+    @property
+    def reason(self) -> Reason:
+        """Return what became of its answer."""
+        before, after = self.before.outcome == "ok", self.after.outcome == "ok"
+        if before and after:
+            return "the same answer" if self._alike else "another answer"
+        if before or after:
+            return "became readable" if after else "became unreadable"
+        return "never readable"
+
+    @property
+    def _alike(self) -> bool:
+        # A frozen prompt records no answers; what it was given another score for was another answer.
+        known = self.before.answer is not None and self.after.answer is not None
+        return self.before.answer == self.after.answer if known else not self.gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flips:
+    """Two prompts on the examples that both have a score for.
+
+    Attributes:
+        split: Where these come from, "" where that is not known.
+        comparison: After minus before, in scores by example.
+        rows: Every example, in the order of their ids.
+    """
+
+    before: Viewed
+    after: Viewed
+    split: str
+    comparison: PairedComparison
+    rows: tuple[Flip, ...]
+
+    @property
+    def flipped(self) -> tuple[Flip, ...]:
+        """Return those whose score changed: what broke first, then what was mended."""
+        return (*self.of("regressed"), *self.of("improved"))
+
+    def of(self, change: Change) -> tuple[Flip, ...]:
+        """Return those that went one way."""
+        return tuple(row for row in self.rows if row.change == change)
+
+    @property
+    def counts(self) -> dict[Change, int]:
+        """Return how many went each way."""
+        return {change: len(self.of(change)) for change in CHANGES}
+
+    @property
+    def scores(self) -> tuple[float, float]:
+        """Return both mean scores."""
+        n = len(self.rows)
+        return sum(r.before.score or 0.0 for r in self.rows) / n, sum(
+            r.after.score or 0.0 for r in self.rows
+        ) / n
+
+    @property
+    def parts(self) -> dict[Reason, float]:
+        """Return what each reason adds to the difference; together they are the whole of it."""
+        found: dict[Reason, float] = dict.fromkeys(REASONS, 0.0)
+        for row in self.rows:
+            found[row.reason] += row.gain
+        return {reason: total / len(self.rows) for reason, total in found.items()}
+
+
+def flips_of(before: Viewed, after: Viewed, view: View, *, split: str | None = None) -> Flips:
+    """Return what two prompts made of the examples that judge them: those of the test if both were asked about it.
+
+    Args:
+        before: One prompt.
+        after: The other one.
+        view: The study they are of.
+        split: The split to look at in place of that.
+
+    Raises:
+        InputError: When there is no such example that both have a score for.
+    """
+    found = shared(before, after)
+    wanted = judging_split(found) if split is None else split
+    if wanted is None or wanted not in found:
+        on = "no example" if split is None else f"no {split} example"
+        others = ", ".join(f"{len(names)} of {name or 'an unknown split'}" for name, names in found.items())
+        message = f"there is {on} that {before.name} and {after.name} both have a score for"
+        raise InputError(
+            [Problem(file=str(view.path), message=message + (f"; there are {others}" if others else ""))]
+        )
+    return flips_between(before, after, view, wanted, found[wanted])
+
+
+def flips_between(before: Viewed, after: Viewed, view: View, split: str, names: Sequence[str]) -> Flips:
+    """Return what two prompts made of some examples, which both have a score for.
+
+    Raises:
+        ValueError: There are no examples.
+    """
+    examples = [view.examples.get(name) for name in names]
+    rows = tuple(
+        Flip(id=name, before=before.results[name], after=after.results[name], example=example)
+        for name, example in zip(names, examples, strict=True)
+    )
+    known = [example for example in examples if example is not None]
+    comparison = compare_paired(
+        [row.before.score or 0.0 for row in rows],
+        [row.after.score or 0.0 for row in rows],
+        seed=_SEED,
+        clusters=clusters_of(known) if len(known) == len(rows) else None,
+    )
+    return Flips(before=before, after=after, split=split, comparison=comparison, rows=rows)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """A group of examples, and how many of it went which way.
+
+    Attributes:
+        name: What they have in common.
+        gain: What they add to the difference of all examples.
+    """
+
+    name: tuple[str, ...]
+    n: int
+    improved: int
+    regressed: int
+    gain: float
+
+
+def by_outcome(flips: Flips) -> tuple[Tally, ...]:
+    """Return the examples by the outcomes before and after, most of them first."""
+    return _tallied(flips, [(row.before.outcome, row.after.outcome) for row in flips.rows])
+
+
+def by_confusion(flips: Flips) -> tuple[Tally, ...]:
+    """Return the flipped examples by target and both answers, most of them first; none where targets are not known.
+
+    An answer that could not be read is its outcome, in brackets.
+    """
+    known = [row for row in flips.flipped if row.example is not None]
+    names = [
+        (row.example.target, answer_text(row.before), answer_text(row.after))
+        for row in known
+        if row.example is not None
+    ]
+    return _tallied(flips, names, known)
+
+
+def by_slice(flips: Flips) -> dict[str, tuple[Tally, ...]]:
+    """Return, for each column of slices, the examples by their value, largest slice first."""
+    known = [row for row in flips.rows if row.example is not None]
+    values = [row.example.slices for row in known if row.example is not None]
+    found: dict[str, tuple[Tally, ...]] = {}
+    for column in columns_of(values):
+        found[column] = tuple(
+            _tally((value,), [known[k] for k in places], len(flips.rows))
+            for value, places in slices_of(values, column).items()
+        )
+    return found
+
+
+def answer_text(row: ScoreRow) -> str:
+    """Return an answer as it is shown: the outcome in brackets where none was read, and where none was kept."""
+    return f"({row.outcome})" if row.answer is None else row.answer
+
+
+def _tallied(
+    flips: Flips, names: Sequence[tuple[str, ...]], rows: Sequence[Flip] | None = None
+) -> tuple[Tally, ...]:
+    rows = flips.rows if rows is None else rows
+    groups: dict[tuple[str, ...], list[Flip]] = {}
+    for name, row in zip(names, rows, strict=True):
+        groups.setdefault(name, []).append(row)
+    ordered = sorted(groups, key=lambda name: (-len(groups[name]), name))
+    return tuple(_tally(name, groups[name], len(flips.rows)) for name in ordered)
+
+
+def _tally(name: tuple[str, ...], rows: Sequence[Flip], n: int) -> Tally:
+    counts = Counter(row.change for row in rows)
+    return Tally(
+        name=name,
+        n=len(rows),
+        improved=counts["improved"],
+        regressed=counts["regressed"],
+        gain=sum(row.gain for row in rows) / n,
+    )
+
+
+def in_words(flips: Flips) -> list[str]:
+    """Return what flipped and why, as sentences."""
+    return [*_what(flips), *_why(flips), *_where(flips), *_cautions(flips)]
+
+
+def _what(flips: Flips) -> Iterator[str]:
+    comparison, interval = flips.comparison, flips.comparison.interval
+    first, second = flips.scores
+    on = f"On the {len(flips.rows)} {flips.split} examples".replace("  ", " ")
+    metric = f" ({flips.after.metric})" if flips.after.metric else ""
+    yield (
+        f"{on} that both have a score for, {flips.after.name} scores {score_text(second)}{metric} and "
+        f"{flips.before.name} {score_text(first)}: {signed_points(comparison.difference)} points "
+        f"({signed_points(interval.lower)} to {signed_points(interval.upper)}, {p_text(comparison.p_value)})."
+    )
+    counts = flips.counts
+    same = [f"{counts[name]} {told}" for name, told in _SAME.items() if counts[name]]
+    went = [f"{_examples(counts['improved'])} improved", f"{counts['regressed']} regressed", *same]
+    yield f"{', '.join(went)}."
+
+
+_SAME: dict[Change, str] = {
+    "both right": "are right in both",
+    "both wrong": "wrong in both",
+    "equal": "score alike",
+}
+
+
+def _why(flips: Flips) -> Iterator[str]:
+    if not flips.flipped:
+        yield "No example flipped, so there is nothing to explain."
+        return
+    parts, counts = flips.parts, Counter(row.reason for row in flips.rows)
+    readable, lost = counts["became readable"], counts["became unreadable"]
+    if readable or lost:
+        better = sum(row.reason == "became readable" and row.change == "improved" for row in flips.rows)
+        yield (
+            f"{signed_points(parts['became readable'])} points come from {_answers(readable)} that became readable, "
+            f"of which {better} score better for it"
+            + (
+                f"; {signed_points(parts['became unreadable'])} from {lost} that became unreadable."
+                if lost
+                else "."
+            )
+        )
+    both = counts["another answer"] + counts["the same answer"]
+    if both:
+        rest = parts["another answer"] + parts["the same answer"]
+        yield (
+            f"{signed_points(rest)} points come from other answers to the {_examples(both)} that both prompts could "
+            "be read on."
+        )
+    else:
+        yield "There is no example that both prompts could be read on, so nothing is known of better answers as such."
+
+
+def _where(flips: Flips) -> Iterator[str]:
+    """Yield the confusions that flipped most, where answers repeat themselves, and the slices that gained and lost most."""
+    repeated = [tally for tally in by_confusion(flips) if tally.n > 1][:_MOST_NAMED]
+    if repeated:
+        told = (
+            f"{shortened(tally.name[1])} became {shortened(tally.name[2])} where {shortened(tally.name[0])} is right "
+            f"({tally.n})"
+            for tally in repeated
+        )
+        yield f"Most often {'; '.join(told)}."
+    for column, tallies in by_slice(flips).items():
+        worse = [tally for tally in tallies if tally.regressed > tally.improved]
+        if worse:
+            named = ", ".join(f"{shortened(tally.name[0])} ({signed_points(tally.gain)})" for tally in worse)
+            yield f"By {shortened(column)}, more regressed than improved where it is {named}."
+
+
+def _cautions(flips: Flips) -> Iterator[str]:
+    if flips.before.model != flips.after.model:
+        yield f"Caution: two models answered, {flips.before.model or 'unknown'} and {flips.after.model or 'unknown'}."
+    if flips.split == "test":
+        yield (
+            "Caution: these are test examples. A prompt that is changed because of them can no longer be judged by them."
+        )
+    elif flips.split == "validation":
+        yield (
+            "Caution: the search chooses on these examples, so what it found best looks better on them than it is."
+        )
+
+
+def _examples(n: int) -> str:
+    return f"{n} example{'' if n == 1 else 's'}"
+
+
+def _answers(n: int) -> str:
+    return f"{n} answer{'' if n == 1 else 's'}"
+
+
+def figures(flips: Flips) -> dict[str, object]:
+    """Return all of it as plain data."""
+    first, second = flips.scores
+    return {
+        "split": flips.split or None,
+        "metric": flips.after.metric or None,
+        "before": {
+            "name": flips.before.name,
+            "fingerprint": flips.before.template.fingerprint,
+            "score": first,
+        },
+        "after": {"name": flips.after.name, "fingerprint": flips.after.template.fingerprint, "score": second},
+        "difference": comparison_figures(flips.comparison),
+        "counts": dict(flips.counts),
+        "parts": dict(flips.parts),
+        "by_outcome": [_tally_figures(t, ("before", "after")) for t in by_outcome(flips)],
+        "by_confusion": [_tally_figures(t, ("target", "before", "after")) for t in by_confusion(flips)],
+        "by_slice": {
+            column: [_tally_figures(tally, ("value",)) for tally in tallies]
+            for column, tallies in by_slice(flips).items()
+        },
+        "examples": [row_figures(row) for row in flips.rows],
+        "in_words": in_words(flips),
+    }
+
+
+def _tally_figures(tally: Tally, names: Sequence[str]) -> dict[str, object]:
+    counted = {"n": tally.n, "improved": tally.improved, "regressed": tally.regressed, "gain": tally.gain}
+    return {**dict(zip(names, tally.name, strict=True)), **counted}
+
+
+def row_figures(row: Flip) -> Mapping[str, object]:
+    """Return one example as plain data."""
+    return {
+        "id": row.id,
+        "change": row.change,
+        "reason": row.reason,
+        "inputs": None if row.example is None else row.example.values,
+        "target": None if row.example is None else row.example.target,
+        "slices": None if row.example is None else dict(row.example.slices),
+        "before": result_figures(row.before),
+        "after": result_figures(row.after),
+    }
+
+
+def result_figures(row: ScoreRow) -> dict[str, object]:
+    """Return what became of an example as plain data."""
+    return {
+        "outcome": row.outcome,
+        "answer": row.answer,
+        "score": row.score,
+        "strict": row.strict,
+        "reader": row.reader,
+    }

@@ -1,0 +1,65 @@
+"""After how many calls a cheaper prompt has repaid what the search for it cost."""
+
+import math
+from collections.abc import Iterable
+
+from optimizer.completion import Completion
+from optimizer.frozen import FrozenPrompt
+from optimizer.plan import StudyPlan
+from optimizer.report._arms import Answers
+from optimizer.report._language import Language
+from optimizer.report._reading import mapping, number
+
+
+def break_even(plan: StudyPlan, frozen: FrozenPrompt, answers: Answers, language: Language) -> str:
+    """Return after how many calls the new prompt has repaid the search, or why it never does; "" where none is known.
+
+    What an example costs is told by the evidence, on the examples that judged. What the search cost is taken from the
+    answers that are stored, those of the test included; repeated and failed attempts are not in it.
+    """
+    saving = mapping(frozen.evidence.get("saving"))
+    value, upper = number(saving.get("value")), number(saving.get("upper"))
+    same = frozen.evidence.get("winner_fingerprint") == frozen.evidence.get("baseline_fingerprint")
+    if value is None or upper is None or same:
+        return ""
+    if value >= 0:
+        return language.t(
+            "An example costs no less with the new prompt than with the baseline: savings never repay the search."
+        )
+    if upper >= 0:
+        return language.t(
+            "That an example costs less with the new prompt is not shown: whether savings repay the search is not known."
+        )
+    if saving.get("unit") == "usd":
+        return _in_dollars(plan, -value, answers, language)
+    spent = sum(each.prompt_tokens + each.completion_tokens for each in _calls(answers))
+    return language.t(
+        "An example takes {saving} less with the new prompt than with the baseline: after {n} of them that has repaid "
+        "the {total} tokens of the search.",
+        saving=language.amount(-value, "tokens"),
+        n=_repaid(spent, -value, language),
+        total=language.figure(f"{spent:,}"),
+    )
+
+
+def _in_dollars(plan: StudyPlan, saving: float, answers: Answers, language: Language) -> str:
+    price = plan.price
+    if price is None:  # it was known when the study ran
+        return ""
+    spent = math.fsum(price(each.prompt_tokens, each.completion_tokens) for each in _calls(answers))
+    return language.t(
+        "An example costs {saving} less with the new prompt than with the baseline: after {n} of them that has repaid "
+        "the {total} US dollars that the answers of the search cost.",
+        saving=language.amount(saving, "usd"),
+        n=_repaid(spent, saving, language),
+        total=language.figure(f"{spent:,.4f}"),
+    )
+
+
+def _calls(answers: Answers) -> Iterable[Completion]:
+    """Return every stored answer once; several prompts may have asked for the same."""
+    return {each.key or str(id(each)): each for several in answers.values() for each in several}.values()
+
+
+def _repaid(spent: float, saving: float, language: Language) -> str:
+    return language.figure(f"{math.ceil(spent / saving):,}")

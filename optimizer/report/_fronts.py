@@ -1,0 +1,240 @@
+"""The front of prompts: what no other prompt of the study beats in its score without losing in what it costs.
+
+Measured on validation, from what the study recorded. `_front_prompts` freezes those on the front.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from optimizer.answer import Answer
+from optimizer.archive import Archive
+from optimizer.choice import Contender, within_one_error
+from optimizer.completion import Completion
+from optimizer.effects import arm_effects
+from optimizer.fronts import front_of
+from optimizer.frozen import FrozenPrompt
+from optimizer.metrics import METRICS
+from optimizer.plan import StudyPlan
+from optimizer.report._arms import Answers, Arm
+from optimizer.report._break_even import break_even
+from optimizer.report._language import Language, mark
+from optimizer.report._reading import ABSENT
+from optimizer.report._table import Table, make_table
+from optimizer.report._telling import Teller
+from optimizer.store import ScoreRow
+
+# What the front is drawn against where the study file does not say: what a prompt costs whoever runs the model.
+_USUAL = ("tokens",)
+_DECIMALS = {
+    mark("USD"): 6,
+    mark("seconds"): 3,
+    mark("tokens"): 1,
+    mark("cost"): 6,
+}  # by unit or measure; of all others one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontPoint:
+    """One prompt and where it stands.
+
+    Attributes:
+        estimate: Its score over all of validation, shrunken: the luck of few examples is taken back. For a metric of
+            the whole corpus its score.
+        measures: Figures for an example by measure, in the order asked for; None where one is unknown.
+        front: Whether no other prompt has a higher estimate without being worse in a measure.
+        picked: Whether it is the one that the rule picks.
+    """
+
+    arm: Arm
+    estimate: float
+    measures: Mapping[str, float | None]
+    front: bool = False
+    picked: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Front:
+    """The front of a study.
+
+    Attributes:
+        measures: What the score is drawn against.
+        points: Every prompt that keeps the constraints and has a score, the highest estimate first.
+        rule: How one of them is picked, and which that is.
+        break_even: After how many calls the search is repaid, or why it never is.
+        table: The prompts on the front.
+    """
+
+    measures: tuple[str, ...]
+    points: tuple[FrontPoint, ...]
+    rule: str
+    break_even: str
+    table: Table
+
+
+def study_front(
+    plan: StudyPlan,
+    frozen: FrozenPrompt,
+    archive: Archive,
+    found: Sequence[Arm],
+    answers: Answers,
+    language: Language,
+) -> Front:
+    """Return the front of a study.
+
+    Args:
+        found: The prompts of the study.
+        answers: The completions of all of them.
+    """
+    say = Teller(language)
+    points = front_points(plan, archive, found, answers)
+    picked = next((point.arm.name for point in points if point.picked), "")
+    rule = say.t(
+        "Which to take: the highest score; among those on the front that score within one standard error of it, example "
+        "by example, the one that reads and writes the fewest tokens. Here that is {name}.",
+        name=picked,
+    )
+    return Front(
+        measures=_measures(plan),
+        points=points,
+        rule=rule if picked else "",
+        break_even=break_even(plan, frozen, answers, language),
+        table=_table(points, frozen, say),
+    )
+
+
+def _measures(plan: StudyPlan) -> tuple[str, ...]:
+    return plan.file.pareto or _USUAL
+
+
+def front_points(
+    plan: StudyPlan, archive: Archive, found: Sequence[Arm], answers: Answers
+) -> tuple[FrontPoint, ...]:
+    """Return every prompt that keeps the constraints and has a score, the highest estimate first."""
+    validation = {example.id for example in plan.dataset.validation}
+    rows = {
+        arm.fingerprint: {
+            name: row for name, row in archive.scores.get(arm.fingerprint, {}).items() if name in validation
+        }
+        for arm in found
+        if arm.row is not None and arm.row.feasible and arm.score is not None
+    }
+    scores = {arm: _known(each) for arm, each in rows.items() if _known(each)}
+    if not scores:
+        return ()
+    able = [arm for arm in found if arm.fingerprint in scores]
+    points = [
+        FrontPoint(
+            arm=arm,
+            estimate=estimate,
+            measures={
+                name: _measured(plan, name, rows[arm.fingerprint], arm.fingerprint, answers)
+                for name in _measures(plan)
+            },
+        )
+        for arm, estimate in zip(able, _estimates(plan, able, scores), strict=True)
+    ]
+    flags = front_of([_figures(point) for point in points])
+    flagged = [replace(point, front=on) for point, on in zip(points, flags, strict=True)]
+    picked = _picked(flagged, scores)
+    ranked = sorted(flagged, key=lambda point: (-point.estimate, point.arm.fingerprint))
+    return tuple(replace(point, picked=point.arm.fingerprint == picked) for point in ranked)
+
+
+def _known(rows: Mapping[str, ScoreRow]) -> dict[str, float]:
+    return {name: row.score for name, row in rows.items() if row.score is not None}
+
+
+def _estimates(
+    plan: StudyPlan, able: Sequence[Arm], scores: Mapping[str, Mapping[str, float]]
+) -> list[float]:
+    spec = plan.task.specs[plan.task.metric]
+    if spec.name is not None and METRICS[spec.name].kind == "aggregate":
+        return [arm.score or 0.0 for arm in able]
+    points = {
+        arm.fingerprint: {} if arm.row is None else {n: str(v) for n, v in arm.row.point.items()}
+        for arm in able
+    }
+    names = {name for levels in points.values() for name in levels}
+    levels = {arm: {name: at.get(name, "") for name in names} for arm, at in points.items()}
+    found = arm_effects(scores, factors=levels).estimates
+    return [found[arm.fingerprint] for arm in able]
+
+
+def _measured(
+    plan: StudyPlan, name: str, rows: Mapping[str, ScoreRow], arm: str, answers: Answers
+) -> float | None:
+    """Return the mean of a measure over the validation examples whose answers are stored; None without any."""
+    reading = METRICS[name].measure
+    assert reading is not None  # the study file names measures alone
+    figures = [
+        reading(answer_of(row), _priced(plan, several))
+        for example, row in rows.items()
+        if row.score is not None and (several := answers.get((arm, example)))
+    ]
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) / len(known) if known else None
+
+
+def answer_of(row: ScoreRow) -> Answer:
+    """Return an answer as it was stored."""
+    return Answer(text=row.answer, outcome=row.outcome, strict=row.strict, reader=row.reader)  # type: ignore[arg-type]  # written by us
+
+
+def _priced(plan: StudyPlan, several: Sequence[Completion]) -> tuple[Completion, ...]:
+    price = plan.price
+    if price is None:
+        return tuple(several)
+    return tuple(
+        replace(each, cost_usd=price(each.prompt_tokens, each.completion_tokens)) for each in several
+    )
+
+
+def _figures(point: FrontPoint) -> tuple[float | None, ...]:
+    """Return what the front is drawn of, less being better in each."""
+    signs = {name: -1 if METRICS[name].greater_is_better else 1 for name in point.measures}
+    told = point.measures.items()
+    return (-point.estimate, *(None if value is None else signs[name] * value for name, value in told))
+
+
+def _picked(points: Sequence[FrontPoint], scores: Mapping[str, Mapping[str, float]]) -> str:
+    entrants = [
+        (point, Contender(arm=name, scores=scores[name], estimate=point.estimate))
+        for point in points
+        if point.front and (name := point.arm.fingerprint)
+    ]
+    _, best = max(entrants, key=lambda each: (each[1].estimate, each[1].arm))
+    tied = [point for point, each in entrants if each is best or within_one_error(best, each)]
+
+    def rank(point: FrontPoint) -> tuple[bool, float, float, str]:
+        tokens = point.arm.tokens
+        return tokens is None, tokens or 0.0, -point.estimate, point.arm.fingerprint
+
+    return min(tied, key=rank).arm.fingerprint
+
+
+def _table(points: Sequence[FrontPoint], frozen: FrozenPrompt, say: Teller) -> Table:
+    shown = [point for point in points if point.front]
+    rows = [
+        {
+            say.t("prompt"): point.arm.name,
+            say.t("score"): say.score(point.arm.score),
+            say.t("expected without luck"): say.score(point.estimate),
+            say.t("examples"): ABSENT if point.arm.row is None else say.count(point.arm.row.n),
+            **{say.t(name): _figure(name, value, say) for name, value in point.measures.items()},
+            say.t("pick"): say.t("the rule's pick") if point.picked else ABSENT,
+        }
+        for point in shown
+    ]
+    return make_table(
+        "front",
+        say.t("The prompts on the front"),
+        rows,
+        words=[say.t("prompt"), say.t("pick")],
+        frozen=[k for k, point in enumerate(shown) if point.arm.fingerprint == frozen.fingerprint],
+    )
+
+
+def _figure(name: str, value: float | None, say: Teller) -> str:
+    unit = METRICS[name].unit
+    told = say.decimal(value, _DECIMALS.get(unit, 1))
+    return told if told == ABSENT or unit in ("", name) else f"{told} {say.t(unit)}"

@@ -1,0 +1,89 @@
+"""What the page shows of a whole study beside the evidence: leaderboard, plots, and the data of its script."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from markupsafe import Markup
+
+from optimizer.archive import Archive
+from optimizer.frozen import FrozenPrompt
+from optimizer.plan import StudyPlan
+from optimizer.report._arms import arms
+from optimizer.report._block import block, embedded
+from optimizer.report._effects import Effects, effects
+from optimizer.report._fronts import Front, study_front
+from optimizer.report._importance import importance
+from optimizer.report._language import script_texts
+from optimizer.report._leaderboard import Leaderboard, leaderboard
+from optimizer.report._plots import Bar, Plot, bars, plots
+from optimizer.report._telling import Teller
+
+# Parts of a study's identity without which it is not known what was asked about.
+_NEEDED = ("task", "data")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyParts:
+    """What the template shows of a study.
+
+    Attributes:
+        script: The page's script.
+        bars: How much each dimension mattered.
+        importance: What the bars say, or why there are none.
+        changed: Why the examples are left out, "" where they are not.
+        texts: The script's sentences by their English text, as JSON.
+        data: Examples, prompts and answers, as JSON.
+    """
+
+    script: Markup
+    leaderboard: Leaderboard
+    plots: tuple[Plot, ...]
+    front: Front
+    effects: Effects
+    bars: tuple[Bar, ...]
+    importance: str
+    changed: str
+    texts: Markup
+    data: Markup
+
+
+def study_parts(
+    plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, say: Teller, script: str
+) -> StudyParts:
+    """Return the parts of a study's page."""
+    answers = archive.completions(archive.scores)
+    found = arms(plan, frozen, archive, answers, say)
+    front = study_front(plan, frozen, archive, found, answers, say.language)
+    mattered = importance(plan, archive, say.language)
+    best = {point.arm.fingerprint for point in front.points if point.front}
+    found = tuple(replace(arm, front=arm.fingerprint in best) for arm in found)
+    changed = changed_parts(plan.identity, archive.identity)
+    needed = [name for name in changed if name in _NEEDED]
+    shown = block(plan, archive, found, answers, say)
+    if needed:
+        shown |= {"examples": [], "cells": [[] for _ in found]}
+    told = say.t(
+        "The examples cannot be shown: since the study ran, {parts} has changed, and what was asked then is not known.",
+        parts=", ".join(needed),
+    )
+    return StudyParts(
+        script=Markup(script),  # noqa: S704  # our own file
+        leaderboard=leaderboard(found, frozen, say),
+        plots=plots(archive.trials, front, say),
+        front=front,
+        effects=effects(plan, archive, say.language),
+        bars=bars(mattered, say),
+        importance=mattered.note,
+        changed=told if needed else "",
+        texts=_markup({text: say.language.sentences.get(text, text) for text in script_texts(script)}),
+        data=_markup(shown),
+    )
+
+
+def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
+    """Return which parts of a study's identity are not what they were, by name."""
+    return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
+def _markup(value: object) -> Markup:
+    return Markup(embedded(value))  # noqa: S704  # no character of it has a meaning in HTML

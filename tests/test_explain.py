@@ -1,0 +1,264 @@
+"""`explain`: which examples flipped and why; its parts add up, and the page of the terminal tells the truth."""
+
+import io
+import json
+import re
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optimizer.answer import OUTCOMES, AnswerFormat
+from optimizer.commands import main
+from optimizer.dataset import Example
+from optimizer.flips import (
+    CHANGES,
+    REASONS,
+    by_confusion,
+    by_outcome,
+    by_slice,
+    figures,
+    flips_between,
+    in_words,
+)
+from optimizer.frozen import FrozenPrompt
+from optimizer.prompt import CallTemplate, MessageTemplate, PromptTemplate
+from optimizer.store import ScoreRow
+from optimizer.viewed import Viewed
+from optimizer.viewing import View
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "terminal.md"
+DATA = Path(__file__).with_name("data") / "parcels"
+
+
+class Told(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Carry out the study of parcels, and return its folder."""
+    folder = tmp_path_factory.mktemp("parcels")
+    shutil.copytree(DATA, folder, dirs_exist_ok=True)
+    (folder / "pyproject.toml").touch()
+    path = folder / "studies" / "parcels"
+    assert optimizer("run", path / "study.yaml", "--quiet").code == 0
+    return path
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """Return the folder of a finished study that a test may change."""
+    shutil.copytree(finished.parents[1], tmp_path / "project")
+    return tmp_path / "project" / "studies" / "parcels"
+
+
+def optimizer(*arguments: str | Path) -> Told:
+    """Run the command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return Told(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def document(*arguments: str | Path) -> Any:
+    """Return the JSON that a command prints."""
+    told = optimizer(*arguments, "--json")
+    assert told.code == 0, told.err
+    return json.loads(told.out)
+
+
+ANSWERS = st.sampled_from(["a", "b", "c"])
+
+
+@st.composite
+def results(draw: st.DrawFn, name: str) -> ScoreRow:
+    """Return what became of an example whose target is a: a label, or an outcome without an answer."""
+    outcome = draw(st.sampled_from(OUTCOMES[:4]))
+    answer = draw(ANSWERS) if outcome == "ok" else None
+    graded = draw(st.booleans())
+    score = (
+        0.0 if answer is None else draw(st.sampled_from([0.0, 0.5, 1.0])) if graded else float(answer == "a")
+    )
+    return ScoreRow(example=name, outcome=outcome, answer=answer, score=score, reader="label")
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Viewed, Viewed, View]:
+    names = [f"e{k}" for k in range(draw(st.integers(1, 12)))]
+    message = MessageTemplate(role="user", parts=("hello",))
+    template = PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=AnswerFormat(kind="text"))
+    before, after = (
+        Viewed(
+            name=name,
+            source=Path("study.db"),
+            template=template,
+            style="direct",
+            format="plain",
+            demonstration_ids=(),
+            metric="accuracy",
+            results={each: draw(results(each)) for each in names},
+        )
+        for name in ("before", "after")
+    )
+    examples = {
+        name: Example(
+            id=name,
+            inputs=(("text", "x"),),
+            target="a",
+            group=None,
+            slices=(("kind", draw(st.sampled_from("pq"))),),
+        )
+        for name in names
+        if draw(st.booleans())
+    }
+    view = View(
+        name="s",
+        path=Path("study.db"),
+        archive=None,
+        frozen=None,
+        task=None,
+        examples=examples,
+        splits={},
+        missing=(),
+    )
+    return before, after, view
+
+
+@settings(max_examples=30, deadline=None)
+@given(drawn=pairs())
+def test_every_example_is_counted_once_and_the_parts_are_the_whole(
+    drawn: tuple[Viewed, Viewed, View],
+) -> None:
+    before, after, view = drawn
+    names = sorted(before.results)
+    flips = flips_between(before, after, view, "test", names)
+    difference = sum((after.results[n].score or 0) - (before.results[n].score or 0) for n in names) / len(
+        names
+    )
+    assert flips.comparison.difference == pytest.approx(difference)
+    assert sum(flips.parts.values()) == pytest.approx(difference)
+    assert set(flips.parts) == set(REASONS)
+    assert sum(flips.counts.values()) == len(names)
+    assert set(flips.counts) == set(CHANGES)
+    assert (flips.counts["improved"], flips.counts["regressed"]) == (
+        flips.comparison.wins,
+        flips.comparison.losses,
+    )
+    assert sum(tally.gain for tally in by_outcome(flips)) == pytest.approx(difference)
+    assert sum(tally.n for tally in by_outcome(flips)) == len(names)
+    known = [row for row in flips.rows if row.example is not None]
+    assert sum(t.n for t in by_confusion(flips)) == sum(row in known for row in flips.flipped)
+    assert all(sum(t.n for t in tallies) == len(known) for tallies in by_slice(flips).values())
+    assert json.loads(json.dumps(figures(flips)))["counts"] == flips.counts
+    assert all(sentence.endswith((".", ".)")) for sentence in in_words(flips))
+
+
+def test_baseline_and_winner_are_explained_on_the_test(finished: Path) -> None:
+    found = document("explain", finished)
+    evidence: Any = FrozenPrompt.load(finished / "prompt.json").evidence
+    for name in ("value", "lower", "upper", "p_value", "wins", "losses", "ties", "n"):
+        assert found["difference"][name] == evidence["difference"][name]
+    assert found["split"] == "test"
+    assert found["after"]["fingerprint"] == evidence["winner_fingerprint"]
+    assert sum(found["parts"].values()) == pytest.approx(evidence["difference"]["value"])
+    assert found["parts"]["became readable"] == pytest.approx(7 / 24)
+    assert len(found["examples"]) == 24
+    invalid = [row for row in found["by_outcome"] if row["before"] == "invalid"]
+    assert [(row["after"], row["n"], row["improved"]) for row in invalid] == [("ok", 10, 7)]
+    assert {row["value"]: row["n"] for row in found["by_slice"]["channel"]} == {"mail": 14, "chat": 10}
+    targets = {
+        row["id"]: row["team"] for row in map(json.loads, (DATA / "parcels.jsonl").read_text().splitlines())
+    }
+    for row in found["examples"]:
+        assert row["target"] == targets[row["id"]]
+        assert row["after"]["score"] == float(row["after"]["answer"] == row["target"])
+
+
+def test_any_two_trials_and_any_split_can_be_explained(finished: Path) -> None:
+    found = document("explain", finished, "7", "4")
+    assert (found["split"], len(found["examples"])) == ("validation", 8)
+    mirrored = document("explain", finished, "4", "7")
+    assert mirrored["counts"]["regressed"] == found["counts"]["improved"]
+    assert document("explain", finished, "--split", "validation")["difference"]["n"] == 8
+    assert "the search chooses on these examples" in optimizer("explain", finished, "7", "4").out
+    nothing = document("explain", finished, "1", "2")
+    assert nothing["counts"]["improved"] == nothing["counts"]["regressed"] == 0
+    assert "No example flipped" in optimizer("explain", finished, "1", "2").out
+
+
+def test_as_many_flips_are_shown_as_are_wanted(finished: Path) -> None:
+    shown = re.compile(r"^(p\d+): (improved|regressed|both \w+), ", re.MULTILINE)
+    assert [kind for _, kind in shown.findall(optimizer("explain", finished).out)] == ["regressed"] * 2 + [
+        "improved"
+    ] * 7
+    some = optimizer("explain", finished, "--limit", "3").out
+    assert len(shown.findall(some)) == 3
+    assert "and 6 more flipped examples" in some
+    assert len(shown.findall(optimizer("explain", finished, "--all").out)) == 24
+
+
+def test_without_the_data_what_is_known_is_told(study: Path) -> None:
+    (study / "study.yaml").unlink()
+    found = document("explain", study)
+    assert found["difference"]["n"] == 24  # the frozen prompt says which examples judged it
+    assert found["by_confusion"] == []
+    assert "name the task with --task" in " ".join(found["missing"])
+    assert document("explain", study, "--task", study.parents[1] / "task.yaml")["by_confusion"] != []
+
+
+def test_a_prompt_alone_is_explained_by_its_evidence(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / "prompt.json", tmp_path)
+    found = document("explain", tmp_path)
+    evidence = FrozenPrompt.load(finished / "prompt.json").evidence
+    assert found["figures"] == evidence
+    assert "Which examples flipped is not known" in " ".join(found["missing"])
+    told = optimizer("explain", tmp_path)
+    assert told.code == 0
+    assert "better on 7 examples, worse on 2" in told.out
+    assert "There is no study.db here" in told.out
+    refused = optimizer("explain", tmp_path, "0", "3")
+    assert refused.code == 2
+    assert "only baseline and winner can be explained" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["3"], "A B: expected two prompts or none, found 1"),
+        (["3", "4", "5"], "A B: expected two prompts or none, found 3"),
+        (["3", "44"], "found '44'"),
+        (["--split", "tset"], "--split: expected train, validation, test, found 'tset'"),
+        (
+            ["1", "2", "--split", "test"],
+            "there is no test example that trial 1 and trial 2 both have a score for",
+        ),
+    ],
+)
+def test_what_cannot_be_explained_is_told(finished: Path, arguments: list[str], told: str) -> None:
+    found = optimizer("explain", finished, *arguments)
+    assert found.code == 2
+    assert told in found.err
+
+
+def test_the_page_of_the_terminal_shows_what_is_printed(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.parents[1])
+    blocks = re.findall(r"^```console\n\$ optimizer (.*)\n((?:.*\n)*?)^```$", PAGE.read_text(), re.MULTILINE)
+    assert len(blocks) >= 5
+    for line, shown in blocks:
+        told = optimizer(*line.split())
+        assert told.code == 0, told.err
+        assert told.out == shown, line

@@ -1,0 +1,190 @@
+"""The front of prompts, what it is drawn of, which to take, and the prompts on it as files of their own."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optimizer.archive import open_archive
+from optimizer.completion import Completion, Request
+from optimizer.frozen import FrozenPrompt
+from optimizer.language import ENGLISH, Language
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.recording import read_records
+from optimizer.report import page
+from optimizer.report._arms import arms
+from optimizer.report._break_even import break_even
+from optimizer.report._front_prompts import front_prompts
+from optimizer.report._fronts import Front, FrontPoint, study_front
+from optimizer.report._telling import Teller
+from optimizer.taskfile import MetricSpec
+
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 8, validation: 16, test: 16}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json}
+search:
+  instructions: {given: [Which colour is it?], compose: false}
+  demos: {sizes: [0, 2], sets: 1, selectors: [random]}
+  styles: [direct, self_check]
+  formats: [plain, json]
+  screen: 8
+  sampler: {name: random_search, seed: 0}
+pareto: [cost, seconds, output_tokens]
+constraints: {tokens: {max: 400}}
+budget: {calls: 900, prices: {rules: {input: 1000, output: 4000}}}
+"""
+
+
+def said(request: Request) -> Completion:
+    """Answer right where JSON is asked for, at length, and red elsewhere; what is read costs a token a character."""
+    text = "\n".join(message.content for message in request.messages)
+    number = int(re.findall(r"Item (\d+) is here", text)[-1])
+    colour = ("red", "green", "blue")[number % 3]
+    answer, written = (json.dumps({"colour": colour}), 30) if "JSON" in text else ("red", 1)
+    return Completion(text=answer, prompt_tokens=len(text), completion_tokens=written)
+
+
+@pytest.fixture
+def study(write_study: Callable[..., Path], finished: Callable[..., Any]) -> tuple[StudyPlan, FrozenPrompt]:
+    plan = load_plan(write_study(TASK, STUDY, items=40))
+    return plan, finished(plan, said, seconds=lambda request: len(request.messages) / 8).selection.frozen
+
+
+def front_of(plan: StudyPlan, frozen: FrozenPrompt, code: str = "en") -> Front:
+    language = Language.of(code)
+    with open_archive(plan.database) as archive:
+        answers = archive.completions(archive.scores)
+        found = arms(plan, frozen, archive, answers, Teller(language))
+        return study_front(plan, frozen, archive, found, answers, language)
+
+
+def beats(one: FrontPoint, other: FrontPoint) -> bool:
+    """Return whether one prompt is nowhere worse than another and somewhere better; less is better in each measure."""
+    pairs = [(-one.estimate, -other.estimate)]
+    for name, value in one.measures.items():
+        against = other.measures[name]
+        assert value is not None
+        assert against is not None
+        pairs.append((value, against))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def test_the_front_is_what_no_other_prompt_beats_and_each_of_it_is_a_prompt_that_can_be_loaded(
+    study: tuple[StudyPlan, FrozenPrompt], tmp_path: Path
+) -> None:
+    plan, frozen = study
+    front = front_of(plan, frozen)
+    assert front.measures == ("cost", "seconds", "output_tokens")
+    assert len(front.points) > 4
+    for point in front.points:
+        assert point.front == (not any(beats(other, point) for other in front.points))
+        row = point.arm.row
+        assert row is not None
+        assert row.feasible
+        cost = point.measures["cost"]
+        assert cost is not None
+        assert row.cost_usd is not None
+        assert cost == pytest.approx(row.cost_usd / row.n)
+    assert [point.estimate for point in front.points] == sorted(
+        (p.estimate for p in front.points), reverse=True
+    )
+    on_it = [point for point in front.points if point.front]
+    assert len(on_it) > 1
+    assert len(front.table.rows) == len(on_it)
+    (picked,) = [point for point in front.points if point.picked]
+    assert picked.front
+    assert picked.arm.score == 1.0
+    assert front.rule.endswith(f"Here that is {picked.arm.name}.")
+    check_files(plan, frozen, on_it, tmp_path)
+    check_usual_measure(plan, frozen)
+    check_break_even(plan, frozen)
+
+
+def check_files(plan: StudyPlan, frozen: FrozenPrompt, on_it: list[FrontPoint], folder: Path) -> None:
+    """Check the files of a front."""
+    with open_archive(plan.database) as archive:
+        made = front_prompts(plan, frozen, archive)
+        assert made == front_prompts(plan, frozen, archive)
+        templates, scores = dict(archive.templates), archive.scores
+    assert len(made) == len(on_it)
+    assert {prompt.fingerprint for prompt in made.values()} == {point.arm.fingerprint for point in on_it}
+    for name, prompt in made.items():
+        assert re.fullmatch(r"(baseline|winner|trial-\d{4})\.json", name)
+        path = folder / name
+        path.write_text(prompt.dumps(), encoding="utf-8")
+        loaded = FrozenPrompt.load(path)
+        assert loaded == prompt
+        assert loaded.template == templates[loaded.fingerprint]
+        evidence: Mapping[str, Any] = loaded.evidence
+        assert evidence["frozen"] == "front"
+        assert evidence["tested"] == (name in ("baseline.json", "winner.json"))
+        assert ("It was never tested." in evidence["in_words"]) == (not evidence["tested"])
+        assert "test" not in evidence
+        assert "seconds" not in evidence["front"]["measures"]
+        records = read_records(loaded.records)
+        assert records is not None
+        assert records.split == "validation"
+        kept = scores[loaded.fingerprint]
+        assert {row.id: row.score for row in records.rows} == {
+            each.id: kept[each.id].score for each in plan.dataset.validation if each.id in kept
+        }
+        assert all(row.completion for row in records.rows)
+        assert "was never tested" in page(loaded) or evidence["tested"]
+
+
+def check_usual_measure(plan: StudyPlan, frozen: FrozenPrompt) -> None:
+    """Check what is drawn and written where no front is asked for."""
+    unasked = dataclasses.replace(plan, file=dataclasses.replace(plan.file, pareto=()))
+    assert front_of(unasked, frozen).measures == ("tokens",)
+    assert front_of(unasked, frozen, "fr").rule.startswith("Lequel prendre\u00a0: le score le plus élevé")
+    with open_archive(plan.database) as archive:
+        assert front_prompts(unasked, frozen, archive) == {}
+    # Of a metric of the whole corpus there is no effect of a single example to shrink.
+    task = dataclasses.replace(plan.task, metric="macro_f1", specs={"macro_f1": MetricSpec(name="macro_f1")})
+    whole = front_of(dataclasses.replace(unasked, task=task), frozen)
+    assert [point.estimate for point in whole.points] == [point.arm.score for point in whole.points]
+    assert [p.estimate for p in front_of(unasked, frozen).points] != [
+        point.estimate for point in whole.points
+    ]
+
+
+def check_break_even(plan: StudyPlan, frozen: FrozenPrompt) -> None:
+    """Check when a search is repaid: in dollars, in tokens, and never."""
+    answers = {
+        ("p", str(k)): (Completion(text="", prompt_tokens=90, completion_tokens=10, key=f"k{k % 80}"),)
+        for k in range(100)
+    }
+
+    def told(language: Language = ENGLISH, **saving: object) -> str:
+        figures = {"unit": "tokens", "value": -40.0, "lower": -50.0, "upper": -30.0, **saving}
+        evidence = {"winner_fingerprint": "w", "baseline_fingerprint": "b", "saving": figures}
+        return break_even(plan, dataclasses.replace(frozen, evidence=evidence), answers, language)
+
+    # 80 answers of 100 tokens; those that two prompts share were paid for once.
+    assert told() == (
+        "An example takes 40.0 tokens less with the new prompt than with the baseline: after 200 of them that has repaid "
+        "the 8,000 tokens of the search."
+    )
+    assert "les 8\u202f000 tokens de la recherche" in told(Language.of("fr"))
+    # 90 tokens read at a thousandth of a dollar, 10 written at four thousandths: 0.13 an answer.
+    assert told(unit="usd", value=-0.01, upper=-0.005) == (
+        "An example costs 0.010000 US dollars less with the new prompt than with the baseline: after 1,040 of them that "
+        "has repaid the 10.4000 US dollars that the answers of the search cost."
+    )
+    assert told(value=0.0, upper=0.0).endswith("savings never repay the search.")
+    assert told(value=3.0, upper=5.0).endswith("savings never repay the search.")
+    assert told(upper=1.0).endswith("whether savings repay the search is not known.")
+    assert told(value=None) == ""
+    same = dataclasses.replace(frozen, evidence={"saving": {"value": -1.0, "upper": -1.0}})
+    assert break_even(plan, same, answers, ENGLISH) == ""
