@@ -44,8 +44,7 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="PROMPT|MODEL",
-        help="Further prompts and models, told apart by what they are: what follows the first value of --prompts or"
-        " --models.",
+        help="Further prompts and models, told apart by what they are: as many as you like after the first one.",
     ),
 ]
 TaskPath = Annotated[Path | None, typer.Option("--task", metavar="TASK", help="A task file.")]
@@ -142,13 +141,8 @@ def compare(  # the options of a command line
     told = Telling(output=output, min_score=min_score, as_json=as_json, quiet=quiet)
     models = [*(models or ()), *filter(is_model, words or ())]
     prompts = [*(prompts or ()), *(word for word in words or () if not is_model(word))]
-    beside: dict[str, object] = {
-        "task": task_path,
-        "prompts": prompts,
-        "split": split != "test",
-        "force": force,
-    }
-    beside |= {"judge": judge, "embeddings": embeddings}
+    beside: dict[str, object] = {"task": task_path, "prompts": prompts, "split": split != "test"}
+    beside |= {"force": force, "judge": judge, "embeddings": embeddings}
     if recorded is not None:
         _refuse_beside("--recorded", **beside, models=models, tune=tune, calls=calls, dry_run=dry_run)
         _of_table(recorded, baseline, told)
