@@ -15,7 +15,9 @@ _DEFINED = "#/$defs/"
 
 def described() -> tuple[str, ...]:
     """Return the commands whose output has a schema, sorted."""
-    names = (file.name.removesuffix(".json") for file in files("optimizer.commands").joinpath("schemas").iterdir())
+    names = (
+        file.name.removesuffix(".json") for file in files("optimizer.commands").joinpath("schemas").iterdir()
+    )
     return tuple(sorted(name for name in names if not name.startswith("_")))
 
 

@@ -43,10 +43,9 @@ def write_results(plan: "StudyPlan", selection: "Selection") -> list[str]:
 
 def _further(plan: "StudyPlan", selection: "Selection", archive: "Archive") -> "Iterator[tuple[str, str]]":
     """Yield name and text of what is made of the study's database: the page, and the prompts on the front."""
-    from optimizer.report import LANGUAGES, front_prompts, study_page
+    from optimizer.report import front_prompts, study_page, task_language
 
-    language = plan.task.language if plan.task.language in LANGUAGES else "en"
-    yield "report.html", study_page(plan, selection.frozen, archive, language)
+    yield "report.html", study_page(plan, selection.frozen, archive, task_language(plan))
     front = front_prompts(plan, selection.frozen, archive)
     for path in (plan.folder / _FRONT).glob("*.json"):
         if _OURS.fullmatch(path.name) and path.name not in front:  # it was on an earlier front

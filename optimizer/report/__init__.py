@@ -8,6 +8,7 @@ same bytes each time: no time, host or path is in it.
 
 import base64
 import unicodedata
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,7 @@ from markupsafe import Markup
 
 from optimizer.archive import Archive, open_archive
 from optimizer.digest import sha256
-from optimizer.errors import OptimizerError
+from optimizer.errors import InputError, OptimizerError, Problem
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.report._charts import charts
@@ -31,7 +32,17 @@ from optimizer.report._tables import tables
 from optimizer.report._telling import Teller
 from optimizer.report._words import words
 
-__all__ = ["LANGUAGES", "Made", "front_prompts", "guide", "page", "report_page", "study_page"]
+__all__ = [
+    "LANGUAGES",
+    "Made",
+    "front_prompts",
+    "guide",
+    "page",
+    "report_guide",
+    "report_page",
+    "study_page",
+    "task_language",
+]
 
 # Controls, formatting characters such as those that turn text round, halves of characters, separators of lines and
 # paragraphs: none of them shows what it does.
@@ -39,9 +50,9 @@ _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class Made(NamedTuple):
-    """A page, whose prompt it shows, and why without its study: "" where it shows the whole."""
+    """A page or a guide, whose prompt it shows, and why without its study: "" where it shows the whole."""
 
-    html: str
+    text: str
     fingerprint: str
     alone: str
 
@@ -66,33 +77,74 @@ def study_page(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language
     return _rendered(frozen, say, study=study_parts(plan, frozen, archive, say, _source("page.js")))
 
 
-def report_page(prompt: Path, study: Path, language: str = "en") -> Made:
+def report_page(prompt: Path, study: Path, language: str | None = None) -> Made:
     """Return the page of a frozen prompt in a file, with its study where that is beside it.
 
     Args:
         study: The study file, which need not be there.
+        language: One of `LANGUAGES`; None takes the task's own, as far as that is known and one of them.
 
     Raises:
         InputError: When the prompt cannot be read.
     """
-    frozen, say = FrozenPrompt.load(prompt), Teller(Language.of(language))
+    frozen, say = FrozenPrompt.load(prompt), Teller(Language.of(language or "en"))
+
+    def whole(plan: StudyPlan, archive: Archive) -> str:
+        return study_page(plan, frozen, archive, language or task_language(plan))
+
+    html, why = _of_study(frozen, prompt, study, say, whole)
+    if why:
+        html = page(
+            frozen, say.language.code, say.t("It shows the prompt without its study: {why}.", why=why)
+        )
+    return Made(html, frozen.fingerprint, why)
+
+
+def report_guide(prompt: Path, study: Path, language: str | None = None) -> Made:
+    """Return the guide of the study that a frozen prompt comes from, as Markdown; arguments as of `report_page`.
+
+    Raises:
+        InputError: When the prompt cannot be read, or its study is not beside it.
+    """
+    frozen, say = FrozenPrompt.load(prompt), Teller(Language.of("en"))
+
+    def whole(plan: StudyPlan, archive: Archive) -> str:
+        return guide(plan, frozen, archive, Language.of(language or task_language(plan)))
+
+    text, why = _of_study(frozen, prompt, study, say, whole)
+    if why:
+        raise InputError(
+            [Problem(file=str(prompt), message=f"the guide tells of the whole study, and {why}")]
+        )
+    return Made(text, frozen.fingerprint, "")
+
+
+def task_language(plan: StudyPlan) -> str:
+    """Return the language of a study's task if reports are written in it, else English."""
+    return plan.task.language if plan.task.language in LANGUAGES else "en"
+
+
+def _of_study(
+    frozen: FrozenPrompt,
+    prompt: Path,
+    study: Path,
+    say: Teller,
+    make: Callable[[StudyPlan, Archive], str],
+) -> tuple[str, str]:
+    """Return what is made of the study beside a prompt, and "", or "" and why there is no study to make it of."""
     database = prompt.with_name("study.db")
-    why = ""
     if not database.is_file():
-        why = say.t("there is no study.db beside it")
-    elif not study.is_file():
-        why = say.t("there is no study file beside it")
-    else:
-        try:
-            plan = load_plan(study, output=prompt.parent)
-            with open_archive(database) as archive:
-                if frozen.fingerprint in archive.scores:
-                    return Made(study_page(plan, frozen, archive, language), frozen.fingerprint, "")
-            why = say.t("the newest study in study.db is another one")
-        except OptimizerError as error:
-            why = str(error).partition("\n")[0]
-    note = say.t("It shows the prompt without its study: {why}.", why=why)
-    return Made(page(frozen, language, note), frozen.fingerprint, why)
+        return "", say.t("there is no study.db beside it")
+    if not study.is_file():
+        return "", say.t("there is no study file beside it")
+    try:
+        plan = load_plan(study, output=prompt.parent)
+        with open_archive(database) as archive:
+            if frozen.fingerprint in archive.scores:
+                return make(plan, archive), ""
+        return "", say.t("the newest study in study.db is another one")
+    except OptimizerError as error:
+        return "", str(error).partition("\n")[0]
 
 
 def _rendered(frozen: FrozenPrompt, say: Teller, *, study: StudyParts | None = None, note: str = "") -> str:

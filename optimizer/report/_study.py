@@ -12,6 +12,7 @@ from optimizer.report._arms import arms
 from optimizer.report._block import block, embedded
 from optimizer.report._effects import Effects, effects
 from optimizer.report._fronts import Front, study_front
+from optimizer.report._genealogy import Genealogy, genealogy
 from optimizer.report._importance import importance
 from optimizer.report._language import script_texts
 from optimizer.report._leaderboard import Leaderboard, leaderboard
@@ -40,6 +41,7 @@ class StudyParts:
     plots: tuple[Plot, ...]
     front: Front
     effects: Effects
+    genealogy: Genealogy
     bars: tuple[Bar, ...]
     importance: str
     changed: str
@@ -72,6 +74,7 @@ def study_parts(
         plots=plots(archive.trials, front, say),
         front=front,
         effects=effects(plan, archive, say.language),
+        genealogy=genealogy(archive, frozen.fingerprint, say.language),
         bars=bars(mattered, say),
         importance=mattered.note,
         changed=told if needed else "",

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from optimizer.archive import open_archive
 from optimizer.frozen import FrozenPrompt
-from optimizer.report import page
+from optimizer.plan import load_plan
+from optimizer.report import page, study_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,9 @@ def done(finished: "Project", project: "Project") -> "Project":
 
 def test_a_report_is_written_beside_its_prompt_whichever_of_the_two_is_named(done: "Project") -> None:
     target = done.study.with_name("report.html")
-    expected = page(FrozenPrompt.load(done.study.with_name("prompt.json")))
+    plan, frozen = load_plan(done.study), FrozenPrompt.load(done.study.with_name("prompt.json"))
+    with open_archive(plan.database) as archive:
+        expected = study_page(plan, frozen, archive)
     for named in ("studies/colours/prompt.json", "studies/colours/study.yaml", "studies/colours"):
         told = done.run("report", named)
         assert (told.returncode, told.stdout, told.stderr) == (0, "studies/colours/report.html\n", "")
@@ -108,3 +112,57 @@ def test_a_report_never_takes_the_place_of_its_prompt_nor_of_a_folder_that_is_no
     told = done.run("report", "studies/colours", "--output", str(Path("missing") / "report.html"))
     assert (told.returncode, told.stdout) == (2, "")
     assert told.stderr == "error: --output: there is no folder missing\n"
+
+
+def test_a_prompt_that_was_handed_over_alone_is_shown_alone_and_says_why(done: "Project") -> None:
+    (done.folder / "alone").mkdir()
+    prompt = shutil.copy(done.study.with_name("prompt.json"), done.folder / "alone" / "prompt.json")
+    told = done.run("report", "alone/prompt.json", "--json")
+    assert told.returncode == 0
+    assert "there is no study.db beside it" in told.stderr
+    assert json.loads(told.stdout)["alone"] == "there is no study.db beside it"
+    note = "It shows the prompt without its study: there is no study.db beside it."
+    expected = page(FrozenPrompt.load(prompt), "en", note)
+    assert (done.folder / "alone" / "report.html").read_text(encoding="utf-8") == expected
+    guide = done.run("report", "alone/prompt.json", "--guide")
+    assert (guide.returncode, guide.stdout) == (2, "")
+    assert "the guide tells of the whole study, and there is no study.db beside it" in guide.stderr
+
+
+def test_page_and_guide_are_written_in_the_language_that_is_wanted_or_the_tasks_own(done: "Project") -> None:
+    folder = done.study.parent
+    assert done.run("report", "studies/colours", "--language", "fr").returncode == 0
+    assert '<html lang="fr">' in (folder / "report.html").read_text(encoding="utf-8")
+    told = done.run("report", "studies/colours", "--guide", "--language", "fr", "--json")
+    assert json.loads(told.stdout)["guide"] == "studies/colours/guide.md"
+    assert "## Ce qui marche et ce qui ne marche pas" in (folder / "guide.md").read_text(encoding="utf-8")
+    assert done.run("report", "studies/colours", "--guide").returncode == 0
+    first = (folder / "guide.md").read_bytes()
+    assert b"## What works and what does not" in first
+    assert done.run("report", "studies/colours", "--guide").returncode == 0
+    assert (folder / "guide.md").read_bytes() == first
+    refused = done.run("report", "studies/colours", "--language", "de")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--language: expected one of en, fr, found 'de'" in refused.stderr
+
+
+def test_a_study_that_asks_for_a_front_has_its_prompts_as_files_that_load_and_say_they_are_untested(
+    done: "Project",
+) -> None:
+    study = done.study.read_text(encoding="utf-8")
+    done.study.write_text(study + "pareto: [tokens]\n", encoding="utf-8")
+    front = done.study.with_name("front")
+    front.mkdir()
+    (front / "trial-0999.json").write_text("{}")  # of an earlier front
+    (front / "notes.json").write_text("{}")  # somebody's own
+    told = done.run("run", "studies/colours/study.yaml", "--quiet", "--json")
+    assert told.returncode == 0, told.stderr
+    files = json.loads(told.stdout)["studies"][str(Path("studies/colours/study.yaml"))]["files"]
+    found = {path.name: path for path in front.iterdir()}
+    assert "trial-0999.json" not in found
+    assert found.pop("notes.json").read_text() == "{}"
+    assert {f"studies/colours/front/{name}" for name in found} <= set(files)
+    assert found
+    for name, path in found.items():
+        prompt = FrozenPrompt.load(path)
+        assert prompt.evidence["tested"] is (name in ("winner.json", "baseline.json"))
