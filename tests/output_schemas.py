@@ -1,7 +1,6 @@
 """What a command prints with `--json` is what its schema says: asked of every command line that a test runs."""
 
 import json
-import os, hashlib, pathlib
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -30,13 +29,5 @@ def checked(arguments: Sequence[object], printed: str) -> None:
     command = next((word for word in words if word in COMMANDS), None)
     if command is None or "--json" not in words or not printed:
         return
-    name = f"{command}-{hashlib.sha256(printed.encode()).hexdigest()[:12]}.json"
-    pathlib.Path("/tmp/w/json").mkdir(exist_ok=True)
-    pathlib.Path("/tmp/w/json", name).write_text(printed)
     found = mistake(command, json.loads(printed))
-    if os.environ.get("LAX"):
-        if found:
-            with open("/tmp/w/json/mistakes.log", "a") as f:
-                f.write(f"{name}: {os.environ.get('PYTEST_CURRENT_TEST')}: {found}\n")
-        return
     assert found is None, f"optimizer {command} --json: {found}"

@@ -22,7 +22,24 @@ from optimizer.storage import open_storage
 from optimizer.store import ScoreRow, Store, StudyStore
 
 LABELS = ("billing", "technical", "account", "shipping", "returns", "sales")
-_WORDS = ["order", "parcel", "invoice", "refund", "password", "screen", "charger", "address", "offer", "size", "label", "cable", "again", "late", "blue", "slow"]
+_WORDS = [
+    "order",
+    "parcel",
+    "invoice",
+    "refund",
+    "password",
+    "screen",
+    "charger",
+    "address",
+    "offer",
+    "size",
+    "label",
+    "cable",
+    "again",
+    "late",
+    "blue",
+    "slow",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

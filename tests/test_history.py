@@ -174,9 +174,7 @@ def test_a_notebook_with_other_outputs_is_found(tmp_path: Path) -> None:
         if path.is_file():
             shutil.copy(path, tmp_path)
     copy = tmp_path / NOTEBOOK.name
-    copy.write_text(
-        copy.read_text().replace("14 trials", "15 trials")
-    )
+    copy.write_text(copy.read_text().replace("14 trials", "15 trials"))
     command = [sys.executable, str(tmp_path / "run_notebook.py"), "--check", str(copy)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
