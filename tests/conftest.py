@@ -59,6 +59,11 @@ def warm() -> "Iterator[Starter]":
         yield starter
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _migrations() -> None:
+    _module_beside("warm").read_migrations_once()
+
+
 @pytest.fixture(scope="session")
 def virtual_clock() -> ModuleType:
     """Return the module `tests/virtual_clock.py`, for its loop and its errors."""
