@@ -39,6 +39,11 @@ _ROWS: Any = sa.select(
     sa.cast(COMPLETIONS.c.stored_at, sa.Float).label("stored_at"),
 )
 
+# Made once: to make a statement takes longer than to carry it out.
+_OF_KEYS = _ROWS.where(
+    COMPLETIONS.c.key.in_(sa.bindparam("keys", expanding=True)), COMPLETIONS.c.scope == sa.bindparam("scope")
+)
+
 _KEEP_COMPLETION = sa.text(
     "INSERT INTO ps_completion (scope, key, model, completion, checksum, stored_at)"
     " VALUES (:scope, :key, :model, :completion, :checksum, :stored_at)"
@@ -100,8 +105,8 @@ class Cache:
         found: dict[str, Completion] = {}
         with self._engine.connect() as connection:
             for start in range(0, len(keys), _KEYS):
-                part = COMPLETIONS.c.key.in_(keys[start : start + _KEYS])
-                for row in connection.execute(_ROWS.where(part, COMPLETIONS.c.scope == scope)):
+                wanted = {"keys": keys[start : start + _KEYS], "scope": scope}
+                for row in connection.execute(_OF_KEYS, wanted):
                     completion = _completion(row)
                     if completion is None:
                         self._damaged.add((scope, row.key))

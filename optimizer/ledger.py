@@ -37,6 +37,16 @@ _SETTLE = sa.text(
     " WHERE study = :study AND key = :key"
 )
 _SHARE = sa.text("UPDATE ps_call SET payer = :payer WHERE study = :study AND key = :key AND payer > :payer")
+_CLOCK = sa.text("UPDATE ps_run SET seconds = :seconds WHERE number = :number")
+
+# Made once: to make a statement takes longer than to carry it out.
+_ACCOUNT = sa.select(
+    sa.func.count(), *(sa.func.coalesce(sa.func.sum(CALLS.c[name]), 0) for name in _CHARGED)
+).where(CALLS.c.study == sa.bindparam("study"), CALLS.c.payer == sa.bindparam("payer"))
+_RATIO = sa.select(
+    sa.func.sum(CALLS.c.prompt_tokens + CALLS.c.completion_tokens - CALLS.c.wasted_tokens),
+    sa.func.sum(CALLS.c.bound_tokens),
+).where(CALLS.c.study == sa.bindparam("study"), CALLS.c.state == "done")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +83,7 @@ class Ledger:
         self._shared: list[dict[str, Any]] = []
         self._failed: list[dict[str, Any]] = []
         self._answered: dict[str, Completion] = {}
+        self._tallied: tuple[Counter[int], Counter[int | None]] | None = None
         self._load()
 
     def _load(self) -> None:
@@ -165,11 +176,8 @@ class Ledger:
 
         What failed attempts were charged is left out: it says nothing of the next call, and depends on chance.
         """
-        done = (CALLS.c.study == self.study) & (CALLS.c.state == "done")
-        used = CALLS.c.prompt_tokens + CALLS.c.completion_tokens - CALLS.c.wasted_tokens
-        sums = (sa.func.sum(column) for column in (used, CALLS.c.bound_tokens))
         with self._engine.connect() as connection:
-            row = connection.execute(sa.select(*sums).where(done)).one()
+            row = connection.execute(_RATIO, {"study": self.study}).one()
         charged, bound = tuple(row)
         return charged / bound if bound else None
 
@@ -193,6 +201,7 @@ class Ledger:
             self._payers[key] = payer
             self._new.add(key)
         self._done.discard(key)
+        self._tallied = None
         self._totals["attempts"] += 1
         row = {"study": self.study, "key": key, "payer": payer}
         self._begun.append({**row, "bound_tokens": most.tokens, "bound_usd": most.usd})
@@ -201,6 +210,7 @@ class Ledger:
         """Charge an attempt that ended, with the completion if it brought one."""
         if completion is not None:
             self._done.add(key)
+            self._tallied = None
             self._answered[key] = completion
         for name in _CHARGED:
             self._totals[name] += getattr(charge, name)
@@ -227,6 +237,7 @@ class Ledger:
         """Note that a trial used a call of this study; the earliest trial that uses it is the one that pays."""
         if self._payers.get(key, payer) > payer:
             self._payers[key] = payer
+            self._tallied = None
             self._shared.append({"study": self.study, "key": key, "payer": payer})
 
     def clock(self, seconds: float) -> None:
@@ -264,6 +275,7 @@ class Ledger:
             del self._payers[key]
         self._new.clear()
         self._begun.clear()
+        self._tallied = None
 
     def _write_all(self) -> None:
         with self._engine.begin() as connection:
@@ -273,21 +285,21 @@ class Ledger:
             _write(connection, _BEGIN, self._begun)
             _write(connection, _SHARE, self._shared)
             _write(connection, FAILURES.insert(), self._failed)
-            connection.execute(RUNS.update().where(RUNS.c.number == self._run).values(seconds=self._seconds))
+            connection.execute(_CLOCK, {"seconds": self._seconds, "number": self._run})
 
     def account(self, payer: int) -> tuple[int, Charge]:
         """Return how many calls a trial pays for, and what they were charged."""
-        sums = (sa.func.coalesce(sa.func.sum(CALLS.c[name]), 0) for name in _CHARGED)
-        query = sa.select(sa.func.count(), *sums).where(self._of(payer))
         with self._engine.connect() as connection:
-            calls, *charged = connection.execute(query).one()
+            calls, *charged = connection.execute(_ACCOUNT, {"study": self.study, "payer": payer}).one()
         return int(calls), Charge(**dict(zip(_CHARGED, charged, strict=True)))
 
-    def answered_by(self, payer: int) -> int:
-        """Return how many answers a trial pays for."""
-        query = sa.select(sa.func.count()).where(self._of(payer), CALLS.c.state == "done")
-        with self._engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+    def tally(self, payer: int) -> tuple[int, int]:
+        """Return how many calls a trial pays for, and how many of them were answered."""
+        if self._tallied is None:  # of all trials at once, since many are asked for one after the other
+            payers = self._payers
+            self._tallied = Counter(payers.values()), Counter(payers.get(key) for key in self._done)
+        begun, answered = self._tallied
+        return begun[payer], answered[payer]
 
     def hand_over(self, payers: Sequence[int], payer: int) -> None:
         """Put all calls of some trials on another account, as when their numbers are given to other trials."""
@@ -296,9 +308,7 @@ class Ledger:
             connection.execute(CALLS.update().where(mine).values(payer=payer))
         taken = set(payers)
         self._payers = {key: payer if old in taken else old for key, old in self._payers.items()}
-
-    def _of(self, payer: int) -> sa.ColumnElement[bool]:
-        return (CALLS.c.study == self.study) & (CALLS.c.payer == payer)
+        self._tallied = None
 
 
 def _write(connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:

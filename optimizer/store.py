@@ -99,6 +99,16 @@ _ROWS = sa.Table(  # what a study keeps by name: batches, trials, instructions, 
 )
 _MIGRATIONS = sa.Table("ps_migration", _METADATA, sa.Column("name", sa.Text, primary_key=True))
 
+# Made once: to make a statement takes longer than to carry it out.
+_KEEP_TEMPLATES = _TEMPLATES.insert().prefix_with("OR IGNORE")
+_KEEP_SCORES = _SCORES.insert().prefix_with("OR REPLACE")
+_KEEP_ROWS = _ROWS.insert().prefix_with("OR REPLACE")
+_SCORES_OF_ONE = (
+    sa.select(_SCORES)
+    .where(_SCORES.c.study == sa.bindparam("of"), _SCORES.c.fingerprint == sa.bindparam("arm"))
+    .order_by(_SCORES.c.example)
+)
+
 
 def _m001_first_tables(connection: sa.Connection) -> None:
     _METADATA.create_all(connection, tables=[_STUDIES, _SCORES, _ROWS])
@@ -256,8 +266,8 @@ class StudyStore:
             return
         with self._engine.begin() as connection:
             if shown:
-                connection.execute(_TEMPLATES.insert().prefix_with("OR IGNORE"), shown)
-            connection.execute(_SCORES.insert().prefix_with("OR REPLACE"), values)
+                connection.execute(_KEEP_TEMPLATES, shown)
+            connection.execute(_KEEP_SCORES, values)
 
     def scored(self) -> dict[str, set[str]]:
         """Return the examples with a score, by fingerprint."""
@@ -279,9 +289,9 @@ class StudyStore:
 
     def scores(self, fingerprint: str) -> tuple[ScoreRow, ...]:
         """Return the stored results of one template, by example."""
-        query = sa.select(_SCORES).where(_SCORES.c.study == self.study, _SCORES.c.fingerprint == fingerprint)
         with self._engine.connect() as connection:
-            return tuple(map(_score_row, connection.execute(query.order_by(_SCORES.c.example))))
+            rows = connection.execute(_SCORES_OF_ONE, {"of": self.study, "arm": fingerprint})
+            return tuple(map(_score_row, rows))
 
     def all_scores(self) -> dict[str, dict[str, ScoreRow]]:
         """Return the stored results by fingerprint and example."""
@@ -331,7 +341,7 @@ class StudyStore:
             for kind, numbered in contents.items()
             for number, content in numbered.items()
         ]
-        connection.execute(_ROWS.insert().prefix_with("OR REPLACE"), rows)
+        connection.execute(_KEEP_ROWS, rows)
 
     def records(self, kind: str) -> dict[int, dict[str, Any]]:
         """Return all records of a kind by number, in order."""

@@ -209,7 +209,7 @@ class Study:
         failed = evaluation.error_rate > self.plan.file.run.max_error_rate
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
-        calls = self.ledger.account(number)[0]
+        calls, answered = self.ledger.tally(number)
         return TrialRecord(
             trial=number,
             stage=stage,
@@ -226,7 +226,7 @@ class Study:
             feasible=not failed and self.feasible(evaluation),
             outage=any(result.outage for result in evaluation.results),
             calls=calls,
-            cached=max(0, len(completions) - self.ledger.answered_by(number)),
+            cached=max(0, len(completions) - answered),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
             completion_tokens=sum(completion.completion_tokens for completion in completions),
             cost_usd=evaluation.cost_usd,

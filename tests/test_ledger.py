@@ -569,6 +569,7 @@ class Accounting:
         for payer in range(5):
             paid = {key for key, first in self.now.payers.items() if first == payer}
             assert self.ledger.account(payer) == (len(paid), self.now.charged(paid))
+            assert self.ledger.tally(payer) == (len(paid), len(paid & self._done()))
 
     def check(self) -> None:
         assert self.ledger.spent() == self.now.spent()

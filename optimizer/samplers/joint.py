@@ -4,6 +4,7 @@ The race (`optimizer.racing`) opens with points drawn evenly. Arms that are want
 so far, those of their kin by factors, let the most be expected.
 """
 
+import itertools
 from random import Random
 from typing import Any
 
@@ -34,10 +35,10 @@ class JointSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Return the best point that has not entered; an even one where nothing is known yet or none is proposed."""
         if self._board.kindred and self._board.n_scored > 1:
-            points = [p for _, p in self._board.outlook().points if not self._board.has_entered(p)]
+            outside = (p for _, p in self._board.outlook().points if not self._board.has_entered(p))
             # What is the best of them may turn out to be the same prompt as another: the next draw is the next best.
+            points = list(itertools.islice(outside, self._tries, self._tries + 1))
             self._tries += 1
-            points = points[self._tries - 1 : self._tries]
         else:
             points = list(self._board.propose(self._rng, 1))
         if points:
