@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -167,7 +167,7 @@ class Ending:
 
 
 def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
-    """Add some trials in one transaction.
+    """Add some trials, under way or ended, in one transaction.
 
     Optuna's own way is a transaction and a dozen queries for each, and `Study.ask` reads all that are under way before
     it: a race, all of whose arms are under way at once, would take a minute to ask for a thousand of them.
@@ -182,7 +182,13 @@ def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
             select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == number)
         )
         made = [
-            models.TrialModel(study_id=number, number=n + k, state=t.state, datetime_start=t.datetime_start)
+            models.TrialModel(
+                study_id=number,
+                number=n + k,
+                state=t.state,
+                datetime_start=t.datetime_start,
+                datetime_complete=t.datetime_complete,
+            )
             for k, t in enumerate(trials)
         ]
         session.add_all(made)
@@ -197,11 +203,17 @@ def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
                 )
                 for name, distribution in trial.distributions.items()
             ]
-            rows += [
-                models.TrialUserAttributeModel(trial_id=row.trial_id, key=key, value_json=json.dumps(value))
-                for key, value in trial.user_attrs.items()
-            ]
+            rows += _attributes(row.trial_id, trial.user_attrs)
+            if trial.value is not None:
+                rows.append(_value(row.trial_id, trial.value))
+            rows += [_report(row.trial_id, step, v) for step, v in trial.intermediate_values.items()]
         session.add_all(rows)
+
+
+def describe_trial(study: "Study", trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Give a trial attributes that it does not have yet, in one transaction."""
+    with _session(study) as session:
+        session.add_all(_attributes(trial_id, attributes))
 
 
 def end_trials(study: "Study", endings: Sequence[Ending]) -> None:
@@ -210,7 +222,7 @@ def end_trials(study: "Study", endings: Sequence[Ending]) -> None:
     `Study.tell` is for the process that asked: it reads each trial twice more, and talks to sampler and pruner, which
     here decide elsewhere.
     """
-    from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel, TrialValueModel
+    from optuna.storages._rdb.models import TrialModel
     from sqlalchemy import select
 
     by_id = {each.trial._trial_id: each for each in endings}  # noqa: SLF001  # no public way
@@ -220,18 +232,34 @@ def end_trials(study: "Study", endings: Sequence[Ending]) -> None:
             row.state, row.datetime_complete = ending.state, datetime.now()  # noqa: DTZ005  # as Optuna does
             if ending.value is None:
                 continue
-            value, kind = TrialValueModel.value_to_stored_repr(ending.value)
-            session.add(TrialValueModel(trial_id=number, objective=0, value=value, value_type=kind))
+            session.add(_value(number, ending.value))
             if ending.step is not None and ending.step not in ending.trial.intermediate_values:
-                value, reported = TrialIntermediateValueModel.intermediate_value_to_stored_repr(ending.value)
-                session.add(
-                    TrialIntermediateValueModel(
-                        trial_id=number,
-                        step=ending.step,
-                        intermediate_value=value,
-                        intermediate_value_type=reported,
-                    )
-                )
+                session.add(_report(number, ending.step, ending.value))
+
+
+def _attributes(trial_id: int, attributes: Mapping[str, Any]) -> list[Any]:
+    from optuna.storages._rdb.models import TrialUserAttributeModel
+
+    return [
+        TrialUserAttributeModel(trial_id=trial_id, key=key, value_json=json.dumps(value))
+        for key, value in attributes.items()
+    ]
+
+
+def _value(trial_id: int, value: float) -> Any:  # noqa: ANN401  # of Optuna's, which is imported where needed
+    from optuna.storages._rdb.models import TrialValueModel
+
+    stored, kind = TrialValueModel.value_to_stored_repr(value)
+    return TrialValueModel(trial_id=trial_id, objective=0, value=stored, value_type=kind)
+
+
+def _report(trial_id: int, step: int, value: float) -> Any:  # noqa: ANN401  # of Optuna's, as well
+    from optuna.storages._rdb.models import TrialIntermediateValueModel
+
+    stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return TrialIntermediateValueModel(
+        trial_id=trial_id, step=step, intermediate_value=stored, intermediate_value_type=kind
+    )
 
 
 def _session(study: "Study") -> Any:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it

@@ -11,7 +11,7 @@ from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import NUMBER
 from optimizer.samplers import IDS, SAMPLERS, Numbered, WithinSpace, free_point
-from optimizer.storage import Ending, add_trials, end_trials
+from optimizer.storage import Ending, add_trials, describe_trial, end_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -37,6 +37,8 @@ class Trials:
         self._plan = plan
         self._optuna = study
         self._prints: dict[str, str] = {}
+        self._told: dict[int, TrialRecord] = {}
+        self._held: dict[int, FrozenTrial] | None = None
         for trial in study.get_trials(deepcopy=False):
             if not trial.state.is_finished() and NUMBER not in trial.user_attrs:
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -45,8 +47,11 @@ class Trials:
         """Tell every recorded trial that was not told; what failed or was pruned and completed later becomes one anew."""
         import optuna
 
-        asked, endings = self._asked(), list[Ending]()
-        for row in rows:
+        news = [row for row in rows if self._told.get(row.trial) != row]
+        if not news:
+            return
+        asked, endings, added = self._asked(), list[Ending](), list["FrozenTrial"]()
+        for row in news:
             trial = asked.get(row.trial)
             if (
                 trial is not None
@@ -57,10 +62,16 @@ class Trials:
                 endings.append(Ending(trial=trial, state=optuna.trial.TrialState.FAIL))
                 trial = None
             if trial is None or (trial.state.is_finished() and _is_outdated(trial, row)):
-                self._add(row)
+                added.append(self._added(row))
             elif not trial.state.is_finished():
                 endings.append(_ending(trial, row))
-        end_trials(self._optuna, endings)
+        if added:
+            add_trials(self._optuna, added)
+        if endings:
+            end_trials(self._optuna, endings)
+        if added or endings:
+            self._held = None
+        self._told |= {row.trial: row for row in news}
 
     def ask(self, numbers: Sequence[int], board: Board) -> list[tuple[int, Candidate, PromptTemplate]]:
         """Return the candidates of some trials, asked now unless an earlier process did; fewer when all were tried.
@@ -91,6 +102,8 @@ class Trials:
             tried.add(template.fingerprint)
             found.append((number, candidate, template))
         add_trials(self._optuna, fresh)
+        if fresh:
+            self._held = None
         return found
 
     def _next(self, number: int, board: Board, tried: set[str], *, together: int) -> "FrozenTrial | None":
@@ -130,12 +143,11 @@ class Trials:
     def _asked_for(self, sampler: Numbered, numbered: Mapping[str, int]) -> "FrozenTrial":
         """Ask for a trial as samplers of Optuna need it, which keep notes of their own with it."""
         self._optuna.sampler = sampler
+        self._held = None
         trial = self._optuna.ask(fixed_distributions=self._distributions())
         candidate = self.space.candidate(self._point(trial.params))
-        trial.set_user_attr("instruction", candidate.instruction.text)
-        trial.set_user_attr("digest", candidate.digest)
-        for name, value in numbered.items():
-            trial.set_user_attr(name, value)
+        attributes = {"instruction": candidate.instruction.text, "digest": candidate.digest, **numbered}
+        describe_trial(self._optuna, trial._trial_id, attributes)  # noqa: SLF001  # no public way
         return self._optuna.get_trials(deepcopy=False)[trial.number]
 
     def _distributions(self) -> "dict[str, BaseDistribution]":
@@ -159,26 +171,27 @@ class Trials:
         return self._prints[key]
 
     def _asked(self) -> "dict[int, FrozenTrial]":
-        trials = self._optuna.get_trials(deepcopy=False)
-        return {trial.user_attrs[NUMBER]: trial for trial in trials if NUMBER in trial.user_attrs}
+        """Return Optuna's trials by our numbers; it reads again what is under way, so only once it was told anything."""
+        if self._held is None:
+            trials = self._optuna.get_trials(deepcopy=False)
+            self._held = {trial.user_attrs[NUMBER]: trial for trial in trials if NUMBER in trial.user_attrs}
+        return self._held
 
-    def _add(self, row: TrialRecord) -> None:
-        """Add a trial that was not asked for: the baseline, or a confirmation."""
+    def _added(self, row: TrialRecord) -> "FrozenTrial":
+        """Return a trial that was not asked for: the baseline, or a confirmation."""
         import optuna
 
         distributions = self.space.distributions()
         point = {name: row.point.get(name) for name in distributions}
         inside = all(value in distributions[name].choices for name, value in point.items())
         failed = row.state == "failed"
-        self._optuna.add_trial(
-            optuna.create_trial(
-                state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
-                value=row.score,
-                params=self._stored(point) if inside else {},
-                distributions=self._distributions() if inside else {},
-                user_attrs={NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
-                intermediate_values={} if row.score is None else {row.n: row.score},
-            )
+        return optuna.create_trial(
+            state=optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE,
+            value=row.score,
+            params=self._stored(point) if inside else {},
+            distributions=self._distributions() if inside else {},
+            user_attrs={NUMBER: row.trial, "digest": row.digest, "stage": row.stage},
+            intermediate_values={} if row.score is None else {row.n: row.score},
         )
 
 
