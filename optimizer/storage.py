@@ -181,7 +181,7 @@ def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
         n = session.scalar(
             select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == number)
         )
-        made = [
+        made: list[Any] = [
             models.TrialModel(
                 study_id=number,
                 number=n + k,

@@ -146,7 +146,7 @@ def test_every_filter_counts_and_shows_what_the_records_say(
 ) -> None:
     arms = data(page)["arms"]
     assert len(arms) > 4
-    kinds = set()
+    kinds, wanted = set[str](), dict[str, set[str]]()
     for split, pair in ((0, (0, 1)), (1, (0, 1)), (1, (2, 3)), (1, (3, 0))):
         page.select_option("#split", str(split))
         for place in (1, 0):
