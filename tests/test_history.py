@@ -101,7 +101,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
     never = {"trial", "state", "stage", "digest", "n"}
     rows = []
     for number in range(n):
-        row: dict[str, str | int | float | bool | None] = {"trial": number}
+        row: dict[str, Any] = {"trial": number}
         for name, kind in TYPES.items():
             if name != "trial":
                 some = CELLS[kind]
