@@ -256,9 +256,8 @@ def seconds_then(path: Path, template: PromptTemplate) -> dict[str, float]:
     try:
         with open_archive(path.with_name("study.db")) as archive:
             found = archive.completions([fingerprint])
-    except (
-        InputError
-    ):  # no database, or none of ours: durations are told where they are known, and nothing rests on them
+    except InputError:
+        # No database, or none of ours: durations are told where they are known, and nothing rests on them.
         return {}
     return {
         example: sum(each.seconds for each in several)
