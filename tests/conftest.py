@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import importlib.util
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -173,6 +174,20 @@ class _Slow:
         return dataclasses.replace(await self._model.complete(request), seconds=seconds)
 
 
+@pytest.fixture(scope="session")
+def parcels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a small study that is finished, and that no test may change."""
+    folder: Path = _module_beside("parcels").carried_out(tmp_path_factory.mktemp("parcels"))
+    return folder
+
+
+@pytest.fixture
+def own_parcels(parcels: Path, tmp_path: Path) -> Path:
+    """Return the folder of that study in a project that a test may change."""
+    shutil.copytree(parcels.parents[1], tmp_path / "project")
+    return tmp_path / "project" / "studies" / "parcels"
+
+
 def _module_beside(name: str) -> ModuleType:
     """Return a module of this folder, which is no package."""
     if name not in sys.modules:
@@ -188,3 +203,4 @@ def _module_beside(name: str) -> ModuleType:
 # Modules of tests import from these by their names, before there is any fixture.
 _module_beside("hostile_prompts")
 _module_beside("output_schemas")
+_module_beside("parcels")

@@ -1,7 +1,6 @@
 """What optuna-dashboard shows of a study: its real application is asked, in this process and once as a server."""
 
 import http.client
-import io
 import json
 import shutil
 import signal
@@ -9,9 +8,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 
 import pytest
@@ -19,57 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.archive import open_archive
-from optimizer.commands import main
 from optimizer.dashboard import Dashboard, fenced, plain, prompt_text, study_note
 from optimizer.frozen import FrozenPrompt
 from optimizer.storage import open_storage
 from optimizer.store import Store
 from optimizer.viewing import open_view
 
-DATA = Path(__file__).with_name("data") / "parcels"
-
-
-class Told(NamedTuple):
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out the study of parcels, and return its folder."""
-    folder = tmp_path_factory.mktemp("parcels")
-    shutil.copytree(DATA, folder, dirs_exist_ok=True)
-    (folder / "pyproject.toml").touch()
-    path = folder / "studies" / "parcels"
-    assert optimizer("run", path / "study.yaml", "--quiet").code == 0
-    return path
-
-
-@pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
-    """Return the folder of a finished study that a test may change."""
-    shutil.copytree(finished.parents[1], tmp_path / "project")
-    return tmp_path / "project" / "studies" / "parcels"
-
-
-def optimizer(*arguments: str | Path) -> Told:
-    """Run the command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Told(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def document(*arguments: str | Path) -> Any:
-    """Return the JSON that a command prints."""
-    told = optimizer(*arguments, "--json")
-    assert told.code == 0, told.err
-    return json.loads(told.out)
+if TYPE_CHECKING:
+    from tests.parcels import optimizer
+else:
+    from parcels import optimizer
 
 
 Ask = Callable[..., "Reply"]
@@ -118,8 +75,8 @@ def params(trial: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["param_external_value"] for each in trial["params"]}
 
 
-def test_a_study_is_shown_by_its_name_and_its_trials_by_their_numbers(finished: Path) -> None:
-    with open_view(finished) as view:
+def test_a_study_is_shown_by_its_name_and_its_trials_by_their_numbers(parcels: Path) -> None:
+    with open_view(parcels) as view:
         app = Dashboard(view)
         (summary,) = asked(app, "/api/studies").json["study_summaries"]
         assert (summary["study_id"], summary["study_name"]) == (0, "parcels")
@@ -146,8 +103,8 @@ def test_a_study_is_shown_by_its_name_and_its_trials_by_their_numbers(finished: 
         assert asked(app, "/dashboard").status == 200
 
 
-def test_notes_and_artifacts_hold_the_prompt_and_the_results(finished: Path) -> None:
-    with open_view(finished) as view, open_archive(finished / "study.db") as archive:
+def test_notes_and_artifacts_hold_the_prompt_and_the_results(parcels: Path) -> None:
+    with open_view(parcels) as view, open_archive(parcels / "study.db") as archive:
         app = Dashboard(view)
         for trial, row in zip(asked(app, "/api/studies/0").json["trials"], archive.trials, strict=True):
             template = archive.templates[row.fingerprint]
@@ -175,16 +132,16 @@ def test_notes_and_artifacts_hold_the_prompt_and_the_results(finished: Path) -> 
             "highest value is not the best",
         ):
             assert text in note.replace("\\", "") or text == "not distinguishable"
-        assert plain(FrozenPrompt.load(finished / "prompt.json").evidence["in_words"][0]) in note  # type: ignore[index]  # it is a list
+        assert plain(FrozenPrompt.load(parcels / "prompt.json").evidence["in_words"][0]) in note  # type: ignore[index]  # it is a list
 
 
-def test_what_breaks_a_constraint_is_never_called_the_best(study: Path) -> None:
-    (study / "prompt.json").unlink()
-    with sqlite3.connect(study / "study.db") as connection:
+def test_what_breaks_a_constraint_is_never_called_the_best(own_parcels: Path) -> None:
+    (own_parcels / "prompt.json").unlink()
+    with sqlite3.connect(own_parcels / "study.db") as connection:
         change = "UPDATE ps_record SET content = json_set(content, '$.feasible', json('false')) WHERE kind = 'trial'"
         connection.execute(f"{change} AND number IN (1, 2, 4, 8)")
     connection.close()
-    with open_view(study) as view:
+    with open_view(own_parcels) as view:
         shown = asked(Dashboard(view), "/api/studies/0").json
     assert [each["number"] for each in shown["best_trials"]] == [6]
     assert [each["constraints"] for each in shown["trials"]] == [[float(k in (1, 2, 4, 8))] for k in range(9)]
@@ -194,17 +151,17 @@ def test_what_breaks_a_constraint_is_never_called_the_best(study: Path) -> None:
     assert "The best trial so far is trial 6" in shown["note"]["body"]
 
 
-def test_a_study_that_goes_on_is_followed_and_never_changed(study: Path) -> None:
-    database = study / "study.db"
-    frozen = (study / "prompt.json").read_text()
-    (study / "prompt.json").unlink()
+def test_a_study_that_goes_on_is_followed_and_never_changed(own_parcels: Path) -> None:
+    database = own_parcels / "study.db"
+    frozen = (own_parcels / "prompt.json").read_text()
+    (own_parcels / "prompt.json").unlink()
     with sqlite3.connect(database) as connection:
         rows = connection.execute(
             "SELECT number, content FROM ps_record WHERE kind = 'trial' AND number > 5"
         ).fetchall()
         connection.execute("DELETE FROM ps_record WHERE kind = 'trial' AND number > 5")
     connection.close()
-    with open_view(study) as view:
+    with open_view(own_parcels) as view:
         app = Dashboard(view)
         assert len(asked(app, "/api/studies/0").json["trials"]) == 6
         with open_storage(database) as storage:  # somebody runs it
@@ -217,7 +174,7 @@ def test_a_study_that_goes_on_is_followed_and_never_changed(study: Path) -> None
             store.record("trial", 6, failed)  # a trial may become another one
             assert asked(app, "/api/studies/0").json["trials"][6]["state"] == "Fail"
             store.record("trial", 6, json.loads(rows[0][1]))
-        (study / "prompt.json").write_text(frozen)
+        (own_parcels / "prompt.json").write_text(frozen)
         assert "in a test" not in asked(app, "/api/studies/0").json["note"]["body"]
         assert (
             "was compared with the baseline on 24 test examples"
@@ -229,24 +186,24 @@ def test_a_study_that_goes_on_is_followed_and_never_changed(study: Path) -> None
 
 
 @pytest.mark.parametrize("state", ["pruned", "failed"])
-def test_trials_that_did_not_complete_are_what_they_are(study: Path, state: str) -> None:
+def test_trials_that_did_not_complete_are_what_they_are(own_parcels: Path, state: str) -> None:
     score = "0.25" if state == "pruned" else "NULL"
-    with sqlite3.connect(study / "study.db") as connection:
+    with sqlite3.connect(own_parcels / "study.db") as connection:
         change = f"json_set(content, '$.state', '{state}', '$.score', {score})"
         connection.execute(f"UPDATE ps_record SET content = {change} WHERE kind = 'trial' AND number = 3")
     connection.close()
-    with open_view(study) as view:
+    with open_view(own_parcels) as view:
         trial = asked(Dashboard(view), "/api/studies/0").json["trials"][3]
     assert trial["state"] == ("Pruned" if state == "pruned" else "Fail")
     assert [each["value"] for each in trial["intermediate_values"]] == ([0.25] if state == "pruned" else [])
 
 
-def test_a_study_without_a_trial_is_shown(study: Path) -> None:
-    (study / "prompt.json").unlink()
-    with sqlite3.connect(study / "study.db") as connection:
+def test_a_study_without_a_trial_is_shown(own_parcels: Path) -> None:
+    (own_parcels / "prompt.json").unlink()
+    with sqlite3.connect(own_parcels / "study.db") as connection:
         connection.execute("DELETE FROM ps_record WHERE kind = 'trial'")
     connection.close()
-    with open_view(study) as view:
+    with open_view(own_parcels) as view:
         shown = asked(Dashboard(view), "/api/studies/0").json
         assert (shown["trials"], shown["best_trials"]) == ([], [])
         assert "#" in study_note(view)
@@ -261,8 +218,8 @@ def test_a_study_without_a_trial_is_shown(study: Path) -> None:
         ("PUT", "/api/studies/0/note"),
     ],
 )
-def test_nothing_can_be_changed(finished: Path, method: str, path: str) -> None:
-    with open_view(finished) as view:
+def test_nothing_can_be_changed(parcels: Path, method: str, path: str) -> None:
+    with open_view(parcels) as view:
         app = Dashboard(view)
         reply = asked(app, path, method)
         assert reply.status == 405
@@ -282,8 +239,8 @@ def test_nothing_can_be_changed(finished: Path, method: str, path: str) -> None:
         {"HTTP_ORIGIN": "http://127.0.0.1:9999"},
     ],
 )
-def test_pages_from_elsewhere_are_refused(finished: Path, headers: dict[str, str]) -> None:
-    with open_view(finished) as view:
+def test_pages_from_elsewhere_are_refused(parcels: Path, headers: dict[str, str]) -> None:
+    with open_view(parcels) as view:
         assert asked(Dashboard(view), "/api/studies/0", **headers).status == 403
         own = {"HTTP_HOST": "localhost:8080", "HTTP_ORIGIN": "http://localhost:8080"}
         assert asked(Dashboard(view), "/api/studies", **own).status == 200
@@ -304,23 +261,23 @@ def test_no_prompt_ends_its_block_and_no_name_is_markup(text: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.com", ""])
-def test_other_hosts_are_refused_with_the_reason(finished: Path, host: str) -> None:
-    told = optimizer("dashboard", finished, "--host", host, "--port", "0")
+def test_other_hosts_are_refused_with_the_reason(parcels: Path, host: str) -> None:
+    told = optimizer("dashboard", parcels, "--host", host, "--port", "0")
     assert told.code == 2
     assert "no passwords" in told.err
     assert "ssh -L" in told.err
 
 
-def test_without_a_database_there_is_nothing_to_show(finished: Path, tmp_path: Path) -> None:
-    shutil.copy(finished / "prompt.json", tmp_path)
+def test_without_a_database_there_is_nothing_to_show(parcels: Path, tmp_path: Path) -> None:
+    shutil.copy(parcels / "prompt.json", tmp_path)
     told = optimizer("dashboard", tmp_path, "--port", "0")
     assert told.code == 2
     assert "there is no study.db" in told.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_server_answers_until_it_is_ended(finished: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "optimizer", "dashboard", str(finished), "--port", "0", "--json"]
+def test_a_server_answers_until_it_is_ended(parcels: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "optimizer", "dashboard", str(parcels), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -333,7 +290,7 @@ def test_a_server_answers_until_it_is_ended(finished: Path, number: signal.Signa
             connection.request("GET", "/api/studies/0")
             assert len(json.loads(connection.getresponse().read())["trials"]) == 9
             connection.close()
-            taken = optimizer("dashboard", finished, "--port", str(port))
+            taken = optimizer("dashboard", parcels, "--port", str(port))
             assert taken.code == 2
             assert f"cannot listen on 127.0.0.1:{port}" in taken.err
             process.send_signal(number)

@@ -1,15 +1,11 @@
 """`diff`: how two prompts differ, and the laws of the differences of two texts."""
 
-import io
-import json
 import os
 import pty
-import shutil
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,52 +24,6 @@ from optimizer.differences import (
 )
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
-
-DATA = Path(__file__).with_name("data") / "parcels"
-
-
-class Told(NamedTuple):
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out the study of parcels, and return its folder."""
-    folder = tmp_path_factory.mktemp("parcels")
-    shutil.copytree(DATA, folder, dirs_exist_ok=True)
-    (folder / "pyproject.toml").touch()
-    path = folder / "studies" / "parcels"
-    assert optimizer("run", path / "study.yaml", "--quiet").code == 0
-    return path
-
-
-@pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
-    """Return the folder of a finished study that a test may change."""
-    shutil.copytree(finished.parents[1], tmp_path / "project")
-    return tmp_path / "project" / "studies" / "parcels"
-
-
-def optimizer(*arguments: str | Path) -> Told:
-    """Run the command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Told(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def document(*arguments: str | Path) -> Any:
-    """Return the JSON that a command prints."""
-    told = optimizer(*arguments, "--json")
-    assert told.code == 0, told.err
-    return json.loads(told.out)
-
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", " ", "\n", "."]), max_size=12)
 FEW = settings(max_examples=60, deadline=None)
@@ -99,6 +49,12 @@ MESSAGE = st.builds(
     role=st.sampled_from(["system", "user", "assistant"]),
     parts=st.lists(PART, min_size=1, max_size=3).map(tuple),
 )
+
+if TYPE_CHECKING:
+    from tests.parcels import document, optimizer
+else:
+    from parcels import document, optimizer
+
 CALLS = st.lists(
     st.builds(CallTemplate, messages=st.lists(MESSAGE, min_size=1, max_size=4).map(tuple)),
     min_size=1,
@@ -177,8 +133,8 @@ def test_every_setting_that_changes_is_told() -> None:
     assert setting_changes(a, a) == ()
 
 
-def test_two_trials_are_told_apart_by_all_they_differ_in(finished: Path) -> None:
-    found = document("diff", f"{finished}#0", f"{finished}#4")
+def test_two_trials_are_told_apart_by_all_they_differ_in(parcels: Path) -> None:
+    found = document("diff", f"{parcels}#0", f"{parcels}#4")
     assert found["differ"]
     assert found["changes"]["instruction"] == {"a": "i0000", "b": "i0001"}
     assert found["changes"]["format"] == {"a": "plain", "b": "choice"}
@@ -189,15 +145,15 @@ def test_two_trials_are_told_apart_by_all_they_differ_in(finished: Path) -> None
         "system",
         *["user", "assistant"] * 2,
     ]
-    rows = {row["trial"]: row for row in FrozenPrompt.load(finished / "prompt.json").history}
+    rows = {row["trial"]: row for row in FrozenPrompt.load(parcels / "prompt.json").history}
     gain = float(str(rows[4]["score"])) - float(str(rows[0]["score"]))
     assert found["difference"]["value"] == pytest.approx(gain)
     assert (found["difference"]["n"], found["difference"]["split"]) == (8, "validation")
 
 
-def test_the_way_back_is_the_mirror_image(finished: Path) -> None:
-    there = document("diff", f"{finished}#0", f"{finished}#4")
-    back = document("diff", f"{finished}#4", f"{finished}#0")
+def test_the_way_back_is_the_mirror_image(parcels: Path) -> None:
+    there = document("diff", f"{parcels}#0", f"{parcels}#4")
+    back = document("diff", f"{parcels}#4", f"{parcels}#0")
     assert back["demonstrations"]["removed"] == there["demonstrations"]["added"]
     assert back["difference"]["value"] == -there["difference"]["value"]
     assert (back["difference"]["lower"], back["difference"]["upper"]) == (
@@ -206,8 +162,8 @@ def test_the_way_back_is_the_mirror_image(finished: Path) -> None:
     )
 
 
-def test_what_changed_is_readable_without_colour(finished: Path) -> None:
-    told = optimizer("diff", f"{finished}#0", f"{finished}#4")
+def test_what_changed_is_readable_without_colour(parcels: Path) -> None:
+    told = optimizer("diff", f"{parcels}#0", f"{parcels}#4")
     assert told.code == 0
     assert (
         "[-Route the-]{+Which team should answer this+} customer[-'s message to the right team.-]{+?+}"
@@ -220,7 +176,7 @@ def test_what_changed_is_readable_without_colour(finished: Path) -> None:
 
 @pytest.mark.parametrize("coloured", [True, False])
 def test_on_a_terminal_it_is_coloured_unless_that_is_unwanted(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, *, coloured: bool
+    parcels: Path, monkeypatch: pytest.MonkeyPatch, *, coloured: bool
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -229,7 +185,7 @@ def test_on_a_terminal_it_is_coloured_unless_that_is_unwanted(
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
-        patch.setattr(sys, "argv", ["optimizer", "diff", f"{finished}#0", f"{finished}#2"])
+        patch.setattr(sys, "argv", ["optimizer", "diff", f"{parcels}#0", f"{parcels}#2"])
         with pytest.raises(SystemExit) as ended:
             main()
         terminal.flush()
@@ -240,23 +196,23 @@ def test_on_a_terminal_it_is_coloured_unless_that_is_unwanted(
     assert ("\x1b[31m" in shown) == coloured
 
 
-def test_one_prompt_does_not_differ_from_itself(finished: Path) -> None:
+def test_one_prompt_does_not_differ_from_itself(parcels: Path) -> None:
     # What was frozen is the baseline here.
-    told = optimizer("diff", finished, f"{finished}#baseline", "--exit-code")
+    told = optimizer("diff", parcels, f"{parcels}#baseline", "--exit-code")
     assert told.code == 0
     assert "one and the same prompt" in told.out
-    assert not document("diff", finished / "prompt.json", finished)["differ"]
+    assert not document("diff", parcels / "prompt.json", parcels)["differ"]
 
 
-def test_the_exit_code_says_whether_they_differ_if_that_is_wanted(finished: Path) -> None:
-    pair = (f"{finished}#0", f"{finished}#winner")
+def test_the_exit_code_says_whether_they_differ_if_that_is_wanted(parcels: Path) -> None:
+    pair = (f"{parcels}#0", f"{parcels}#winner")
     assert optimizer("diff", *pair).code == 0
     assert optimizer("diff", *pair, "--exit-code").code == 1
     assert optimizer("diff", *pair, "--exit-code", "--json").code == 1
 
 
-def test_frozen_prompts_are_compared_by_their_records(finished: Path, tmp_path: Path) -> None:
-    frozen = FrozenPrompt.load(finished / "prompt.json")
+def test_frozen_prompts_are_compared_by_their_records(parcels: Path, tmp_path: Path) -> None:
+    frozen = FrozenPrompt.load(parcels / "prompt.json")
     records: dict[str, Any] = dict(frozen.records or {})
     scores = [1.0 if k < 5 else score for k, score in enumerate(records["score"])]
     other = replace(frozen, records={**records, "score": scores}, style="another")
@@ -266,14 +222,12 @@ def test_frozen_prompts_are_compared_by_their_records(finished: Path, tmp_path: 
     gain = (sum(scores) - sum(records["score"])) / len(scores)
     assert found["difference"]["value"] == pytest.approx(gain)
     assert found["changes"]["style"] == {"a": frozen.style, "b": "another"}
-    mixed = document("diff", f"{finished}#winner", tmp_path / "a.json")["difference"]
+    mixed = document("diff", f"{parcels}#winner", tmp_path / "a.json")["difference"]
     assert (mixed["n"], mixed["split"]) == (24, "test")
     moved = replace(frozen, records={**records, "target": ["0" * 16] * len(scores)})
     (tmp_path / "b.json").write_text(moved.dumps())
     assert document("diff", tmp_path / "a.json", tmp_path / "b.json")["difference"] is None
-    assert (
-        "nothing is known of which is better" in optimizer("diff", tmp_path / "a.json", f"{finished}#4").out
-    )
+    assert "nothing is known of which is better" in optimizer("diff", tmp_path / "a.json", f"{parcels}#4").out
 
 
 @pytest.mark.parametrize(
@@ -284,19 +238,19 @@ def test_frozen_prompts_are_compared_by_their_records(finished: Path, tmp_path: 
         ("{}/nowhere#1", "there is no such file"),
     ],
 )
-def test_a_prompt_that_is_not_there_is_told(finished: Path, name: str, told: str) -> None:
-    found = optimizer("diff", f"{finished}#0", name.format(finished))
+def test_a_prompt_that_is_not_there_is_told(parcels: Path, name: str, told: str) -> None:
+    found = optimizer("diff", f"{parcels}#0", name.format(parcels))
     assert found.code == 2
     assert told in found.err
 
 
-def test_a_hostile_prompt_only_shows(finished: Path, tmp_path: Path) -> None:
-    frozen = FrozenPrompt.load(finished / "prompt.json")
+def test_a_hostile_prompt_only_shows(parcels: Path, tmp_path: Path) -> None:
+    frozen = FrozenPrompt.load(parcels / "prompt.json")
     message = MessageTemplate(role="system", parts=("\x1b[2J\u202eevil {+x+}",))
     call = CallTemplate(messages=(message, *frozen.template.calls[0].messages[1:]))
     hostile = replace(frozen, style="\x1b[31m", template=replace(frozen.template, calls=(call,)))
     (tmp_path / "b.json").write_text(hostile.dumps())
-    told = optimizer("diff", finished, tmp_path / "b.json")
+    told = optimizer("diff", parcels, tmp_path / "b.json")
     assert told.code == 0
     assert "\x1b" not in told.out
     assert "\u202e" not in told.out

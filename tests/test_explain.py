@@ -1,20 +1,16 @@
 """`explain`: which examples flipped and why; its parts add up, and the page of the terminal tells the truth."""
 
-import io
 import json
 import re
 import shutil
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.answer import OUTCOMES, AnswerFormat
-from optimizer.commands import main
 from optimizer.dataset import Example
 from optimizer.flips import (
     CHANGES,
@@ -32,51 +28,13 @@ from optimizer.store import ScoreRow
 from optimizer.viewed import Viewed
 from optimizer.viewing import View
 
+if TYPE_CHECKING:
+    from tests.parcels import DATA, document, optimizer
+else:
+    from parcels import DATA, document, optimizer
+
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "terminal.md"
-DATA = Path(__file__).with_name("data") / "parcels"
-
-
-class Told(NamedTuple):
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out the study of parcels, and return its folder."""
-    folder = tmp_path_factory.mktemp("parcels")
-    shutil.copytree(DATA, folder, dirs_exist_ok=True)
-    (folder / "pyproject.toml").touch()
-    path = folder / "studies" / "parcels"
-    assert optimizer("run", path / "study.yaml", "--quiet").code == 0
-    return path
-
-
-@pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
-    """Return the folder of a finished study that a test may change."""
-    shutil.copytree(finished.parents[1], tmp_path / "project")
-    return tmp_path / "project" / "studies" / "parcels"
-
-
-def optimizer(*arguments: str | Path) -> Told:
-    """Run the command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Told(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def document(*arguments: str | Path) -> Any:
-    """Return the JSON that a command prints."""
-    told = optimizer(*arguments, "--json")
-    assert told.code == 0, told.err
-    return json.loads(told.out)
 
 
 ANSWERS = st.sampled_from(["a", "b", "c"])
@@ -165,9 +123,9 @@ def test_every_example_is_counted_once_and_the_parts_are_the_whole(
     assert all(sentence.endswith((".", ".)")) for sentence in in_words(flips))
 
 
-def test_baseline_and_winner_are_explained_on_the_test(finished: Path) -> None:
-    found = document("explain", finished)
-    evidence: Any = FrozenPrompt.load(finished / "prompt.json").evidence
+def test_baseline_and_winner_are_explained_on_the_test(parcels: Path) -> None:
+    found = document("explain", parcels)
+    evidence: Any = FrozenPrompt.load(parcels / "prompt.json").evidence
     for name in ("value", "lower", "upper", "p_value", "wins", "losses", "ties", "n"):
         assert found["difference"][name] == evidence["difference"][name]
     assert found["split"] == "test"
@@ -186,42 +144,44 @@ def test_baseline_and_winner_are_explained_on_the_test(finished: Path) -> None:
         assert row["after"]["score"] == float(row["after"]["answer"] == row["target"])
 
 
-def test_any_two_trials_and_any_split_can_be_explained(finished: Path) -> None:
-    found = document("explain", finished, "7", "4")
+def test_any_two_trials_and_any_split_can_be_explained(parcels: Path) -> None:
+    found = document("explain", parcels, "7", "4")
     assert (found["split"], len(found["examples"])) == ("validation", 8)
-    mirrored = document("explain", finished, "4", "7")
+    mirrored = document("explain", parcels, "4", "7")
     assert mirrored["counts"]["regressed"] == found["counts"]["improved"]
-    assert document("explain", finished, "--split", "validation")["difference"]["n"] == 8
-    assert "the search chooses on these examples" in optimizer("explain", finished, "7", "4").out
-    nothing = document("explain", finished, "1", "2")
+    assert document("explain", parcels, "--split", "validation")["difference"]["n"] == 8
+    assert "the search chooses on these examples" in optimizer("explain", parcels, "7", "4").out
+    nothing = document("explain", parcels, "1", "2")
     assert nothing["counts"]["improved"] == nothing["counts"]["regressed"] == 0
-    assert "No example flipped" in optimizer("explain", finished, "1", "2").out
+    assert "No example flipped" in optimizer("explain", parcels, "1", "2").out
 
 
-def test_as_many_flips_are_shown_as_are_wanted(finished: Path) -> None:
+def test_as_many_flips_are_shown_as_are_wanted(parcels: Path) -> None:
     shown = re.compile(r"^(p\d+): (improved|regressed|both \w+), ", re.MULTILINE)
-    assert [kind for _, kind in shown.findall(optimizer("explain", finished).out)] == ["regressed"] * 2 + [
+    assert [kind for _, kind in shown.findall(optimizer("explain", parcels).out)] == ["regressed"] * 2 + [
         "improved"
     ] * 7
-    some = optimizer("explain", finished, "--limit", "3").out
+    some = optimizer("explain", parcels, "--limit", "3").out
     assert len(shown.findall(some)) == 3
     assert "and 6 more flipped examples" in some
-    assert len(shown.findall(optimizer("explain", finished, "--all").out)) == 24
+    assert len(shown.findall(optimizer("explain", parcels, "--all").out)) == 24
 
 
-def test_without_the_data_what_is_known_is_told(study: Path) -> None:
-    (study / "study.yaml").unlink()
-    found = document("explain", study)
+def test_without_the_data_what_is_known_is_told(own_parcels: Path) -> None:
+    (own_parcels / "study.yaml").unlink()
+    found = document("explain", own_parcels)
     assert found["difference"]["n"] == 24  # the frozen prompt says which examples judged it
     assert found["by_confusion"] == []
     assert "name the task with --task" in " ".join(found["missing"])
-    assert document("explain", study, "--task", study.parents[1] / "task.yaml")["by_confusion"] != []
+    assert (
+        document("explain", own_parcels, "--task", own_parcels.parents[1] / "task.yaml")["by_confusion"] != []
+    )
 
 
-def test_a_prompt_alone_is_explained_by_its_evidence(finished: Path, tmp_path: Path) -> None:
-    shutil.copy(finished / "prompt.json", tmp_path)
+def test_a_prompt_alone_is_explained_by_its_evidence(parcels: Path, tmp_path: Path) -> None:
+    shutil.copy(parcels / "prompt.json", tmp_path)
     found = document("explain", tmp_path)
-    evidence = FrozenPrompt.load(finished / "prompt.json").evidence
+    evidence = FrozenPrompt.load(parcels / "prompt.json").evidence
     assert found["figures"] == evidence
     assert "Which examples flipped is not known" in " ".join(found["missing"])
     told = optimizer("explain", tmp_path)
@@ -246,16 +206,16 @@ def test_a_prompt_alone_is_explained_by_its_evidence(finished: Path, tmp_path: P
         ),
     ],
 )
-def test_what_cannot_be_explained_is_told(finished: Path, arguments: list[str], told: str) -> None:
-    found = optimizer("explain", finished, *arguments)
+def test_what_cannot_be_explained_is_told(parcels: Path, arguments: list[str], told: str) -> None:
+    found = optimizer("explain", parcels, *arguments)
     assert found.code == 2
     assert told in found.err
 
 
 def test_the_page_of_the_terminal_shows_what_is_printed(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
+    parcels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(finished.parents[1])
+    monkeypatch.chdir(parcels.parents[1])
     blocks = re.findall(r"^```console\n\$ optimizer (.*)\n((?:.*\n)*?)^```$", PAGE.read_text(), re.MULTILINE)
     assert len(blocks) >= 5
     for line, shown in blocks:

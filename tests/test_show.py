@@ -5,72 +5,29 @@ import io
 import json
 import shutil
 import sqlite3
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 from optimizer.archive import open_archive
-from optimizer.commands import main
 from optimizer.completion import Completion
 from optimizer.frozen import FrozenPrompt
 from optimizer.storage import open_storage
 
-DATA = Path(__file__).with_name("data") / "parcels"
+if TYPE_CHECKING:
+    from tests.parcels import DATA, document, optimizer
+else:
+    from parcels import DATA, document, optimizer
 
 
-class Told(NamedTuple):
-    """How a command ended and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out the study of parcels, and return its folder."""
-    folder = tmp_path_factory.mktemp("parcels")
-    shutil.copytree(DATA, folder, dirs_exist_ok=True)
-    (folder / "pyproject.toml").touch()
-    path = folder / "studies" / "parcels"
-    assert optimizer("run", path / "study.yaml", "--quiet").code == 0
-    return path
-
-
-@pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
-    """Return the folder of a finished study that a test may change."""
-    shutil.copytree(finished.parents[1], tmp_path / "project")
-    return tmp_path / "project" / "studies" / "parcels"
-
-
-def optimizer(*arguments: str | Path) -> Told:
-    """Run the command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["optimizer", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Told(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def document(*arguments: str | Path) -> Any:
-    """Return the JSON that a command prints."""
-    told = optimizer(*arguments, "--json")
-    assert told.code == 0, told.err
-    return json.loads(told.out)
-
-
-def test_the_history_is_that_of_the_file_in_order(finished: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO((finished / "history.csv").read_text())))
-    found = document("show", finished, "--history")
+def test_the_history_is_that_of_the_file_in_order(parcels: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO((parcels / "history.csv").read_text())))
+    found = document("show", parcels, "--history")
     assert [each["trial"] for each in found["trials"]] == list(range(len(rows)))
     assert [each["score"] for each in found["trials"]] == [float(row["score"]) for row in rows]
-    told = optimizer("show", finished, "--history").out.splitlines()
+    told = optimizer("show", parcels, "--history").out.splitlines()
     assert len(told) == 1 + len(rows)
     assert told[0].split()[:3] == ["trial", "stage", "state"]
     for line, row in zip(told[1:], rows, strict=True):
@@ -79,39 +36,39 @@ def test_the_history_is_that_of_the_file_in_order(finished: Path) -> None:
         assert f"{float(row['lower']):.3f} to {float(row['upper']):.3f}" in line
 
 
-def test_the_best_come_first_where_only_some_are_wanted(finished: Path) -> None:
-    found = document("show", finished, "--history", "--top", "3")
-    every = document("show", finished, "--history")["trials"]
+def test_the_best_come_first_where_only_some_are_wanted(parcels: Path) -> None:
+    found = document("show", parcels, "--history", "--top", "3")
+    every = document("show", parcels, "--history")["trials"]
     best = sorted(every, key=lambda each: (-each["score"], each["trial"]))[:3]
     assert found["trials"] == best
     assert found["of"] == len(every)
-    assert "the best 3 of 9 trials" in optimizer("show", finished, "--history", "--top", "3").out
+    assert "the best 3 of 9 trials" in optimizer("show", parcels, "--history", "--top", "3").out
 
 
-def test_a_history_is_written_where_it_is_wanted(finished: Path, tmp_path: Path) -> None:
+def test_a_history_is_written_where_it_is_wanted(parcels: Path, tmp_path: Path) -> None:
     for name in ("h.csv", "h.parquet"):
-        told = optimizer("show", finished, "--history", "--output", tmp_path / name)
+        told = optimizer("show", parcels, "--history", "--output", tmp_path / name)
         assert told.code == 0, told.err
         assert f"wrote {tmp_path / name}" in told.out
         again = document("show", tmp_path / name, "--history")
-        assert again["trials"] == document("show", finished, "--history")["trials"]
+        assert again["trials"] == document("show", parcels, "--history")["trials"]
 
 
-def test_what_breaks_a_constraint_or_failed_is_marked(study: Path) -> None:
-    with sqlite3.connect(study / "study.db") as connection:
+def test_what_breaks_a_constraint_or_failed_is_marked(own_parcels: Path) -> None:
+    with sqlite3.connect(own_parcels / "study.db") as connection:
         change = "UPDATE ps_record SET content = json_set(content, {}) WHERE kind = 'trial' AND number = ?"
         connection.execute(change.format("'$.feasible', json('false')"), (3,))
         connection.execute(change.format("'$.score', NULL, '$.state', 'failed', '$.errors', 2"), (4,))
     connection.close()
-    told = optimizer("show", study, "--history").out
+    told = optimizer("show", own_parcels, "--history").out
     assert "0.500x" in told
     assert "breaks a constraint" in told
     assert "trial 4 has no score: 2 of 8 examples have none" in told
 
 
-def test_a_trial_is_shown_whole(finished: Path) -> None:
-    found = document("show", finished, "--trial", "3")
-    with open_archive(finished / "study.db") as archive:
+def test_a_trial_is_shown_whole(parcels: Path) -> None:
+    found = document("show", parcels, "--trial", "3")
+    with open_archive(parcels / "study.db") as archive:
         row = archive.trials[3]
         assert found["prompt"] == archive.templates[row.fingerprint].to_dict()
         assert found["fingerprint"] == row.fingerprint
@@ -126,7 +83,7 @@ def test_a_trial_is_shown_whole(finished: Path) -> None:
         row["id"]: row["team"] for row in map(json.loads, (DATA / "parcels.jsonl").read_text().splitlines())
     }
     assert all(each["target"] == targets[each["id"]] for each in found["examples"])
-    told = optimizer("show", finished, "--trial", "3").out
+    told = optimizer("show", parcels, "--trial", "3").out
     for text in (
         found["fingerprint"],
         found["instruction"]["text"],
@@ -137,16 +94,16 @@ def test_a_trial_is_shown_whole(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["baseline", "winner", "wording"])
-def test_the_prompts_of_the_test_are_shown_by_name(finished: Path, name: str) -> None:
-    evidence = FrozenPrompt.load(finished / "prompt.json").evidence
-    found = document("show", finished, "--trial", name)
+def test_the_prompts_of_the_test_are_shown_by_name(parcels: Path, name: str) -> None:
+    evidence = FrozenPrompt.load(parcels / "prompt.json").evidence
+    found = document("show", parcels, "--trial", name)
     assert found["fingerprint"] == evidence[f"{name}_fingerprint"]
     assert {each["split"] for each in found["examples"]} == {"validation", "test"}
 
 
-def test_an_example_is_shown_with_what_every_prompt_made_of_it(finished: Path) -> None:
-    found = document("show", finished, "--example", "p21")
-    with open_archive(finished / "study.db") as archive:
+def test_an_example_is_shown_with_what_every_prompt_made_of_it(parcels: Path) -> None:
+    found = document("show", parcels, "--example", "p21")
+    with open_archive(parcels / "study.db") as archive:
         completions = archive.completions(archive.templates)
         asked = {name for name, rows in archive.scores.items() if "p21" in rows}
         assert {each["fingerprint"] for each in found["prompts"]} == asked
@@ -157,7 +114,7 @@ def test_an_example_is_shown_with_what_every_prompt_made_of_it(finished: Path) -
             assert [call["request"] for call in each["calls"]] == [request.to_dict()]
             assert texts == [c.text for c in completions[each["fingerprint"], "p21"]]
             assert (each["answer"], each["outcome"], each["reader"]) == (row.answer, row.outcome, row.reader)
-    told = optimizer("show", finished, "--example", "p21").out
+    told = optimizer("show", parcels, "--example", "p21").out
     for text in (
         found["inputs"]["message"],
         "target: returns",
@@ -166,65 +123,67 @@ def test_an_example_is_shown_with_what_every_prompt_made_of_it(finished: Path) -
         "winner (trial 8)",
     ):
         assert text in told
-    only = document("show", finished, "--example", "p21", "--trial", "baseline")["prompts"]
+    only = document("show", parcels, "--example", "p21", "--trial", "baseline")["prompts"]
     assert [each["name"] for each in only] == ["baseline (trial 0)"]
 
 
-def test_what_is_no_longer_stored_is_told(study: Path) -> None:
-    with sqlite3.connect(study / "study.db") as connection:
+def test_what_is_no_longer_stored_is_told(own_parcels: Path) -> None:
+    with sqlite3.connect(own_parcels / "study.db") as connection:
         connection.execute("DELETE FROM ps_completion")
     connection.close()
-    found = document("show", study, "--example", "p21")
+    found = document("show", own_parcels, "--example", "p21")
     assert {call["completion"] for each in found["prompts"] for call in each["calls"]} == {None}
-    assert "the answer is no longer stored" in optimizer("show", study, "--example", "p21").out
+    assert "the answer is no longer stored" in optimizer("show", own_parcels, "--example", "p21").out
 
 
-def test_without_the_data_all_else_is_shown(study: Path) -> None:
-    (study / "study.yaml").unlink()
-    told = optimizer("show", study, "--example", "p21")
+def test_without_the_data_all_else_is_shown(own_parcels: Path) -> None:
+    (own_parcels / "study.yaml").unlink()
+    told = optimizer("show", own_parcels, "--example", "p21")
     assert told.code == 0
     assert "name the task with --task" in told.err
     assert "cannot be rendered again" in told.out
-    found = document("show", study, "--example", "p21", "--task", study.parents[1] / "task.yaml")
+    found = document("show", own_parcels, "--example", "p21", "--task", own_parcels.parents[1] / "task.yaml")
     assert found["target"] == "returns"
     assert found["missing"] == []
 
 
-def test_data_that_changed_are_told(study: Path) -> None:
-    path = study.parents[1] / "parcels.jsonl"
+def test_data_that_changed_are_told(own_parcels: Path) -> None:
+    path = own_parcels.parents[1] / "parcels.jsonl"
     path.write_text(path.read_text().replace("charged twice", "charged thrice"))
-    assert "no longer those that the study saw" in optimizer("show", study, "--trial", "0").err
+    assert "no longer those that the study saw" in optimizer("show", own_parcels, "--trial", "0").err
     path.write_text("nothing")
-    assert "the data cannot be read" in optimizer("show", study, "--trial", "0").err
+    assert "the data cannot be read" in optimizer("show", own_parcels, "--trial", "0").err
 
 
-def test_to_look_waits_for_nobody_and_changes_nothing(study: Path) -> None:
-    (study / "prompt.json").unlink()
-    before = (study / "study.db").read_bytes()
-    with open_storage(study / "study.db"):  # somebody runs it
-        assert optimizer("show", study, "--history").code == 0
-        assert document("show", study, "--trial", "winner")["name"] == "winner (trial 8)"  # the best so far
-    assert (study / "study.db").read_bytes() == before
+def test_to_look_waits_for_nobody_and_changes_nothing(own_parcels: Path) -> None:
+    (own_parcels / "prompt.json").unlink()
+    before = (own_parcels / "study.db").read_bytes()
+    with open_storage(own_parcels / "study.db"):  # somebody runs it
+        assert optimizer("show", own_parcels, "--history").code == 0
+        assert (
+            document("show", own_parcels, "--trial", "winner")["name"] == "winner (trial 8)"
+        )  # the best so far
+    assert (own_parcels / "study.db").read_bytes() == before
 
 
-def test_a_prompt_alone_shows_its_own_history(finished: Path, tmp_path: Path) -> None:
-    shutil.copy(finished / "prompt.json", tmp_path)
+def test_a_prompt_alone_shows_its_own_history(parcels: Path, tmp_path: Path) -> None:
+    shutil.copy(parcels / "prompt.json", tmp_path)
     told = optimizer("show", tmp_path, "--history")
     assert told.code == 0
     assert len(told.out.splitlines()) == 10
-    assert optimizer("show", tmp_path / "prompt.json").out == optimizer("show", finished).out
+    assert optimizer("show", tmp_path / "prompt.json").out == optimizer("show", parcels).out
     refused = optimizer("show", tmp_path, "--trial", "3")
     assert refused.code == 2
     assert "there is no study.db beside it" in refused.err
 
 
-def test_a_prompt_of_another_study_is_not_taken_for_its_own(study: Path) -> None:
-    frozen = json.loads((study / "prompt.json").read_text())
-    other = FrozenPrompt.load(study / "prompt.json")
+def test_a_prompt_of_another_study_is_not_taken_for_its_own(own_parcels: Path) -> None:
+    frozen = json.loads((own_parcels / "prompt.json").read_text())
+    other = FrozenPrompt.load(own_parcels / "prompt.json")
     changed = [{**row, "digest": "0" * 64} for row in frozen["history"]]
-    (study / "prompt.json").write_text(replace(other, history=tuple(changed)).dumps())
-    assert "that of another study" in optimizer("show", study, "--trial", "0").err
-    told = optimizer("show", study / "prompt.json", "--trial", "0")
+    (own_parcels / "prompt.json").write_text(replace(other, history=tuple(changed)).dumps())
+    assert "that of another study" in optimizer("show", own_parcels, "--trial", "0").err
+    told = optimizer("show", own_parcels / "prompt.json", "--trial", "0")
     assert told.code == 2
     assert "there is no study.db beside it" in told.err
 
@@ -246,8 +205,8 @@ def test_a_prompt_of_another_study_is_not_taken_for_its_own(study: Path) -> None
         (["--history", "--output", "x.txt"], "ends in .csv or .parquet"),
     ],
 )
-def test_what_there_is_not_is_told(finished: Path, options: list[str], told: str) -> None:
-    found = optimizer("show", finished, *options)
+def test_what_there_is_not_is_told(parcels: Path, options: list[str], told: str) -> None:
+    found = optimizer("show", parcels, *options)
     assert found.code == 2
     assert told in found.err
     assert found.out == ""
