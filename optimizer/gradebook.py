@@ -4,19 +4,16 @@ Columns `prompt_id`, `example_id` and `score`; if there are any, `model`, and `g
 Other columns are not looked at.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from optimizer.errors import InputError, Problem
-from optimizer.record import Record
+from optimizer.record import Cells, Record, first_of
 from optimizer.table import Table, read_table
 from optimizer.task import shown
 
 _NEEDED = ("prompt_id", "example_id", "score")
-_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
-_MOST_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 
 Pair = tuple[str, str]  # prompt and model; the model is "" where the table names none
 
@@ -65,18 +62,18 @@ def read_gradebook(path: Path) -> Gradebook:
     table = read_table(path, shown(path))
     problems = [*table.problems, *_column_problems(table)]
     if problems:
-        raise InputError(_first(problems))
+        raise InputError(first_of(problems))
     reader = _Reader(
-        file=table.file, with_model="model" in table.columns, with_group="group" in table.columns
+        cells=Cells(table.file), with_model="model" in table.columns, with_group="group" in table.columns
     )
     for record in table.records:
         reader.take(record)
     book = Gradebook(file=table.file, scores=reader.scores, groups=reader.groups)
-    if not reader.problems and not book.shared:
+    if not reader.cells.problems and not book.shared:
         message = "expected an example that every prompt has a score for, found none"
-        reader.problems.append(Problem(file=table.file, field="example_id", message=message))
-    if reader.problems:
-        raise InputError(_first(reader.problems))
+        reader.cells.problems.append(Problem(file=table.file, field="example_id", message=message))
+    if reader.cells.problems:
+        raise InputError(first_of(reader.cells.problems))
     return book
 
 
@@ -87,36 +84,27 @@ def _column_problems(table: Table) -> Iterator[Problem]:
         yield Problem(file=table.file, message="expected at least one score, found none")
 
 
-def _first(problems: list[Problem]) -> list[Problem]:
-    n_more = len(problems) - _MOST_PROBLEMS
-    if n_more <= 0:
-        return problems
-    more = Problem(file="", message=f"and {n_more} more mistake{'s' * (n_more > 1)}")
-    return [*problems[:_MOST_PROBLEMS], more]
-
-
 @dataclass(kw_only=True, slots=True)
 class _Reader:
     """Takes record by record, and notes what is wrong with each."""
 
-    file: str
+    cells: Cells
     with_model: bool
     with_group: bool
     scores: dict[Pair, dict[str, float]] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
     lines: dict[tuple[Pair, str], int] = field(default_factory=dict)
 
     def take(self, record: Record) -> None:
-        prompt, example = (self._named(record, name) for name in ("prompt_id", "example_id"))
-        model = self._named(record, "model") if self.with_model else ""
-        score = self._score(record)
+        prompt, example = (self.cells.named(record, name) for name in ("prompt_id", "example_id"))
+        model = self.cells.named(record, "model") if self.with_model else ""
+        score = self.cells.score(record, "score")
         if prompt is None or example is None or model is None:
             return
         first = self.lines.setdefault(((prompt, model), example), record.line)
         if first != record.line:
             message = f"expected one score of {prompt[:60]!r} on this example, found another on line {first}"
-            self._note(record, "example_id", message)
+            self.cells.note(record, "example_id", message)
         elif score is not None:
             self.scores.setdefault((prompt, model), {})[example] = score
         if self.with_group:
@@ -125,35 +113,8 @@ class _Reader:
     def _take_group(self, record: Record, example: str) -> None:
         if record.empty("group"):
             return
-        group = self._text(record, "group") or ""
+        group = self.cells.text(record, "group") or ""
         known = self.groups.setdefault(example, group)
         if group != known:
             message = f"expected {known[:60]!r} as in the other rows of this example, found {group[:60]!r}"
-            self._note(record, "group", message)
-
-    def _named(self, record: Record, column: str) -> str | None:
-        text = self._text(record, column)
-        if text is not None and not text.strip():
-            self._note(record, column, "expected some text, found none")
-            return None
-        return text
-
-    def _text(self, record: Record, column: str) -> str | None:
-        try:
-            return record.text(column)
-        except ValueError as error:
-            self._note(record, column, str(error))
-            return None
-
-    def _score(self, record: Record) -> float | None:
-        text = self._text(record, "score")
-        if text is None:
-            return None
-        number = float(text) if _NUMBER.fullmatch(text.strip()) else -1.0
-        if not 0 <= number <= 1:
-            self._note(record, "score", f"expected a score in [0, 1], found {text[:60] or 'none'}")
-            return None
-        return number
-
-    def _note(self, record: Record, column: str, message: str) -> None:
-        self.problems.append(Problem(file=self.file, line=record.line, field=column, message=message))
+            self.cells.note(record, "group", message)

@@ -2,10 +2,15 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from optimizer.errors import Problem
 from optimizer.registry import did_you_mean
+
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
+_MOST_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 
 
 class Number(str):
@@ -55,6 +60,58 @@ class Record:
         if column not in self.values:
             raise ValueError(f"expected this key, found none{nearest(column, self.values)}")
         return self.values[column]
+
+
+class Cells:
+    """Takes single cells of records, and notes what is wrong with them.
+
+    Attributes:
+        problems: All mistakes so far, in the order in which they were met.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.problems: list[Problem] = []
+        self._file = file
+
+    def text(self, record: Record, column: str) -> str | None:
+        """Return a cell as text, or None and a note."""
+        try:
+            return record.text(column)
+        except ValueError as error:
+            self.note(record, column, str(error))
+            return None
+
+    def named(self, record: Record, column: str) -> str | None:
+        """Return a cell that must not be blank, or None and a note."""
+        text = self.text(record, column)
+        if text is not None and not text.strip():
+            self.note(record, column, "expected some text, found none")
+            return None
+        return text
+
+    def score(self, record: Record, column: str) -> float | None:
+        """Return a number in [0, 1], or None and a note."""
+        text = self.text(record, column)
+        if text is None:
+            return None
+        number = float(text) if _NUMBER.fullmatch(text.strip()) else -1.0
+        if not 0 <= number <= 1:
+            self.note(record, column, f"expected a score in [0, 1], found {text[:60] or 'none'}")
+            return None
+        return number
+
+    def note(self, record: Record, column: str, message: str) -> None:
+        """Note a mistake in a cell."""
+        self.problems.append(Problem(file=self._file, line=record.line, field=column, message=message))
+
+
+def first_of(problems: list[Problem]) -> list[Problem]:
+    """Return the mistakes that are told, and in place of further ones how many there are."""
+    n_more = len(problems) - _MOST_PROBLEMS
+    if n_more <= 0:
+        return problems
+    more = Problem(file="", message=f"and {n_more} more mistake{'s' * (n_more > 1)}")
+    return [*problems[:_MOST_PROBLEMS], more]
 
 
 def _sound(text: str) -> str:

@@ -4,21 +4,18 @@ Columns `prompt_id`, `example_id` and `score`; if there are any, `prompt_text` a
 a categorical factor of the prompt. A cell that is missing was never asked for and cannot be.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from optimizer.errors import InputError, Problem
-from optimizer.record import Record
+from optimizer.record import Cells, Record, first_of
 from optimizer.registry import did_you_mean
 from optimizer.table import Table, read_table
 from optimizer.task import shown
 
 _NEEDED = ("prompt_id", "example_id", "score")
 _NO_FACTORS = (*_NEEDED, "prompt_text", "test_score")
-_NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
-_MOST_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,13 +49,13 @@ def read_recorded(path: Path, *, ignore: Iterable[str] = ()) -> RecordedScores:
     ignored = tuple(ignore)
     problems = [*table.problems, *_column_problems(table, ignored)]
     if problems:
-        raise InputError(_first(problems))
+        raise InputError(first_of(problems))
     names = [name for name in table.columns if name not in (*_NO_FACTORS, *ignored)]
     reader = _Reader(table.file, names, with_test="test_score" not in ignored)
     for record in table.records:
         reader.take(record)
-    if reader.problems:
-        raise InputError(_first(reader.problems))
+    if reader.cells.problems:
+        raise InputError(first_of(reader.cells.problems))
     return RecordedScores(
         baseline=next(iter(reader.scores)),
         scores={prompt: dict(sorted(row.items())) for prompt, row in sorted(reader.scores.items())},
@@ -82,14 +79,6 @@ def _column_problems(table: Table, ignored: tuple[str, ...]) -> Iterable[Problem
             yield Problem(file="", field="--ignore", message=message)
 
 
-def _first(problems: list[Problem]) -> list[Problem]:
-    n_more = len(problems) - _MOST_PROBLEMS
-    if n_more <= 0:
-        return problems
-    more = Problem(file="", message=f"and {n_more} more mistake{'s' * (n_more > 1)}")
-    return [*problems[:_MOST_PROBLEMS], more]
-
-
 class _Reader:
     """Takes record by record, and notes what is wrong with each."""
 
@@ -97,31 +86,30 @@ class _Reader:
         self.scores: dict[str, dict[str, float]] = {}
         self.factors: dict[str, dict[str, str]] = {}
         self.test_scores: dict[str, float] = {}
-        self.problems: list[Problem] = []
-        self._file = file
+        self.cells = Cells(file)
         self._names = factors
         self._with_test = with_test
         self._lines: dict[tuple[str, str], int] = {}
 
     def take(self, record: Record) -> None:
-        prompt, example = (self._named(record, name) for name in ("prompt_id", "example_id"))
+        prompt, example = (self.cells.named(record, name) for name in ("prompt_id", "example_id"))
         if prompt is None or example is None:
             return
         first = self._lines.setdefault((prompt, example), record.line)
         if first != record.line:
             message = f"expected one score of {prompt[:60]!r} on this example, found another on line {first}"
-            self._note(record, "example_id", message)
-        score = self._number(record, "score")
+            self.cells.note(record, "example_id", message)
+        score = self.cells.score(record, "score")
         if score is not None:
             self.scores.setdefault(prompt, {})[example] = score
         for name in self._names:
-            level = self._text(record, name)
+            level = self.cells.text(record, name)
             known = self.factors.setdefault(prompt, {}).setdefault(name, level or "")
             if level is not None and level != known:
                 message = (
                     f"expected {known[:60]!r} as in the other rows of {prompt[:60]!r}, found {level[:60]!r}"
                 )
-                self._note(record, name, message)
+                self.cells.note(record, name, message)
         self.factors.setdefault(prompt, {})
         self._take_test_score(record, prompt)
 
@@ -129,34 +117,7 @@ class _Reader:
         value = record.values.get("test_score")
         if not self._with_test or value is None or value == "":
             return
-        score = self._number(record, "test_score")
+        score = self.cells.score(record, "test_score")
         if score is not None and self.test_scores.setdefault(prompt, score) != score:
             message = f"expected {self.test_scores[prompt]:g} as in the other rows of {prompt[:60]!r}, found {score:g}"
-            self._note(record, "test_score", message)
-
-    def _named(self, record: Record, column: str) -> str | None:
-        text = self._text(record, column)
-        if text is not None and not text.strip():
-            self._note(record, column, "expected some text, found none")
-            return None
-        return text
-
-    def _text(self, record: Record, column: str) -> str | None:
-        try:
-            return record.text(column)
-        except ValueError as error:
-            self._note(record, column, str(error))
-            return None
-
-    def _number(self, record: Record, column: str) -> float | None:
-        text = self._text(record, column)
-        if text is None:
-            return None
-        number = float(text) if _NUMBER.fullmatch(text.strip()) else -1.0
-        if not 0 <= number <= 1:
-            self._note(record, column, f"expected a score in [0, 1], found {text[:60] or 'none'}")
-            return None
-        return number
-
-    def _note(self, record: Record, column: str, message: str) -> None:
-        self.problems.append(Problem(file=self._file, line=record.line, field=column, message=message))
+            self.cells.note(record, "test_score", message)
