@@ -159,16 +159,14 @@ def _looked_at(folder: Path) -> dict[str, Any] | None:
     paints, ready = [], []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
         for _ in range(5):
-            page = browser.new_page(viewport={"width": 1280, "height": 1000})
             page.goto(html.as_uri())
             page.wait_for_timeout(300)
             paints.append(
                 page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
             )
             ready.append(page.evaluate("performance.getEntriesByType('navigation')[0].domComplete"))
-            if len(paints) < 5:
-                page.close()
         page.select_option("#split", "1")
         took = page.evaluate(_ACTS)
         rows = page.evaluate("document.querySelectorAll('#list tr[data-place]').length")
