@@ -421,7 +421,7 @@
 
   const armLabel = (arm) => {
     const { name, score } = arms[arm];
-    return score === null ? shown(name) : `${shown(name)} · ${decimal(score, 3)}`;
+    return score === null ? shown(name) : t("{name} · {score} on validation", { name: shown(name), score: decimal(score, 3) });
   };
 
   function drawChosen() {
