@@ -41,19 +41,28 @@ class Texts:
 
 
 def block(
-    plan: StudyPlan, archive: Archive, found: Sequence[Arm], answers: Answers, say: Teller
+    plan: StudyPlan,
+    archive: Archive,
+    found: Sequence[Arm],
+    answers: Answers,
+    say: Teller,
+    *,
+    examples: bool = True,
 ) -> dict[str, Any]:
-    """Return the data of the examples that were asked about.
+    """Return the data of the prompts, and of the examples that were asked about.
 
     Args:
         found: The prompts, in the order in which they are offered.
         answers: The completions of all of them.
+        examples: Whether examples are among it, and what became of them.
     """
     texts = Texts()
     splits = {"test": plan.dataset.test, "validation": plan.dataset.validation}
     asked = {example for rows in archive.scores.values() for example in rows}
-    examples = [(split, each) for split, rows in splits.items() for each in rows if each.id in asked]
-    places = {example.id: place for place, (_, example) in enumerate(examples)}
+    shown = [
+        (split, each) for split, rows in splits.items() for each in rows if examples and each.id in asked
+    ]
+    places = {example.id: place for place, (_, example) in enumerate(shown)}
     return {
         "inputs": list(plan.task.inputs),
         "images": sorted(plan.task.images),
@@ -63,8 +72,8 @@ def block(
         "slices": list(plan.task.slices),
         "outcomes": list(OUTCOMES),
         "finished": list(_FINISHED),
-        "examples": [_example(split, each, list(splits), texts) for split, each in examples],
-        "arms": [_arm(arm, archive, [each for _, each in examples], texts, say) for arm in found],
+        "examples": [_example(split, each, list(splits), texts) for split, each in shown],
+        "arms": [_arm(arm, archive, [each for _, each in shown], texts, say) for arm in found],
         "cells": [list(_cells(arm, archive, answers, places, texts)) for arm in found],
         "strings": texts.all,
     }

@@ -13,14 +13,20 @@ from optimizer.report._block import block, embedded
 from optimizer.report._effects import Effects, effects
 from optimizer.report._fronts import Front, study_front
 from optimizer.report._genealogy import Genealogy, genealogy
-from optimizer.report._importance import importance
+from optimizer.report._importance import Importance, importance
 from optimizer.report._language import script_texts
 from optimizer.report._leaderboard import Leaderboard, leaderboard
 from optimizer.report._plots import Bar, Plot, bars, plots
+from optimizer.report._table import make_table
 from optimizer.report._telling import Teller
 
 # Parts of a study's identity without which it is not known what was asked about.
 _NEEDED = ("task", "data")
+
+_NOTHING = make_table("nothing", "", (), words=())
+_NO_FRONT = Front(measures=(), points=(), rule="", break_even="", table=_NOTHING)
+_NO_EFFECTS = Effects(helped=(), vain=(), table=_NOTHING, note="", found=())
+_NO_IMPORTANCE = Importance(bars=(), note="")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,17 +59,16 @@ def study_parts(
     plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, say: Teller, script: str
 ) -> StudyParts:
     """Return the parts of a study's page."""
-    answers = archive.completions(archive.scores)
-    found = arms(plan, frozen, archive, answers, say)
-    front = study_front(plan, frozen, archive, found, answers, say.language)
-    mattered = importance(plan, archive, say.language)
-    best = {point.arm.fingerprint for point in front.points if point.front}
-    found = tuple(replace(arm, front=arm.fingerprint in best) for arm in found)
     changed = changed_parts(plan.identity, archive.identity)
     needed = [name for name in changed if name in _NEEDED]
-    shown = block(plan, archive, found, answers, say)
-    if needed:
-        shown |= {"examples": [], "cells": [[] for _ in found]}
+    # Which examples were those of validation is not known either, and so nothing is told from single examples.
+    known = not needed
+    answers = archive.completions(archive.scores) if known else {}
+    found = arms(plan, frozen, archive, answers, say)
+    front = study_front(plan, frozen, archive, found, answers, say.language) if known else _NO_FRONT
+    mattered = importance(plan, archive, say.language) if known else _NO_IMPORTANCE
+    best = {point.arm.fingerprint for point in front.points if point.front}
+    found = tuple(replace(arm, front=arm.fingerprint in best) for arm in found)
     told = say.t(
         "The examples cannot be shown: since the study ran, {parts} has changed, and what was asked then is not known.",
         parts=", ".join(needed),
@@ -73,13 +78,13 @@ def study_parts(
         leaderboard=leaderboard(found, frozen, say),
         plots=plots(archive.trials, front, say),
         front=front,
-        effects=effects(plan, archive, say.language),
+        effects=effects(plan, archive, say.language) if known else _NO_EFFECTS,
         genealogy=genealogy(archive, frozen.fingerprint, say.language),
         bars=bars(mattered, say),
         importance=mattered.note,
-        changed=told if needed else "",
+        changed="" if known else told,
         texts=_markup({text: say.language.sentences.get(text, text) for text in script_texts(script)}),
-        data=_markup(shown),
+        data=_markup(block(plan, archive, found, answers, say, examples=known)),
     )
 
 
