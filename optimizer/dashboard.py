@@ -281,21 +281,21 @@ class Artifacts:
             text = self._results(found[0]) if kind == str(_RESULTS) else self._prompt(found[0])
         return io.BytesIO(text.encode())
 
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:  # noqa: ARG002  # as the store of artifacts has it
         """Refuse: nothing is kept.
 
         Raises:
-            NotImplementedError: Always.
+            PermissionError: Always.
         """
-        raise NotImplementedError(artifact_id, content_body)
+        raise PermissionError(f"{artifact_id}: nothing is kept here")
 
     def remove(self, artifact_id: str) -> None:
         """Refuse: nothing is kept.
 
         Raises:
-            NotImplementedError: Always.
+            PermissionError: Always.
         """
-        raise NotImplementedError(artifact_id)
+        raise PermissionError(f"{artifact_id}: nothing is kept here")
 
     def _results(self, row: TrialRecord) -> str:
         archive = self._view.archive
