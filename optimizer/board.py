@@ -168,6 +168,11 @@ class Board:
         usual = float(found.examples.mean())
         return {n: float(np.clip(m + usual, 0.0, 1.0)) for n, m in zip(numbers, found.means, strict=True)}
 
+    def best_first(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        """Return some arms by their estimates; equals keep their order, and whoever has no score comes last."""
+        estimates = self.estimates()
+        return tuple(sorted(numbers, key=lambda number: -estimates.get(number, -1.0)))
+
     def shared(self, points: Sequence[Point] = ()) -> Posterior:
         """Return what all scores and factors say of every arm, and of some points beyond them.
 

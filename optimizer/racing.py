@@ -115,6 +115,7 @@ class Race:
         """Race until one arm is left, all examples were asked, or the calls are spent."""
         yield from self._fill()
         yield from self._race()
+        self._rank()  # several may be left, and those of the last blocks were never cut
         if self._resting:
             yield Drop(arms=tuple(self._resting))
 
@@ -213,7 +214,9 @@ class Race:
         return max(1, math.ceil(start * math.exp2(-math.log2(max(2, start)) * share)))
 
     def _rank(self) -> None:
-        """Sort the arms in the race, best first; equals keep their order."""
+        """Sort the arms in the race, best first; equals keep their order, and so do all where none has a score."""
+        if np.isnan(self.board.scores[self.board.rows(self._live)]).all():
+            return
         means = self.board.own(self._live).means
         self._live = [self._live[k] for k in np.argsort(-means, kind="stable")]
 

@@ -162,7 +162,7 @@ class _Searching:
         if plan.races:
             race = Race(self._board, calls=leg.calls, first=plan.first)
             await self._drive(race.run())
-            self._study.ranking = race.ranking
+            self._study.ranking = self._board.best_first(race.ranking)
         else:
             screening = Screening(
                 self._board, batch=plan.file.run.batch, first=plan.first, prune=self._pruning is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optimizer.board import Arm, Board, Reading
-from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final, shortlist
+from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final
 from optimizer.config import BATCH, PRUNER, SAMPLER, SCREEN
 from optimizer.digest import derived_seed, digest
 from optimizer.pruners import NUMBER, PRUNERS, Pruning, Rung
@@ -230,12 +230,11 @@ class _Replay:
     def _confirm(self, ranking: Sequence[int]) -> int:
         """Reveal what is missing of the best, as far as the calls go, and choose among them."""
         self._reserve = 0
-        estimates = self._board.estimates()
-        best = shortlist([self._contender(n, estimates) for n in ranking if n], MOST_CONFIRMED)
-        for number in [*map(int, best), 0]:
+        best = self._board.best_first([number for number in ranking if number])[:MOST_CONFIRMED]
+        for number in [*best, 0]:
             self._reveal(number, self._board.examples)
         estimates = self._board.estimates()
-        baseline, *others = (self._contender(n, estimates) for n in (0, *map(int, best)))
+        baseline, *others = (self._contender(n, estimates) for n in (0, *best))
         found = int(final(baseline, others).arm)
         self._history.append((self._spent, self._arms[found]))
         return found

@@ -88,6 +88,13 @@ def test_an_arm_that_was_spared_what_all_others_fail_is_not_thought_better() -> 
         assert board.estimates()[0] == pytest.approx(board.estimates()[other], abs=0.06)
 
 
+def test_the_best_come_first_equals_as_they_are_given_and_those_without_a_score_last() -> None:
+    nothing = [np.nan] * 4
+    board = filled([[0, 0, 0, 1], nothing, [1, 1, 1, 1], [0, 0, 0, 1], [1, 1, 0, 1]])
+    assert board.best_first((3, 1, 0, 2, 4)) == (2, 4, 3, 0, 1)
+    assert board.best_first((0, 1, 3)) == (0, 3, 1)
+
+
 def test_points_are_expected_to_score_like_their_kin() -> None:
     points: list[Point] = [{"style": style, "wording": w} for style in ("good", "bad") for w in "abcd"]
     rng = Random(1)

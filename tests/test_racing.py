@@ -206,6 +206,14 @@ def test_a_clearly_better_arm_wins() -> None:
     assert sum(wins) >= 10
 
 
+def test_where_the_examples_end_with_several_arms_left_the_best_is_first() -> None:
+    for best in range(3):
+        track = Track(score=lambda arm, _k, best=best: float(arm == best), examples=9, pool=3)
+        race = trial_of(track, 160)
+        assert not any(isinstance(move, Drop) for move in track.moves)
+        assert race.ranking[0] == best
+
+
 def test_an_arm_that_gets_no_score_does_not_win() -> None:
     scores = luck(3, best=4)
     track = Track(score=lambda arm, k: None if arm == 4 else scores(arm, k))

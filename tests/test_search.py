@@ -235,6 +235,27 @@ def test_a_clearly_better_prompt_wins(write: Write, run: Run) -> None:
     assert won >= 7
 
 
+@pytest.mark.parametrize("planted", ["Which colour is it?", PLANTED])
+def test_a_race_that_ends_with_all_arms_in_it_confirms_the_best_of_them(
+    write: Write, run: Run, planted: str
+) -> None:
+    def script(request: Request) -> str:
+        number = int(text(request).rpartition("Item ")[2].split()[0])
+        return answer(request, LABELS[(number + (planted not in text(request) and number % 3 > 0)) % 3])
+
+    few = (", The colour please., What do you see?", ""), ("validation: 24", "validation: 9")
+    plain = (
+        ("[0, 2]", "[0]"),
+        ("[direct, chain_of_thought]", "[direct]"),
+        ("[plain, json, choice]", "[plain]"),
+    )
+    ended = run(write(*few, *plain, ("calls: 300", "calls: 160")), script)
+    raced = [row for row in ended.rows if row.stage != "confirm"]
+    assert [row.state for row in raced] == ["complete"] * 3
+    assert [row.score for row in ended.rows if row.stage == "confirm"] == [1.0]
+    assert ended.winner.point["instruction"] != raced[0].point["instruction"]
+
+
 @pytest.fixture(params=["race", "race of later examples", "race that tokens end", "pruned batches"])
 def kind(request: pytest.FixtureRequest) -> tuple[tuple[str, str], ...]:
     """Return what makes the study one of a kind."""
