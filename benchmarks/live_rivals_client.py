@@ -17,7 +17,7 @@ from optimizer.prompt import PromptTemplate
 CAN: frozenset[Capability] = frozenset({"prefill", "json_schema", "choice"})
 NAME = "smollm2-135m"
 # As many requests at a time as the server has slots.
-THREADS = 2
+THREADS = 4
 TIMEOUT_SECONDS = 600
 
 

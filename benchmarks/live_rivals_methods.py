@@ -37,7 +37,7 @@ model:
   base_url: {url}/v1
   parameters: {parameters}
   capabilities: [{capabilities}]
-  options: {{slots: 2}}
+  options: {{slots: 4}}
 search:
   instructions: {{given: {given}, compose: true}}
   demos: {{sizes: [0, 2, 4, 8], sets: 24, selectors: [{selectors}]}}

