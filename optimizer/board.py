@@ -163,7 +163,7 @@ class Board:
         ]
         if not numbers:
             return {}
-        found = arm_posterior(self._scores[self.rows(numbers)], usual=SCEPTICAL)
+        found = arm_posterior(self._scores[self.rows(numbers)], usual=SCEPTICAL, settled=True)
         # An effect is about 0 for the examples that were asked, harder and easier ones, not for those an arm was spared.
         usual = float(found.examples.mean())
         return {n: float(np.clip(m + usual, 0.0, 1.0)) for n, m in zip(numbers, found.means, strict=True)}

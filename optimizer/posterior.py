@@ -33,10 +33,13 @@ SCALES = (0.003, 0.007, 0.012, 0.02, 0.04, 0.07, 0.11, 0.16, 0.24)
 # Log-normal prior of the scale. Who ranks arms by their kin takes the usual one, measured between real prompts; who
 # says what the best one is expected to score takes the sceptical one: where prompts do not differ, a search picks the
 # luckiest of hundreds, and only a prior that has to be overcome takes all of that back.
-USUAL, SCEPTICAL = 0.1, 0.005
+USUAL, SCEPTICAL = 0.1, 0.01
 _SPREAD = 0.8
 _FIRST_SCALE = 5  # of SCALES, where the climb begins
-_SWEEPS = 2
+# Two sweeps rank arms that race side by side as well as twenty, and a search does it after every example. They leave
+# open whether arms that were asked little did badly or were asked what is hard; what a winner is expected to score
+# depends on that, so it is swept until no arm moves by as much as `_SETTLED`.
+_SWEEPS, _MOST_SWEEPS, _SETTLED = 2, 60, 0.0005
 _LEAST_NOISE = 0.004
 _PRIOR_SCORES = 4  # scores that the prior of the noise is worth
 _EXAMPLES = (0.001, 0.15)  # least and greatest variance of example effects
@@ -91,13 +94,16 @@ class Posterior:
     examples: Array
 
 
-def arm_posterior(scores: Array, kinship: Kinship | None = None, *, usual: float = USUAL) -> Posterior:
+def arm_posterior(
+    scores: Array, kinship: Kinship | None = None, *, usual: float = USUAL, settled: bool = False
+) -> Posterior:
     """Return the posterior of arms, those without a score included.
 
     Args:
         scores: (n_arms, n_examples), NaN where a score is missing; at least one is there.
         kinship: Of the same arms; without it every arm is a stranger to the others.
         usual: How far arms lie apart as a rule, in units of score.
+        settled: Whether to fit until nothing moves, where arms were asked about different examples.
     """
     mask = ~np.isnan(scores)
     seen, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -105,8 +111,11 @@ def arm_posterior(scores: Array, kinship: Kinship | None = None, *, usual: float
     cells = _Cells(held=held, scores=np.where(held > 0, scores[np.ix_(seen, cols)], 0.0))
     with _libraries().limit(limits=1, user_api="blas"):
         fit = _Fit(cells, None if kinship is None else kinship.group[seen], kinship, usual)
-        for sweep in range(_SWEEPS):
-            fit.update(climb=sweep in (0, _SWEEPS - 1))
+        if settled:
+            fit.settle()
+        else:
+            for sweep in range(_SWEEPS):
+                fit.update(climb=sweep in (0, _SWEEPS - 1))
         means, deviations = fit.predict(len(scores), seen, kinship)
     examples = np.zeros(scores.shape[1])
     examples[cols] = fit.examples
@@ -175,6 +184,15 @@ class _Fit:
         unsure = float((self.spread * self.counts).sum() + (spread * cells.by_example).sum())
         total = float((left**2).sum()) + unsure + _PRIOR_SCORES * self.prior
         self.noise = max(_LEAST_NOISE, total / (float(self.counts.sum()) + _PRIOR_SCORES))
+
+    def settle(self) -> None:
+        """Fit until no arm moves."""
+        self.update(climb=True)
+        for _ in range(_MOST_SWEEPS):
+            before = self.arms
+            self.update(climb=True)
+            if float(np.abs(self.arms - before).max()) < _SETTLED:
+                break
 
     def _fit_examples(self) -> None:
         counts = self.cells.by_example

@@ -93,26 +93,27 @@ def test_a_prior_that_has_to_be_overcome_takes_back_what_luck_gave() -> None:
 
 
 @few
-@given(seeds)
-def test_neither_the_order_of_arms_nor_that_of_examples_matters(seed: int) -> None:
+@given(seeds, st.booleans())
+def test_neither_the_order_of_arms_nor_that_of_examples_matters(seed: int, settled: bool) -> None:
     scores, rows = table(seed, held=0.6), levels(seed, 12)
     rng = np.random.default_rng(seed)
     arms, examples = rng.permutation(12), rng.permutation(30)
-    first = arm_posterior(scores, Kinship.of(rows))
-    second = arm_posterior(scores[np.ix_(arms, examples)], Kinship.of([rows[k] for k in arms]))
+    first = arm_posterior(scores, Kinship.of(rows), settled=settled)
+    mixed = scores[np.ix_(arms, examples)]
+    second = arm_posterior(mixed, Kinship.of([rows[k] for k in arms]), settled=settled)
     assert second.means == pytest.approx(first.means[arms], abs=1e-9)
     assert second.deviations == pytest.approx(first.deviations[arms], abs=1e-9)
     assert second.examples == pytest.approx(first.examples[examples], abs=1e-9)
 
 
 @few
-@given(seeds, st.sampled_from([0.05, 0.3, 1.0]), st.booleans())
+@given(seeds, st.sampled_from([0.05, 0.3, 1.0]), st.booleans(), st.booleans())
 def test_means_are_finite_and_between_the_extremes_for_any_holes(
-    seed: int, held: float, related: bool
+    seed: int, held: float, related: bool, settled: bool
 ) -> None:
     scores = table(seed, held=held)
     scores[seed % 12] = NAN
-    found = arm_posterior(scores, Kinship.of(levels(seed, 12)) if related else None)
+    found = arm_posterior(scores, Kinship.of(levels(seed, 12)) if related else None, settled=settled)
     assert np.isfinite(found.means).all()
     assert (found.means > -0.5).all()
     assert (found.means < 1.5).all()
@@ -123,8 +124,9 @@ def test_means_are_finite_and_between_the_extremes_for_any_holes(
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_scores_that_are_all_alike_say_that_all_arms_are(value: float) -> None:
     for shape in ((1, 1), (1, 9), (7, 1), (7, 9)):
-        found = arm_posterior(np.full(shape, value))
-        assert found.means == pytest.approx(np.full(shape[0], value))
+        for settled in (False, True):
+            found = arm_posterior(np.full(shape, value), settled=settled)
+            assert found.means == pytest.approx(np.full(shape[0], value))
 
 
 def test_the_names_of_factors_and_levels_do_not_matter_nor_does_a_factor_that_never_differs() -> None:
@@ -198,3 +200,20 @@ def test_beliefs_are_as_sure_as_they_are_right() -> None:
         beyond.extend(np.abs(found.means - means) / found.deviations)
     assert 0.55 < np.mean(np.array(beyond) < 1) < 0.8
     assert np.mean(np.array(beyond) < 3) > 0.98
+
+
+def test_equal_arms_are_thought_equal_though_most_were_asked_what_is_hard() -> None:
+    rng = np.random.default_rng(7)
+    hard = np.arange(100) < 30
+    scores = (rng.random((64, 100)) < np.where(hard, 0.5, 0.97)).astype(np.float64)
+    scores[4:, ~hard] = np.nan
+    scores[4:, 12:] = np.nan
+    swept, settled = (arm_posterior(scores, usual=SCEPTICAL, settled=each) for each in (False, True))
+
+    def ahead(means: Array) -> float:
+        return float(means[:4].mean() - means[4:].mean())
+
+    assert abs(ahead(settled.means)) < 0.02 < ahead(swept.means)
+    # What the hard ones are harder by is found, too.
+    harder = settled.examples[~hard].mean() - settled.examples[:12].mean()
+    assert harder > 0.3
