@@ -89,6 +89,11 @@ def luck(seed: int, *, best: int = -1, usual: float = 0.5) -> Score:
     return lambda arm, k: float(Random(f"{seed} {arm} {k}").random() < (0.95 if arm == best else usual))
 
 
+def always_right(best: int) -> Score:
+    """Return scores of arms of which one is right on every example, and the others on none."""
+    return lambda arm, _k: float(arm == best)
+
+
 def trial_of(track: Track, calls: int, first: int = 1) -> Race:
     """Run a race and check what holds of any."""
     race = track.run(calls, first)
@@ -208,7 +213,7 @@ def test_a_clearly_better_arm_wins() -> None:
 
 def test_where_the_examples_end_with_several_arms_left_the_best_is_first() -> None:
     for best in range(3):
-        track = Track(score=lambda arm, _k, best=best: float(arm == best), examples=9, pool=3)
+        track = Track(score=always_right(best), examples=9, pool=3)
         race = trial_of(track, 160)
         assert not any(isinstance(move, Drop) for move in track.moves)
         assert race.ranking[0] == best
