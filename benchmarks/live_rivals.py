@@ -3,9 +3,10 @@
     python benchmarks/counting_server.py --store ANSWERS.db &
     python benchmarks/live_rivals.py run --output FOLDER --capo-python OTHER_ENVIRONMENT/bin/python
     python benchmarks/live_rivals.py run --output FOLDER --methods ours --modes harmonised --seeds 0
-    python benchmarks/live_rivals.py table --output FOLDER --write benchmarks/results/live
+    python benchmarks/live_rivals.py table --output FOLDER
 
-Every cell (task, method, mode, seed) leaves one JSON file; a cell that has one is skipped. A cell that fails leaves one
+Every cell (task, method, mode, seed) leaves one JSON file; a cell that has one is skipped, and so is one that the tables
+hold already: they are filled over several machines and days. A cell that fails leaves one
 too, with the error, and counts as the wording that all begin with, which is what its user still has; `--again` runs
 failed cells once more. Each cell is a process of its own, and the next begins when it ends.
 
@@ -33,9 +34,10 @@ from typing import Any
 
 from live_rivals_client import Client
 from live_rivals_methods import METHODS, NATIVE_ONLY, WITHOUT_PROPOSALS, Cell, the_seed
-from live_rivals_table import write_table
+from live_rivals_table import kept_cells, write_table
 from live_rivals_tasks import TASKS, USUAL_TASKS, live_task
 
+KEPT = Path(__file__).resolve().parent / "results" / "live"
 MODES = ("harmonised", "native")
 # A search that takes longer than this is ended, and counts as failed.
 CELL_SECONDS = 2 * 3600
@@ -51,8 +53,10 @@ def main() -> None:
     elif options.command == "cell":
         _run_here(_cell(options, options.task, options.method, options.mode, options.seed), options.output)
     else:
+        kept = kept_cells(options.kept)
         for cell, mode in list(_cells(options)):
-            _run_apart(cell, mode, options)
+            if cell.key not in kept:
+                _run_apart(cell, mode, options)
 
 
 def _options() -> argparse.Namespace:
@@ -72,6 +76,7 @@ def _options() -> argparse.Namespace:
     run.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     run.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     run.add_argument("--again", action="store_true", help="run cells that failed once more")
+    run.add_argument("--kept", type=Path, default=KEPT, help="name of the tables, without .md and .json")
     one = commands.add_parser("cell", parents=[calling], help="run one cell in this process")
     one.add_argument("--task", choices=TASKS, required=True)
     one.add_argument("--method", choices=list(METHODS), required=True)
@@ -79,7 +84,7 @@ def _options() -> argparse.Namespace:
     one.add_argument("--seed", type=int, required=True)
     table = commands.add_parser("table", parents=[shared], help="write the tables")
     table.add_argument(
-        "--write", type=Path, required=True, help="name of the two files, without .md and .json"
+        "--write", type=Path, default=KEPT, help="name of the two files, without .md and .json"
     )
     return parser.parse_args()
 

@@ -41,9 +41,20 @@ _NOTES = """* Scores are means over the test rows and, where several seeds have 
 """
 
 
+def kept_cells(written: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the cells that `written`.json holds, by their key; none where there is no such file."""
+    file = written.with_suffix(".json")
+    cells = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    return {_key(one): one for one in cells}
+
+
 def write_table(output: Path, written: Path) -> None:
-    """Write `written`.md and `written`.json from the results in a folder."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(output.glob("*.seed*.json"))]
+    """Write `written`.md and `written`.json from what they hold and from the results in a folder."""
+    cells = kept_cells(written)
+    for path in output.glob("*.seed*.json"):
+        one = json.loads(path.read_text(encoding="utf-8"))
+        cells[_key(one)] = _kept(one)
+    results = [cells[key] for key in sorted(cells)]
     parts = [
         _section(group, mode, proposer)
         for proposer in ("bank", "model")
@@ -56,7 +67,7 @@ def write_table(output: Path, written: Path) -> None:
     told = file.read_text(encoding="utf-8").partition("\n## ")[0] if file.exists() else "# Live rivals\n"
     text = "\n\n".join([told.strip(), *parts, "## How to read the tables", _NOTES])
     file.write_text(text.rstrip() + "\n", encoding="utf-8")
-    kept = json.dumps([_kept(one) for one in results], ensure_ascii=False, indent=1)
+    kept = json.dumps(results, ensure_ascii=False, indent=1)
     written.with_suffix(".json").write_text(kept + "\n", encoding="utf-8")
 
 
@@ -129,6 +140,10 @@ def _difference(theirs: Results, mine: Results) -> str:
     return f"{100 * comparison.difference:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
+def _key(one: Mapping[str, Any]) -> str:
+    return ".".join([*(one[name] for name in ("task", "method", "mode", "proposer")), f"seed{one['seed']}"])
+
+
 def _compared(theirs: Results, mine: Results) -> PairedComparison | None:
     """Return the comparison over the seeds that both have."""
     before = {one["seed"]: one["scores"] for one in theirs if "scores" in one}
@@ -138,8 +153,8 @@ def _compared(theirs: Results, mine: Results) -> PairedComparison | None:
         return None
     clusters = [str(row) for seed in common for row in range(len(before[seed]))]
     return compare_paired(
-        [score for seed in common for score in before[seed]],
-        [score for seed in common for score in after[seed]],
+        [int(score) for seed in common for score in before[seed]],
+        [int(score) for seed in common for score in after[seed]],
         seed=0,
         clusters=clusters,
     )
