@@ -2,6 +2,7 @@
 
     python benchmarks/search.py --seeds 100             run what is missing, and write the report
     python benchmarks/search.py --seeds 100 --no-run    report on the seeds that are complete
+    python benchmarks/search.py --seeds 100 --searches ours "ours, no factors"        some of the searches
     python benchmarks/search.py --time                  what a decision takes with 500 prompts on record
 
 Recorded scores are read from `../shared/data/replays` beside the repository; without them there is nothing to do.
@@ -32,6 +33,7 @@ from search_runs import (
     NULL_SEARCHES,
     OURS,
     REPLAYS,
+    WHOLE,
     Cell,
     Facts,
     code_digest,
@@ -63,7 +65,11 @@ def main() -> None:
         print(f"no recorded scores in {os.path.relpath(REPLAYS)}: nothing to replay")
         return
     tag = options.tag or code_digest()
-    cells = plan(tables, options.budgets, options.seeds)
+    cells = [
+        cell
+        for cell in plan(tables, options.budgets, options.seeds)
+        if not options.searches or cell.search in options.searches
+    ]
     if not options.no_run:
         _run(cells, options.runs, tag, options.jobs)
     outcomes = read_outcomes(options.runs, tag)
@@ -82,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=100, help="runs of each search, table and budget")
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS, help="in full evaluations")
     parser.add_argument("--tables", nargs="*", help="some of the tables; all unless given")
+    parser.add_argument("--searches", nargs="*", help="some of the searches; all unless given")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--tag", help="the name of these runs")
     parser.add_argument(
@@ -135,15 +142,21 @@ def _head(figures: Figures, tag: str, versions: Mapping[str, str], name: str) ->
             "for every search. `none` screens every prompt on the same number of examples; `random, whole evaluations`",
             "scores prompts drawn at random on everything and takes the best, and is only a reference.",
             f"`{OURS}` is `{ours.sampler}` with `{ours.pruner or 'none'}`, the default; `{NO_FACTORS}` tells prompts apart",
-            "by their ids alone. All tables and searches are shown.",
+            "by their ids alone. All tables are shown, and all searches that ran.",
             "",
-            f"    python benchmarks/search.py --seeds {len(figures.seeds)}",
+            f"    python benchmarks/search.py --seeds {len(figures.seeds)}{_some(figures)}",
             "",
             f"Code {tag}; {told}, Python {platform.python_version()}.",
             "",
             f"![Regret against budget]({name}.svg)",
         ]
     )
+
+
+def _some(figures: Figures) -> str:
+    """Return what the command line says where not all searches were wanted."""
+    named = [f'"{name}"' if " " in name else name for name in figures.searches]
+    return "" if {*searches(), WHOLE} <= set(figures.searches) else f" --searches {' '.join(named)}"
 
 
 def _numbers(figures: Figures, known: Mapping[str, Facts]) -> dict[str, Any]:
