@@ -296,6 +296,23 @@ def test_a_suffix_that_tells_a_format_lets_no_other_read_the_file(refused: Calla
             assert "as openai_messages" not in said
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ('"model"', '"tools": [{"type": "function", "function": {"name": "look_up"}}], "model"', "tools"),
+        ('"model"', '"functions": [{"name": "look_up"}], "model"', "functions"),
+        ('"role": "system"', '"tool_calls": [{"id": "1"}], "role": "system"', "tool_calls"),
+    ],
+)
+def test_a_body_whose_model_may_call_tools_is_refused(
+    refused: Callable[..., str], changed: tuple[str, str, str]
+) -> None:
+    chat, (before, after, key) = BY_HAND["openai_messages"], changed
+    assert before in chat
+    said = refused(chat.replace(before, after, 1), name="today.openai.json")
+    assert f"as openai_messages: {key}: expected none, since a prompt here is messages alone" in said
+
+
 def test_front_matter_is_read_as_the_format_whose_marks_it_has(
     imported: Callable[..., Imported], refused: Callable[..., str]
 ) -> None:

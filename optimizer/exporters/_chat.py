@@ -90,6 +90,17 @@ def usual_placeholders(inputs: Sequence[str]) -> dict[str, str]:
     return {form % name: name for name in inputs for form in forms}
 
 
+def refuse_tools(document: Mapping[str, object]) -> None:
+    """Refuse a prompt whose model may call tools.
+
+    Raises:
+        ValueError: When it may; the key that says so is named.
+    """
+    for name in ("tools", "toolDefs", "functions", "tool_calls", "function_call"):
+        if document.get(name):
+            raise ValueError(f"{name}: expected none, since a prompt here is messages alone")
+
+
 def response_format(constraint: Constraint | None) -> dict[str, object] | None:
     """Return a JSON Schema as OpenAI's chat API takes it, None for free text and for a list of texts."""
     if constraint is None or constraint.choice:

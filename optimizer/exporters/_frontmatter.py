@@ -72,16 +72,6 @@ def part(value: Mapping[str, object], name: str) -> dict[str, object]:
     return dict(found) if isinstance(found, dict) else {}
 
 
-def refuse_tools(document: Mapping[str, object]) -> None:
-    """Refuse a prompt whose model may call tools.
-
-    Raises:
-        ValueError: When it may.
-    """
-    if document.get("tools") or document.get("toolDefs"):
-        raise ValueError("tools: expected none, since a prompt here is messages alone")
-
-
 def in_their_words(parameters: Sequence[tuple[str, float | int | str]]) -> dict[str, object]:
     """Return decoding parameters as such a format calls them; one text to stop at is a list there."""
     return {_WORDS.get(name, name): [value] if name == "stop" else value for name, value in parameters}

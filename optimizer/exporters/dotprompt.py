@@ -18,7 +18,7 @@ from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint
 from optimizer.digest import canonical
 from optimizer.exporters import Exporter, LossyExportError, Precondition, Shipment
-from optimizer.exporters._chat import UNSAID, one_call, role_of
+from optimizer.exporters._chat import UNSAID, one_call, refuse_tools, role_of
 from optimizer.exporters._frontmatter import (
     comment,
     filled,
@@ -32,7 +32,6 @@ from optimizer.exporters._frontmatter import (
     mapping,
     messages_of,
     part,
-    refuse_tools,
     with_losses,
 )
 from optimizer.frozen import FrozenPrompt

@@ -18,6 +18,7 @@ from optimizer.exporters._chat import (
     parsed,
     parts_of,
     placeholders_for,
+    refuse_tools,
     response_format,
     role_of,
     text_of,
@@ -55,6 +56,8 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("expected a list of messages, or an object that holds one as `messages`")
+    for holder in (body, *messages):
+        refuse_tools(holder)
     named, answer = body.get("placeholders"), body.get("answer")
     shown = {str(shown): str(name) for name, shown in named.items()} if isinstance(named, dict) else None
     holes = usual_placeholders(inputs) if shown is None else shown

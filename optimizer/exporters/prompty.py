@@ -21,6 +21,7 @@ from optimizer.exporters._chat import (
     format_left,
     one_call,
     parsed,
+    refuse_tools,
     response_format,
     role_of,
 )
@@ -37,7 +38,6 @@ from optimizer.exporters._frontmatter import (
     mapping,
     messages_of,
     part,
-    refuse_tools,
     with_losses,
 )
 from optimizer.frozen import FrozenPrompt
