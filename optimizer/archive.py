@@ -15,9 +15,28 @@ from optimizer.candidate import Demonstration, DemonstrationSet, Instruction
 from optimizer.completion import Completion
 from optimizer.errors import InputError, Problem
 from optimizer.history import TrialRecord
+from optimizer.judging import ROLES, account
 from optimizer.prompt import PromptTemplate
 from optimizer.storage import read_storage
 from optimizer.store import MIGRATIONS, ScoreRow, Store, StudyStore
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One call that a study paid for; what its failed attempts were charged is in it.
+
+    Attributes:
+        payer: The trial on whose account it is, or one of the numbers beyond all trials.
+        role: Of the model that was asked, "" for the one that the study is tuned for.
+        usd: 0 where no price is known.
+    """
+
+    key: str
+    payer: int
+    role: str
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +77,16 @@ class Archive:
     def scores(self) -> Mapping[str, Mapping[str, ScoreRow]]:
         """Return what became of each example, by fingerprint and by the example's id; test examples are among them."""
         return self.store.all_scores()
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """Return every call that the study paid for, those of the models that its metrics asked among them."""
+        roles = {self.store.study: "", **{account(self.store.study, role): role for role in ROLES}}
+        return tuple(
+            Call(role=role, **call)
+            for number, role in roles.items()
+            for call in self.store.whole.of(number).calls()
+        )
 
     @property
     def openings(self) -> tuple[Mapping[str, Any], ...]:

@@ -44,6 +44,7 @@ class Selection:
         decision: Whether the winner is better than the baseline, beyond chance.
         test_opened: How many times the test was opened in this study's database.
         frozen: The winner where it improved, or is as good and cheaper; else the baseline.
+        fingerprints: Of the prompt of each trial, in the order of the trials.
     """
 
     baseline: Arm
@@ -54,6 +55,7 @@ class Selection:
     decision: Decision
     test_opened: int
     frozen: FrozenPrompt
+    fingerprints: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +118,7 @@ def conclude(
         decision=verdict.decision,
         test_opened=opened,
         frozen=_freeze(study, shipped, evidence),
+        fingerprints=tuple(row.fingerprint for row in study.trials),
     )
 
 
@@ -206,8 +209,13 @@ def artifacts(plan: StudyPlan, selection: Selection) -> dict[str, str]:
         canonical({"id": i.id, "text": i.text, "origin": i.origin, "parents": list(i.parents)})
         for i in plan.space.wordings
     ]
+    # The fingerprint joins a trial with what else is said of its prompt: in the report, in the evidence, in other studies.
+    rows = [
+        {**row, "fingerprint": name}
+        for row, name in zip(selection.frozen.history, selection.fingerprints, strict=True)
+    ]
     return {
         "prompt.json": selection.frozen.dumps(),
-        "history.csv": history_csv(selection.frozen.history),
+        "history.csv": history_csv(rows),
         "instructions.jsonl": "".join(f"{line}\n" for line in lines),
     }

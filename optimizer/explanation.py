@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from optimizer.attribution import format_in_words, unread_in_words
 from optimizer.language import ENGLISH, Language, mark
 from optimizer.power import POWER, USUAL_DISAGREEMENT, examples_needed
 
@@ -92,7 +93,9 @@ def in_words(evidence: Mapping[str, Any], language: Language = ENGLISH) -> list[
     return [
         *_imported(evidence, say),
         *_what(evidence, say),
+        *unread_in_words(evidence, say),
         *_how_sure(evidence, say),
+        *format_in_words(evidence, say),
         *cautions_in_words(evidence, say),
         *_search(evidence, say),
         *_surer(evidence, say),

@@ -86,7 +86,8 @@ def export(
     # Lines of requests have no place to say what they lack.
     if reasons and (essential or exporter.of_rows or not allow_lossy):
         reasons += [] if essential else _broken(frozen, name, examples)
-        raise LossyExportError(reasons, instead=carriers(frozen, examples))
+        avoidable = not essential and not exporter.of_rows
+        raise LossyExportError(reasons, instead=carriers(frozen, examples), avoidable=avoidable)
     conditions = _conditions(frozen, name)
     shipment = Shipment(
         frozen=frozen,
@@ -103,7 +104,7 @@ def export(
     differing = list(_differences(frozen, exporter, texts, cases, conditions))[:1]
     if differing and not allow_lossy:
         others = [each for each in carriers(frozen, examples) if each != name]
-        raise LossyExportError(differing, instead=others)
+        raise LossyExportError(differing, instead=others, avoidable=True)
     return _written(exporter, shipment, [*reasons, *differing], len(cases))
 
 

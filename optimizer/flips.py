@@ -17,7 +17,7 @@ from optimizer.explanation import p_text, score_text, shortened, signed_points
 from optimizer.significance import PairedComparison, compare_paired
 from optimizer.slices import columns_of, slices_of
 from optimizer.store import ScoreRow
-from optimizer.viewed import Viewed, judging_split, shared
+from optimizer.viewed import Viewed, caution, judging_split, shared
 from optimizer.viewing import View
 
 Change = Literal["improved", "regressed", "both right", "both wrong", "equal"]
@@ -265,6 +265,11 @@ def _what(flips: Flips) -> Iterator[str]:
         f"{flips.before.name} {score_text(first)}: {signed_points(comparison.difference)} points "
         f"({signed_points(interval.lower)} to {signed_points(interval.upper)}, {p_text(comparison.p_value)})."
     )
+    if comparison.p_value >= 0.05 and not interval.lower <= 0 <= interval.upper:
+        yield (
+            "The interval alone would speak for a difference, but the p value, which is exact where the interval is not, "
+            "does not."
+        )
     counts = flips.counts
     same = [f"{counts[name]} {told}" for name, told in _SAME.items() if counts[name]]
     went = [f"{_examples(counts['improved'])} improved", f"{counts['regressed']} regressed", *same]
@@ -326,14 +331,8 @@ def _where(flips: Flips) -> Iterator[str]:
 def _cautions(flips: Flips) -> Iterator[str]:
     if flips.before.model != flips.after.model:
         yield f"Caution: two models answered, {flips.before.model or 'unknown'} and {flips.after.model or 'unknown'}."
-    if flips.split == "test":
-        yield (
-            "Caution: these are test examples. A prompt that is changed because of them can no longer be judged by them."
-        )
-    elif flips.split == "validation":
-        yield (
-            "Caution: the search chooses on these examples, so what it found best looks better on them than it is."
-        )
+    if (told := caution(flips.split)) is not None:
+        yield told
 
 
 def _examples(n: int) -> str:

@@ -61,7 +61,7 @@ class TrialRecord:
 
 
 def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:
-    """Return one trial as `history.csv` and the frozen prompt show it.
+    """Return one trial as the frozen prompt shows it, and `history.csv` with its fingerprint.
 
     Args:
         parameters: Names of the decoding parameters in the space; the baseline has none of its own.
@@ -92,7 +92,7 @@ def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, obje
 
 
 def history_csv(history: Sequence[Mapping[str, object]]) -> str:
-    """Return the rows as the text of `history.csv`."""
+    """Return rows as the text of a table such as `history.csv`."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()

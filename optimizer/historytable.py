@@ -1,8 +1,8 @@
 """The score history as a table: read from whatever holds it, with one type for each column.
 
-A study's database knows more of a trial than `history.csv` and the frozen prompt: its fingerprint, whether it keeps
-the study's constraints, and whether another attempt may bring what is missing. These columns come last, and only from
-there.
+A study's database knows more of a trial than the frozen prompt: its fingerprint, which `history.csv` has, too, whether
+it keeps the study's constraints, and whether another attempt may bring what is missing. These columns come last, and
+from where they are known alone.
 """
 
 import csv

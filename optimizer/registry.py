@@ -58,6 +58,16 @@ class Registry(Generic[T]):
         plug_in: T = getattr(module, self._keys[name])
         return plug_in
 
+    def about(self, name: str) -> str:
+        """Return the first line of what one plug-in's module says of itself, "" where it says nothing.
+
+        Raises:
+            PluginError: When the name is unknown or its module cannot be imported.
+        """
+        self[name]
+        module = importlib.import_module(self._files.get(name) or self._entry_points[name])
+        return (module.__doc__ or "").strip().partition("\n")[0]
+
     def _is_plug_in(self, key: str, value: object) -> bool:
         return not key.startswith("_") and isinstance(value, self.kind)
 

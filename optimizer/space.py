@@ -264,7 +264,7 @@ class SearchSpace:
         style, layout = self.style(style_name), FORMATS[format_name]
         reason = layout.misfit(self.task, style)
         if reason:
-            return reason
+            return f"the format {reason}"
         missing = sorted(needed_capabilities(self._probe(style_name, format_name)) - self.capabilities.can)
         return f"the model lacks {', '.join(missing)}" if missing else None
 

@@ -302,6 +302,13 @@ class StudyStore:
                 found.setdefault(row.fingerprint, {})[row.example] = _score_row(row)
         return found
 
+    def calls(self) -> list[dict[str, Any]]:
+        """Return every call that was begun: key, payer, and what it was charged."""
+        columns = (CALLS.c[name] for name in ("key", "payer", "prompt_tokens", "completion_tokens", "usd"))
+        query = sa.select(*columns).where(CALLS.c.study == self.study).order_by(CALLS.c.key)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
     def record(self, kind: str, number: int, content: Mapping[str, object]) -> None:
         """Commit one record; an earlier one of that kind and number is replaced."""
         self.record_all(kind, {number: content})

@@ -27,6 +27,8 @@ Weight = Literal["broken", "differs", "note"]
 # Ids named of those that a finding is about.
 _NAMED = 5
 
+_MISSING = "there is no such file or folder"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
@@ -77,6 +79,11 @@ class Verified:
     records: Records | None = None
     rendered: Rendered | None = None
 
+    @property
+    def is_missing(self) -> bool:
+        """Return whether there was no file to look at."""
+        return any(finding.message == _MISSING for finding in self.of("broken"))
+
     def of(self, weight: Weight) -> tuple[Finding, ...]:
         """Return the findings of one weight."""
         return tuple(finding for finding in self.findings if finding.weight == weight)
@@ -89,6 +96,8 @@ def verified(path: Path, task: Path | None = None) -> Verified:
         path: Its file.
         task: A task file, or None to look for `study.yaml` beside the prompt.
     """
+    if not path.exists():
+        return Verified(path=path, findings=(_broken("file", _MISSING),))
     try:
         text = text_of(path)
         with warnings.catch_warnings(record=True) as newer:

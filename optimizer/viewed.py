@@ -100,6 +100,22 @@ def judging_split(found: Mapping[str, tuple[str, ...]]) -> str | None:
     return next((split for split in ("test", "validation", "train", "") if split in found), None)
 
 
+def caution(split: str, *, one: bool = False) -> str | None:
+    """Return what whoever looks at examples of a split has to know; None where there is nothing.
+
+    Args:
+        one: Whether a single example is looked at.
+    """
+    if split == "test":
+        are, them = ("this is a test example", "it") if one else ("these are test examples", "them")
+        return (
+            f"Caution: {are}. A prompt that is changed because of {them} can no longer be judged by {them}."
+        )
+    if split == "validation" and not one:
+        return "Caution: the search chooses on these examples, so what it found best looks better on them than it is."
+    return None
+
+
 def same_example(digests: Mapping[str, str]) -> str:
     """Return what two examples share that are the same one: the digests of inputs and target together."""
     return f"{digests['input']} {digests['target']}"

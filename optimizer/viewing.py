@@ -239,7 +239,10 @@ class View:
 
     def _unknown(self, name: str) -> Problem:
         numbers = f"a trial from 0 to {len(self.trials) - 1}, " if self.trials else ""
-        message = f"expected {numbers}baseline, winner or wording, found {name!r}{did_you_mean(name, NAMES)}"
+        hint = did_you_mean(name, NAMES)
+        # All names are said already, so nothing but a near one is added.
+        near = hint if hint.endswith("?") else ""
+        message = f"expected {numbers}baseline, winner or wording, found {name!r}{near}"
         return Problem(file=str(self.path), message=message)
 
 

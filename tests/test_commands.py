@@ -24,7 +24,7 @@ from optimizer.errors import OverloadedError
 from optimizer.frozen import FrozenPrompt
 from optimizer.models.scripted import Scripted
 from optimizer.plan import load_plan
-from optimizer.prompt import CallTemplate, MessageTemplate
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate
 
 if TYPE_CHECKING:
     from tests.loopback_server import Loopback
@@ -326,6 +326,11 @@ def test_export_prints_or_writes_the_same_text(
     refused = call("export", prompt, "--format", "openai_messages")
     assert refused.code != 0
     assert refused.out == ""
+    assert "--allow-lossy writes it all the same" in refused.err
+    for place in (prompt.parent, prompt.with_name("study.yaml")):
+        assert call("export", place, "--format", "native").out == printed.out
+    nothing = call("export", tmp_path / "nothing", "--format", "native")
+    assert (nothing.code, "there is no such file or folder" in nothing.err) == (2, True)
     nowhere = call("export", prompt, "--format", "native", "--output", tmp_path / "none" / "out.json")
     assert nowhere.code == 2
     assert "--output: there is no folder" in nowhere.err
@@ -366,6 +371,62 @@ def test_export_compares_the_test_examples_and_sends_rows_that_are_named(
     useless = call("export", prompt, "--format", "native", "--rows", table)
     assert useless.code == 2
     assert "--rows: expected none: native holds the prompt, not requests" in useless.err
+
+
+def test_a_lossy_export_says_what_is_lost_and_that_the_score_is_not_its_own(
+    prompt: Path, call: Callable[..., Told]
+) -> None:
+    token = Hole(name="input:text", neutralise=("<|end|>",))
+    frozen = FrozenPrompt.load(prompt)
+    (asked,) = frozen.template.calls
+    held = replace(asked, messages=(MessageTemplate(role="user", parts=(token,)),))
+    prompt.write_text(replace(frozen, template=replace(frozen.template, calls=(held,))).dumps())
+    told = call("export", prompt, "--format", "openai_messages", "--allow-lossy")
+    assert told.code == 0, told.err
+    assert "lossy: the answer is constrained to a list of texts" in told.err
+    assert "lossless" not in told.err
+    assert "all else is as it was scored where no input contains a control token" in told.err
+    assert "the score on the test is of the whole prompt, so the file does not state it" in told.err
+    assert "test" not in json.loads(told.out)
+    free = replace(held, constraint=None)
+    prompt.write_text(replace(frozen, template=replace(frozen.template, calls=(free,))).dumps())
+    whole = call("export", prompt, "--format", "openai_messages")
+    assert "lossless where no input contains a control token" in whole.err
+    assert "lossy" not in whole.err
+    assert json.loads(whole.out)["test"]["score"] == frozen.evidence["test"]["winner"]["score"]  # type: ignore[index]  # plain data
+
+
+def test_what_a_prediction_may_take_is_told_with_its_limits(
+    prompt: Path, call: Callable[..., Told], obedient: "Loopback", tmp_path: Path
+) -> None:
+    frozen = FrozenPrompt.load(prompt)
+    (asked,) = frozen.template.calls
+    call_of = replace(asked, constraint=None, parameters=(("max_tokens", 8),))
+    free = replace(frozen.template, calls=(call_of,))
+    prompt.write_text(replace(frozen, capabilities=(), template=free).dumps())
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\n" + "".join(f"Item {n} is red\n" for n in range(5)))
+    to = ("--model", "openai_compatible:other", "--base-url", obedient.base_url, "--price", "1000,1000")
+    for limits, bounds in (
+        (("--max-calls", "2"), "rows.csv: 5 rows, 2 calls at most, "),
+        (
+            ("--max-calls", "9", "--max-usd", "0.0001"),
+            "rows.csv: 5 rows, 5 calls at most, 0.0001 US dollars at most",
+        ),
+    ):
+        told = call("predict", prompt.parent, rows, "--output", tmp_path / f"{limits[1]}.csv", *to, *limits)
+        assert told.code == 4
+        assert bounds in told.err
+    told = call("predict", prompt.parent, rows, "--output", tmp_path / "out.csv", *to)
+    assert (told.code, len((tmp_path / "out.csv").read_text().splitlines())) == (0, 6)
+
+
+def test_a_run_of_a_finished_study_tells_its_own_seconds_from_those_of_all(
+    study: Path, call: Callable[..., Told]
+) -> None:
+    first, again = (call("run", study, "--quiet").out for _ in range(2))
+    assert re.search(r"of 80 calls, \d+\.\d s\n", first)
+    assert re.search(r"of 80 calls, \d+\.\d s in this run, \d+\.\d s in all\n", again)
 
 
 def test_a_program_of_dspy_is_made_of_the_wording_that_lies_beside_the_prompt(
@@ -476,7 +537,7 @@ def test_a_score_says_what_it_used(score: Callable[..., Told], obedient: "Loopba
     told = score()
     assert told.code == 0, told.err
     assert "retried         2 failed attempts: 500 2\n" in told.out
-    assert "from the store  12 answers\n" in score().out
+    assert "not asked again 12 answers that were there already\n" in score().out
 
 
 def test_a_score_that_misses_an_example_says_which_and_ends_with_3(

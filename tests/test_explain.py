@@ -11,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.answer import OUTCOMES, AnswerFormat
+from optimizer.commands.explain import _tally_lines
 from optimizer.dataset import Example
 from optimizer.flips import (
     CHANGES,
     REASONS,
+    Flips,
     by_confusion,
     by_outcome,
     by_slice,
@@ -165,6 +167,72 @@ def test_as_many_flips_are_shown_as_are_wanted(parcels: Path) -> None:
     assert len(shown.findall(some)) == 3
     assert "and 6 more flipped examples" in some
     assert len(shown.findall(optimizer("explain", parcels, "--all").out)) == 24
+
+
+def flipped(n: int, targets: int) -> Flips:
+    """Return n examples of validation that were wrong and are right, with so many targets, and as many that stay wrong."""
+    names = [f"e{k:02d}" for k in range(18)]
+    message = MessageTemplate(role="user", parts=("hello",))
+    template = PromptTemplate(calls=(CallTemplate(messages=(message,)),), answer=AnswerFormat(kind="text"))
+    labels = {name: f"label {k % targets:02d}" for k, name in enumerate(names)}
+    before, after = (
+        Viewed(
+            name=arm,
+            source=Path("study.db"),
+            template=template,
+            style="direct",
+            format="plain",
+            demonstration_ids=(),
+            results={
+                name: ScoreRow(
+                    example=name,
+                    outcome="ok",
+                    answer=labels[name] if right and k < n else "none",
+                    score=float(right and k < n),
+                    reader="label",
+                )
+                for k, name in enumerate(names)
+            },
+        )
+        for arm, right in (("before", False), ("after", True))
+    )
+    examples = {
+        name: Example(id=name, inputs=(("text", "x"),), target=labels[name], group=None, slices=())
+        for name in names
+    }
+    view = View(
+        name="s",
+        path=Path("study.db"),
+        archive=None,
+        frozen=None,
+        task=None,
+        examples=examples,
+        splits={},
+        missing=(),
+    )
+    return flips_between(before, after, view, "validation", names)
+
+
+def test_where_interval_and_p_value_disagree_that_is_said() -> None:
+    found = flipped(5, 3)
+    assert found.comparison.interval.lower > 0
+    assert found.comparison.p_value == pytest.approx(0.0625)
+    said = "The interval alone would speak for a difference, but the p value"
+    assert said in " ".join(in_words(found))
+    for agreed in (flipped(0, 3), flipped(18, 3)):
+        assert said not in " ".join(in_words(agreed))
+
+
+def test_confusions_that_are_not_shown_are_summed_up() -> None:
+    confusions = by_confusion(flipped(18, 13))
+    assert len(confusions) == 13
+    *shown, last = [line for line in _tally_lines(("target", "before", "after"), confusions, most=10) if line]
+    assert len(shown) == 1 + 10
+    assert (
+        last == "and 3 more, together 3 examples, 3 improved, 0 regressed, +16.7 points; --json has them all"
+    )
+    whole = [line for line in _tally_lines(("target", "before", "after"), confusions[:10], most=10) if line]
+    assert len(whole) == 11
 
 
 def test_without_the_data_what_is_known_is_told(own_parcels: Path) -> None:

@@ -14,6 +14,7 @@ from optimizer.explanation import (
     score_text,
     signed_points,
 )
+from optimizer.language import Language
 
 
 def evidence(**changes: Any) -> dict[str, Any]:
@@ -97,6 +98,83 @@ def test_a_loss_is_told_as_a_loss() -> None:
 def test_a_gain_over_unreadable_answers_says_what_is_left_beside_guessing() -> None:
     text = said(difference_over_guess={"value": 0.136, "lower": 0.04, "upper": 0.243})
     assert "the gain would still be +13.6 points (+4.0 to +24.3). We are confident" in text
+
+
+PARTED = {
+    "test": {"winner": {"score": 0.31}, "wording": {"score": 0.214}, "baseline": {"score": 0.012}},
+    "difference_over_format": {
+        "value": 0.095,
+        "lower": -0.046,
+        "upper": 0.233,
+        "p_value": 0.243,
+        "level": 0.95,
+    },
+    "baseline_fingerprint": "b",
+    "winner_fingerprint": "w",
+}
+
+
+def test_what_the_format_alone_brings_is_told_apart_from_the_rest() -> None:
+    text = said(**PARTED, wording_fingerprint="o")
+    assert (
+        "the baseline's wording scores 0.214, a difference of +20.2 points to the baseline. All else that is new makes a "
+        "difference of +9.5 points to that (-4.6 to +23.3, p = 0.2430), which the data cannot tell from none."
+    ) in text
+    assert in_words(evidence(**PARTED), Language.of("fr")) != in_words(evidence(**PARTED))
+
+
+@pytest.mark.parametrize(
+    ("value", "lower", "upper", "p_value", "what"),
+    [
+        (0.095, 0.02, 0.2, 0.011, "more than chance explains"),
+        (-0.095, -0.2, -0.02, 0.011, "a loss beyond chance"),
+        # Test and interval must agree, as for the decision.
+        (0.095, 0.02, 0.2, 0.06, "which the data cannot tell from none"),
+        (0.095, 0.0, 0.2, 0.04, "which the data cannot tell from none"),
+    ],
+)
+def test_whether_the_rest_is_shown_goes_by_the_rule_of_the_decision(
+    value: float, lower: float, upper: float, p_value: float, what: str
+) -> None:
+    over = {"value": value, "lower": lower, "upper": upper, "p_value": p_value, "level": 0.95}
+    assert f", {what}." in said(**{**PARTED, "difference_over_format": over})
+
+
+def test_where_the_format_is_all_or_none_of_it_that_is_said() -> None:
+    assert "all of the difference comes from that" in said(**PARTED, wording_fingerprint="w")
+    assert "none of the difference comes from that" in said(**PARTED, wording_fingerprint="b")
+    assert "answer format" not in said(**{**PARTED, "difference_over_format": None})
+    assert "answer format" not in said(**PARTED, reason="same prompt")
+
+
+def test_without_a_test_the_choice_is_compared_with_the_wording_in_the_format() -> None:
+    held_out = {"protocol": "cross-validation", "cross_validation": {"folds": 5, "repeats": 10}}
+    over = {key: PARTED[key] for key in ("difference_over_format", "winner_fingerprint")}
+    text = said(**held_out, **over)
+    assert "the choice makes a difference of +9.5 points (-4.6 to +23.3, p = 0.2430), which the data" in text
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        (
+            {"ok": 1, "truncated": 83},
+            "83 of 84, 83 of them cut off at the most tokens that it may write (max_tokens).",
+        ),
+        ({"ok": 10, "invalid": 9, "refused": 2, "error": 5}, "could not be read: 11 of 21. Its score"),
+        ({"ok": 10, "invalid": 10}, None),
+        ({"ok": 200}, None),
+    ],
+)
+def test_a_baseline_that_could_mostly_not_be_read_is_called_so(
+    outcomes: dict[str, int], told: str | None
+) -> None:
+    tested = said(test={"winner": {"score": 0.72}, "baseline": {"score": 0.6, "outcomes": outcomes}})
+    held_out = {"folds": 5, "repeats": 10, "outcomes": {"baseline": outcomes}}
+    validated = said(protocol="cross-validation", cross_validation=held_out, test={})
+    for text in (tested, validated):
+        assert told is None or told in text
+        assert (told is None) == ("Most answers of the baseline" not in text)
 
 
 def test_a_gain_that_guessing_would_bring_is_named_so() -> None:

@@ -429,7 +429,7 @@ def test_a_module_says_what_it_is(tmp_path: Path) -> None:
         last = prompt.template.calls[-1].constraint
         choice = list(last.choice) if last and last.choice else None
         assert ast.literal_eval(constants["CHOICE"]) == choice
-        assert "Score on the test: 0.625 (lower 0.5, upper 0.75, n 150)" in text
+        assert "Score on the test: 0.625 (95 % interval 0.500 to 0.750, n 150)" in text
 
 
 def test_the_example_in_the_docstring_is_python_that_calls_what_is_there() -> None:
@@ -444,6 +444,50 @@ def test_the_example_in_the_docstring_is_python_that_calls_what_is_there() -> No
         }
         defined = set(re.findall(r"^def (\w+)", text, re.MULTILINE))
         assert {"messages", "parse", "parameters"} <= used <= defined
+        calls = prompt.template.calls
+        constraints = [call.constraint for call in calls if call.constraint]
+        assert ("choice" in used) == any(constraint.choice for constraint in constraints)
+        assert ("response_format" in used) == any(not constraint.choice for constraint in constraints)
+        assert docstring.count("The server must hold the completion to") == len(
+            {bool(constraint.choice) for constraint in constraints}
+        )
+        begun = [call.messages[-1].role == "assistant" for call in calls]
+        assert ("continue_final_message" in docstring) == any(begun)
+
+
+# A client that prints what it is asked to send.
+CLIENT = """
+import json
+from types import SimpleNamespace as Plain
+
+def create(model, messages, **options):
+    print(json.dumps(options))
+    return Plain(choices=[Plain(message=Plain(content=" a"), finish_reason="stop")])
+
+class OpenAI:
+    chat = Plain(completions=Plain(create=create))
+"""
+
+
+def test_the_example_in_the_docstring_asks_for_what_answers_were_held_to(tmp_path: Path) -> None:
+    begun = (message("user", hole("a")), message("assistant", "I think"))
+    held = CallTemplate(messages=begun, constraint=Constraint(choice=(" a", " b")))
+    shaped = CallTemplate(messages=(message("user", "And?"),), constraint=Constraint(json_schema="{}"))
+    extra = {"continue_final_message": True, "add_generation_prompt": False}
+    first = {"extra_body": {"structured_outputs": {"choice": [" a", " b"]}, **extra}}
+    (tmp_path / "openai.py").write_text(CLIENT)
+    for calls in ((held,), (held, shaped)):
+        text = written(frozen(PromptTemplate(calls=calls, answer=AnswerFormat(kind="text"))))
+        (tmp_path / "prompt.py").write_text(text, encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(text)) or ""
+        lines = [line[4:] for line in docstring.splitlines() if line.startswith("    ")]
+        (tmp_path / "example.py").write_text("\n".join(lines), encoding="utf-8")
+        command = [sys.executable, "-S", "-B", str(tmp_path / "example.py")]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        sent = [json.loads(line) for line in result.stdout.splitlines()]
+        assert sent[0] == first
+        assert [set(options) for options in sent[1:]] == [{"response_format"}] * (len(calls) - 1)
 
 
 def test_a_module_carries_only_what_its_prompt_needs() -> None:

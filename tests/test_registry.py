@@ -50,6 +50,14 @@ def distribution(folder: Path, *lines: str) -> None:
     (info / "entry_points.txt").write_text("\n".join([f"[{FOLDER}]", *lines, ""]))
 
 
+def test_a_plug_in_is_told_of_by_the_first_line_of_its_module(room: Path) -> None:
+    (room / "hammer.py").write_text('"""Drives nails.\n\nMore of it.\n"""\n' + TOOL.format(name="hammer"))
+    (room / "saw.py").write_text(TOOL.format(name="saw"))
+    assert [tools().about(name) for name in ("hammer", "saw")] == ["Drives nails.", ""]
+    with pytest.raises(PluginError, match="no plug-in 'hamer'"):
+        tools().about("hamer")
+
+
 def test_files_are_listed_in_order_without_being_imported(room: Path) -> None:
     for name in ("zeta", "alpha", "_private"):
         (room / f"{name}.py").write_text("raise RuntimeError('imported')\n")

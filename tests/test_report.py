@@ -388,6 +388,7 @@ def test_the_page_follows_the_thread_from_decision_to_provenance() -> None:
         "Name the colour.",
         "Every trial of the search",
         "Where this prompt comes from",
+        "Words of this page",
     )
     places = [text.index(words) for words in order]
     assert places == sorted(places)
@@ -397,6 +398,26 @@ def test_every_opening_of_the_test_is_listed_with_its_prompts_and_each_further_o
     text = re.sub(r"\s+(?=,)", "", " ".join(shown(OPENED_AGAIN).split()))
     again = f"{'b' * 12} (baseline), {TEMPLATE.fingerprint[:12]} (winner), {'c' * 12} (baseline's wording, winner's format)"
     assert f"Opened for {'b' * 12} (baseline), {'e' * 12} Opened again for {again}" in text
+
+
+def test_examples_are_not_counted_as_better_or_worse_than_a_guess() -> None:
+    html = page(prompt(GUESSING))
+    table = html.partition('class="differences"')[2].partition("</table>")[0]
+    rows = [
+        re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in table.partition("<tbody>")[2].split("</tr>")[:-1]
+    ]
+    headings = re.findall(r"<th [^>]*>([^<]*)<", table.partition("</thead>")[0])
+    counted = slice(headings.index("better"), headings.index("worse") + 1)
+    assert {row[0]: row[counted] for row in rows} == {
+        "over the baseline": ["34", "156", "10"],
+        "over its wording, winner&#39;s format": ["16", "174", "10"],
+        "over it, unreadable answers guessed": ["–", "–", "–"],
+    }
+
+
+def test_what_made_the_prompt_is_told_by_the_name_of_the_command() -> None:
+    told = shown(tool_versions={"numpy": "2.4", "promptstudy": "0.7.0", "python": "3.11"})
+    assert "optimizer (promptstudy 0.7.0), numpy 2.4, python 3.11" in told
 
 
 def test_leaks_are_cautions_and_where_there_are_none_there_is_no_such_section() -> None:
@@ -417,7 +438,10 @@ def test_cross_validation_is_told_without_a_test() -> None:
 def test_the_prompt_is_shown_as_it_is_sent_with_its_holes_marked() -> None:
     html = page(prompt())
     assert "<code>\n  Text: <mark>‹input:text›</mark></code>" in html
-    assert '<code class="choice"> red</code>' in html
+    # A space that is part of what is answered would be overlooked.
+    assert '<code class="choice">&#34; red&#34;</code>' in html
+    assert "The server must hold the answer to one of:" in html
+    assert "the server must continue it" not in html
     assert "temperature 0.7" in html
     assert "In what fills ‹input:text›, the control tokens of the model are broken" in html
     assert "The answer is read as a label, one of red, green." in html

@@ -185,9 +185,9 @@ def study(write_study: Callable[..., Path], finished: Callable[..., Any]) -> Fin
 def test_a_study_tells_what_brought_something_and_what_was_tried_in_vain(study: Finished) -> None:
     plan, frozen = study
     with open_archive(plan.database) as archive:
-        found = effects(plan, archive, ENGLISH)
-        assert found == effects(plan, archive, ENGLISH)
-        french = effects(plan, archive, FRENCH)
+        found = effects(plan, frozen, archive, ENGLISH)
+        assert found == effects(plan, frozen, archive, ENGLISH)
+        french = effects(plan, frozen, archive, FRENCH)
         ranked = importance(plan, archive, ENGLISH)
         tree = genealogy(archive, frozen.fingerprint, ENGLISH)
         n_prompts = len({row.fingerprint for row in archive.trials if row.score is not None})
@@ -203,7 +203,7 @@ def test_a_study_tells_what_brought_something_and_what_was_tried_in_vain(study: 
     assert 0 < lower < value < upper
     assert "The format xml was not distinguishable from plain." in found.vain
     assert "The style self_check was not distinguishable from direct." in found.vain
-    assert "The 2 other wordings were not distinguishable from the first." in found.vain
+    assert "2 other wordings were not distinguishable from the first." in found.vain
     assert "Showing 2 demonstrations was not distinguishable from showing none." in found.vain
     assert len(found.table.rows) == len(found.found) == 1 + 2 + 2 + 1 + 2
     assert french.helped[0].startswith("Le format json a apporté +")
@@ -221,6 +221,33 @@ def test_a_study_tells_what_brought_something_and_what_was_tried_in_vain(study: 
     check_ancestors(plan, frozen)
 
 
+def test_what_the_frozen_prompt_has_is_not_told_as_tried_in_vain(study: Finished) -> None:
+    plan, frozen = study
+    with open_archive(plan.database) as archive:
+        # Another prompt of the study, frozen in place of the winner, with three levels that were of no avail alone.
+        shown = next(
+            row.fingerprint
+            for row in archive.trials
+            if row.score is not None
+            and (row.point["format"], row.point["style"]) == ("xml", "self_check")
+            and row.point["instruction"] == "i0001"
+        )
+        other = dataclasses.replace(frozen, template=archive.templates[shown])
+        before, found = (effects(plan, each, archive, ENGLISH) for each in (frozen, other))
+    assert "The format xml was not distinguishable from plain." in before.vain
+    vain = "\n".join(found.vain)
+    assert "xml" not in vain
+    assert "self_check" not in vain
+    assert "1 other wording was not distinguishable from the first." in vain
+    assert "style self_check, format xml, wording i0001 “Which colour is it?”" in found.own
+    assert "on its own" not in before.own
+    assert found.table == before.table
+    assert found.scope == (
+        "These figures are of validation, with 8 to 16 examples for a prompt, and drawn towards none as far as chance "
+        "explains them."
+    )
+
+
 def test_of_a_few_prompts_nothing_is_told_and_it_is_said_from_how_many_on(
     write_study: Callable[..., Path], finished: Callable[..., Any]
 ) -> None:
@@ -231,10 +258,10 @@ def test_of_a_few_prompts_nothing_is_told_and_it_is_said_from_how_many_on(
     plan = load_plan(
         write_study(TASK, STUDY, *few, ("styles: [direct, self_check]", "styles: [direct]"), items=40)
     )
-    finished(plan, said)
+    frozen = finished(plan, said).selection.frozen
     with open_archive(plan.database) as archive:
-        found, ranked = effects(plan, archive, ENGLISH), importance(plan, archive, FRENCH)
-    assert (found.sentences, found.table.rows) == ((), ())
+        found, ranked = effects(plan, frozen, archive, ENGLISH), importance(plan, archive, FRENCH)
+    assert (found.helped, found.own, found.vain, found.scope, found.table.rows) == ((), "", (), "", ())
     assert found.note == "What each choice brought can be told from 4 prompts on; 3 have scores."
     assert ranked.bars == ()
     assert ranked.note == "Ce qui a compté le plus se mesure à partir de 30 prompts\u202f; 3 ont un score."

@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from optimizer.archive import open_archive
+from optimizer.archive import Call, open_archive
 from optimizer.completion import Completion, Request
 from optimizer.frozen import FrozenPrompt
 from optimizer.language import ENGLISH, Language
@@ -20,6 +20,7 @@ from optimizer.report._arms import arms
 from optimizer.report._break_even import break_even
 from optimizer.report._front_prompts import front_prompts
 from optimizer.report._fronts import Front, FrontPoint, study_front
+from optimizer.report._matching import matched, widest
 from optimizer.report._telling import Teller
 from optimizer.taskfile import MetricSpec
 
@@ -92,10 +93,8 @@ def test_the_front_is_what_no_other_prompt_beats_and_each_of_it_is_a_prompt_that
         row = point.arm.row
         assert row is not None
         assert row.feasible
-        cost = point.measures["cost"]
-        assert cost is not None
-        assert row.cost_usd is not None
-        assert cost == pytest.approx(row.cost_usd / row.n)
+        assert point.measures["cost"] == point.arm.cost
+        assert point.measures["seconds"] == point.arm.seconds
     assert [point.estimate for point in front.points] == sorted(
         (p.estimate for p in front.points), reverse=True
     )
@@ -106,9 +105,68 @@ def test_the_front_is_what_no_other_prompt_beats_and_each_of_it_is_a_prompt_that
     assert picked.front
     assert picked.arm.score == 1.0
     assert front.rule.endswith(f"Here that is {picked.arm.name}.")
+    check_same_examples(plan, frozen, front)
+    check_expected(plan, frozen, front)
     check_files(plan, frozen, on_it, tmp_path)
     check_usual_measure(plan, frozen)
     check_break_even(plan, frozen)
+
+
+def check_same_examples(plan: StudyPlan, frozen: FrozenPrompt, front: Front) -> None:
+    """Check that prompts that saw fewer examples are compared on those that the widest prompt saw as well."""
+    validation = {example.id for example in plan.dataset.validation}
+    with open_archive(plan.database) as archive:
+        answers = archive.completions(archive.scores)
+        trials = {row.fingerprint: row for row in archive.trials}
+    taken: dict[str, dict[str, int]] = {}
+    for (name, example), several in answers.items():
+        if example in validation:
+            taken.setdefault(name, {})[example] = sum(each.completion_tokens for each in several)
+    sizes = {name: len(row) for name, row in taken.items()}
+    assert sorted(set(sizes.values())) == [8, 16]
+    evidence: Mapping[str, Any] = frozen.evidence
+    baseline: str = evidence["baseline_fingerprint"]
+    first = baseline if sizes[baseline] == 16 else max(name for name, n in sizes.items() if n == 16)
+    for point in front.points:
+        mine, theirs = taken[point.arm.fingerprint], taken[first]
+        gap = sum(mine[one] - theirs[one] for one in mine) / len(mine)
+        assert point.measures["output_tokens"] == pytest.approx(sum(theirs.values()) / 16 + gap)
+    told = front.notes[-1]
+    assert told.startswith("What an example takes is compared on the same examples: the 16 of ")
+    assert trials[first].score is not None
+
+
+def check_expected(plan: StudyPlan, frozen: FrozenPrompt, front: Front) -> None:
+    """Check that what a prompt is expected to score is the same wherever it is told."""
+    expected = {point.arm.fingerprint: point.estimate for point in front.points}
+    evidence: Mapping[str, Any] = frozen.evidence
+    for role in ("baseline", "winner"):
+        assert expected[evidence[f"{role}_fingerprint"]] == evidence["validation"][role]["estimate"]
+    # What breaks a constraint is on no front, and tells of its wording and style all the same.
+    assert len(expected) < len({row["digest"] for row in frozen.history})
+    assert front.notes[0].startswith(
+        "The expected score is what the scores of all prompts together say of one prompt"
+    )
+
+
+def test_tokens_of_prompts_that_saw_other_examples_are_compared_on_those_that_both_saw() -> None:
+    figures = {
+        "winner": {"short": 60.0, "middle": 70.0, "long": 110.0},
+        "baseline": {"short": 65.0, "middle": 75.0},
+        "long one": {"long": 100.0},
+        "other": {"elsewhere": 5.0},
+        "none": {},
+    }
+    # The winner saw the most: 80 an example. The baseline takes 5 more on the two that both saw, though its own mean is
+    # 70; the prompt that saw the long example alone takes 10 less, though its own mean is 100.
+    assert matched(figures, "baseline") == {"winner": 80.0, "baseline": 85.0, "long one": 70.0}
+    assert widest(figures, "baseline") == ("winner", 3, False)
+    alike = {"a": {"x": 1.0, "y": 4.0}, "b": {"x": 2.0, "y": 2.0}}
+    assert matched(alike, "b") == {"a": 2.5, "b": 2.0}
+    assert widest(alike, "a") == ("a", 2, True)
+    assert widest(alike, "") == ("b", 2, True)
+    assert matched({"a": {"x": 9.0, "y": 1.0}, "b": {"x": 0.0}}, "a") == {"a": 5.0, "b": 0.0}
+    assert matched({"a": {}}, "a") == {}
 
 
 def check_files(plan: StudyPlan, frozen: FrozenPrompt, on_it: list[FrontPoint], folder: Path) -> None:
@@ -166,25 +224,29 @@ def check_break_even(plan: StudyPlan, frozen: FrozenPrompt) -> None:
         for k in range(100)
     }
 
-    def told(language: Language = ENGLISH, **saving: object) -> str:
+    others = [Call(key="r", payer=0, role="", prompt_tokens=1500, completion_tokens=500, usd=0.0)]
+
+    def told(language: Language = ENGLISH, beside: Sequence[Call] = (), **saving: object) -> str:
         figures = {"unit": "tokens", "value": -40.0, "lower": -50.0, "upper": -30.0, **saving}
         evidence = {"winner_fingerprint": "w", "baseline_fingerprint": "b", "saving": figures}
-        return break_even(plan, dataclasses.replace(frozen, evidence=evidence), answers, language)
+        return break_even(plan, dataclasses.replace(frozen, evidence=evidence), answers, beside, language)
 
     # 80 answers of 100 tokens; those that two prompts share were paid for once.
     assert told() == (
         "An example takes 40.0 tokens less with the new prompt than with the baseline: after 200 of them that has repaid "
-        "the 8,000 tokens of the search."
+        "the 8,000 tokens of the whole study."
     )
-    assert "les 8\u202f000 tokens de la recherche" in told(Language.of("fr"))
+    # So do calls that no prompt's score is made of, such as those of robustness.
+    assert "after 250 of them that has repaid the 10,000 tokens" in told(beside=others)
+    assert "les 8\u202f000 tokens de toute l’étude" in told(Language.of("fr"))
     # 90 tokens read at a thousandth of a dollar, 10 written at four thousandths: 0.13 an answer.
     assert told(unit="usd", value=-0.01, upper=-0.005) == (
         "An example costs 0.010000 US dollars less with the new prompt than with the baseline: after 1,040 of them that "
-        "has repaid the 10.4000 US dollars that the answers of the search cost."
+        "has repaid the 10.4000 US dollars that the answers of the whole study cost."
     )
-    assert told(value=0.0, upper=0.0).endswith("savings never repay the search.")
-    assert told(value=3.0, upper=5.0).endswith("savings never repay the search.")
-    assert told(upper=1.0).endswith("whether savings repay the search is not known.")
+    assert told(value=0.0, upper=0.0).endswith("savings never repay the study.")
+    assert told(value=3.0, upper=5.0).endswith("savings never repay the study.")
+    assert told(upper=1.0).endswith("whether savings repay the study is not known.")
     assert told(value=None) == ""
     same = dataclasses.replace(frozen, evidence={"saving": {"value": -1.0, "upper": -1.0}})
-    assert break_even(plan, same, answers, ENGLISH) == ""
+    assert break_even(plan, same, answers, (), ENGLISH) == ""

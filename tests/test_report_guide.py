@@ -12,13 +12,17 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from optimizer.answer import AnswerFormat
 from optimizer.archive import open_archive
-from optimizer.completion import Request
+from optimizer.completion import Constraint, Request
 from optimizer.frozen import FrozenPrompt
 from optimizer.language import Language
 from optimizer.plan import StudyPlan, load_plan
+from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.report._guide import guide
+from optimizer.report._guide_prompt import prompt_section, use_section
 from optimizer.report._markdown import block, code, plain, sentence, table
+from optimizer.report._telling import Teller
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -220,6 +224,86 @@ def test_where_the_data_changed_since_no_example_is_told(study: tuple[StudyPlan,
     assert not re.search(r"^- `c\d\d`", told, re.MULTILINE)
 
 
+def prompts(*calls: CallTemplate) -> FrozenPrompt:
+    """Return a frozen prompt of some calls, read as a label."""
+    return FrozenPrompt(
+        name="colours",
+        template=PromptTemplate(calls=calls, answer=AnswerFormat(kind="label", labels=("red", "green"))),
+        style="first_person",
+        format="choice",
+        capabilities=(),
+        demonstration_ids=(),
+        model={"provider": "scripted", "name": "rules"},
+        task={},
+        evidence={},
+        history=(),
+        tool_versions={},
+    )
+
+
+ASKED = MessageTemplate(role="user", parts=(Hole(name="input:text"),))
+BEGUN = MessageTemplate(role="assistant", parts=("I think this is",))
+HELD = Constraint(choice=(" red", "green"))
+
+
+@pytest.mark.parametrize(
+    ("call", "constrained", "begun"),
+    [
+        pytest.param(CallTemplate(messages=(ASKED, BEGUN), constraint=HELD), True, True, id="both"),
+        pytest.param(CallTemplate(messages=(ASKED,), constraint=HELD), True, False, id="a constraint"),
+        pytest.param(CallTemplate(messages=(ASKED, BEGUN)), False, True, id="a beginning"),
+        pytest.param(CallTemplate(messages=(ASKED,)), False, False, id="neither"),
+    ],
+)
+def test_the_code_names_all_that_was_scored_beside_the_messages(
+    call: CallTemplate, constrained: bool, begun: bool
+) -> None:
+    frozen, say = prompts(call), Teller(Language.of("en"))
+    used, shown = ("\n\n".join(section(frozen, say)) for section in (use_section, prompt_section))
+    (code_shown,) = [token.content for token in tokens(used) if token.type == "fence"]
+    compile(code_shown, "guide", "exec")
+    assert ("must hold the answer to request.constraint" in code_shown) == constrained
+    assert ("the server must continue it" in code_shown) == begun
+    assert ("which was never scored" in used) == constrained
+    assert ("the beginning of the model's own turn: the server must continue it" in used) == begun
+    assert ("the beginning of the model's own turn: the server must continue it" in shown) == begun
+    # The space before a choice is part of it.
+    assert ('must hold the answer to one of: `" red"`, `green`' in shown) == constrained
+
+
+def test_of_two_calls_the_code_says_of_each_what_it_takes() -> None:
+    frozen = prompts(CallTemplate(messages=(ASKED,)), CallTemplate(messages=(ASKED,), constraint=HELD))
+    used = "\n\n".join(use_section(frozen, Teller(Language.of("en"))))
+    first, _, second = used.partition("request = prompt.request(answer_1, **inputs)")
+    assert "request.constraint" not in first
+    assert "request.constraint" in second.partition("print(")[0]
+
+
+def test_confusions_that_are_not_listed_are_counted(
+    write_study: Callable[..., Path], finished: Callable[..., Any]
+) -> None:
+    labels = [f"k{n}" for n in range(12)]
+    path = write_study(
+        LABELS.replace('[red, green, "b|`l`ue"]', f"[{', '.join(labels)}]"),
+        STUDY,
+        ("WORDING", "Which colour is it?"),
+        ("formats: [plain, json]", "formats: [plain]"),
+        items=32,
+    )
+    rows = [f"c{n:02d},Item {n} is here,{labels[n % 12]},a\n" for n in range(32)]
+    path.with_name("data.csv").write_text("id,text,colour,kind\n" + "".join(rows), encoding="utf-8")
+    plan = load_plan(path)
+    frozen = finished(plan, lambda _: "k0").selection.frozen
+    with open_archive(plan.database) as archive:
+        told = guide(plan, frozen, archive, Language.of("en"))
+    targets = Counter(example.target for example in plan.dataset.validation if example.target != "k0")
+    confused = {name: int(n) for name, n in re.findall(r"^- `(k\d+)` → `k0`: (\d+)$", told, re.MULTILINE)}
+    assert len(confused) == 8
+    left = sum(targets.values()) - sum(confused.values())
+    assert f"\n\nAnd {len(targets) - 8} more, of {left} examples together.\n\n" in told
+    assert f"\n\nAnd {sum(targets.values()) - 8} more.\n\n" in told  # examples that are not right
+
+
 LABELS = """schema: 1
 name: colours
 dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 8, validation: 24, test: 0}}
@@ -252,6 +336,11 @@ def test_a_study_of_labels_without_a_test_is_told_by_slices_and_by_what_is_taken
     assert "Of 24 validation examples 16 are not right with it." in told
     assert "- ``b|`l`ue`` → `red`: 8" in told
     assert "| `kind` = `<b>0</b> \\| x` |" in told
+    assert (
+        "- Caution: the baseline never answers “green”, “b\\|\\`l\\`ue”, which would be right for 16 of 24"
+        in told
+    )
+    assert "| “red” | 8 | 8 | 24 |" in told
     assert "These are test examples" not in told
     assert "Examples that are not right:" in told
     assert not kinds(told)["html_inline"]

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import optimizer
 from optimizer.explanation import in_words, provable_in_words
+from optimizer.formats import FORMATS
 from optimizer.language import ENGLISH, LANGUAGES, Language, placeholders, script_texts
+from optimizer.styles import STYLES
 
 PACKAGE = Path(optimizer.__file__).parent
 FRENCH = Language.of("fr")
@@ -59,6 +61,7 @@ def asked() -> dict[str, str]:
     """Return every sentence with the file that asks for it."""
     modules = [
         *sorted((PACKAGE / "report").glob("*.py")),
+        PACKAGE / "attribution.py",
         PACKAGE / "explanation.py",
         PACKAGE / "language.py",
     ]
@@ -66,7 +69,13 @@ def asked() -> dict[str, str]:
     for path in sorted((PACKAGE / "report").iterdir()):
         if path.suffix in (".jinja", ".js"):
             found |= dict.fromkeys(script_texts(path.read_text(encoding="utf-8")), path.name)
-    return found
+    return found | plug_ins()
+
+
+def plug_ins() -> dict[str, str]:
+    """Return what the modules of styles and formats say of themselves, with their folders."""
+    registries = (STYLES, FORMATS)
+    return {registry.about(name): registry.folder for registry in registries for name in registry}
 
 
 def test_every_sentence_is_known_in_french_and_takes_the_same_values() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LABELS = ("red", "green", "blue")
 COLUMNS = (
     "trial,state,stage,digest,instruction_id,demonstrations_id,style,format,{}n,score,lower,upper,valid,errors,"
-    "calls,cached,prompt_tokens,completion_tokens,cost_usd,parents"
+    "calls,cached,prompt_tokens,completion_tokens,cost_usd,parents,fingerprint"
 )
 TASK = """schema: 1
 name: colours
@@ -308,6 +308,7 @@ def test_the_history_has_its_columns_and_a_row_for_each_trial(
     for row, trial in zip(rows, outcome.trials, strict=True):
         assert float(row["score"]) == trial.score
         assert row["digest"] == trial.digest
+        assert row["fingerprint"] == trial.fingerprint
         assert (row["instruction_id"], row["format"]) == (trial.point["instruction"], trial.point["format"])
         assert int(row["calls"]) + int(row["cached"]) == trial.n
     assert sum(int(row["calls"]) for row in rows) <= outcome.plan.budget.calls

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -91,6 +92,63 @@ def test_a_trial_is_shown_whole(parcels: Path) -> None:
         "(invalid)",
     ):
         assert text in told
+
+
+CAUTION = "Caution: these are test examples."
+
+
+def parts_of(told: str) -> dict[str, list[str]]:
+    """Return the lines of each split of a trial, by the split."""
+    found: dict[str, list[str]] = {}
+    for line in told.splitlines():
+        name, sign, _ = line.partition(": ")
+        if sign and name in ("train", "validation", "test"):
+            found[name] = []
+        if found:
+            found[list(found)[-1]].append(line)
+    return found
+
+
+def test_each_split_of_a_trial_has_its_own_score_and_its_own_rows(parcels: Path) -> None:
+    with open_archive(parcels / "study.db") as archive:
+        scores = archive.scores[archive.trials[8].fingerprint]
+    found = parts_of(optimizer("show", parcels, "--trial", "winner", "--all").out)
+    assert list(found) == ["validation", "test"]
+    assert found["validation"][0].endswith("; accuracy 0.812 on 16 examples")
+    assert found["test"][0].endswith("; accuracy 0.625 on 24 examples")
+    shown = {split: {line[:3] for line in lines} & scores.keys() for split, lines in found.items()}
+    assert [len(names) for names in shown.values()] == [16, 24]
+    assert shown["validation"] | shown["test"] == scores.keys()
+    assert CAUTION in found["test"][1]
+    assert not any("Caution" in line for line in found["validation"])
+
+
+@pytest.mark.parametrize(("options", "n"), [((), 10), (("--limit", "3"), 3), (("--limit", "0"), 0)])
+def test_as_many_examples_of_a_split_are_shown_as_are_wanted(
+    parcels: Path, options: tuple[str, ...], n: int
+) -> None:
+    found = parts_of(optimizer("show", parcels, "--trial", "winner", *options).out)
+    for split, of in (("validation", 16), ("test", 24)):
+        assert sum(bool(re.match(r"p\d\d ", line)) for line in found[split]) == n
+        told = f"and {of - n} more {split} examples; --all shows every one, --limit N so many of each split"
+        assert told in found[split]
+
+
+def test_where_a_trial_is_of_fewer_examples_than_its_prompt_that_is_said(parcels: Path) -> None:
+    told = optimizer("show", parcels, "--trial", "1").out
+    assert "The row of the trial above is of 8 of these examples" in told
+    assert "; accuracy 0.812 on 16 examples" in told
+    assert "The row of the trial above" not in optimizer("show", parcels, "--trial", "8").out
+
+
+def test_who_looks_at_a_test_example_is_cautioned(parcels: Path) -> None:
+    assert "Caution: this is a test example." in optimizer("show", parcels, "--example", "p21").out
+    assert "Caution" not in optimizer("show", parcels, "--example", "p06").out
+
+
+def test_the_names_of_prompts_are_told_once_where_none_is_near(parcels: Path) -> None:
+    told = optimizer("show", parcels, "--trial", "99").err
+    assert told.endswith("expected a trial from 0 to 8, baseline, winner or wording, found '99'\n")
 
 
 @pytest.mark.parametrize("name", ["baseline", "winner", "wording"])
@@ -202,6 +260,9 @@ def test_a_prompt_of_another_study_is_not_taken_for_its_own(own_parcels: Path) -
         (["--top", "3"], "--top: goes with --history alone"),
         (["--output", "x.csv"], "--output: goes with --history alone"),
         (["--history", "--trial", "3"], "--trial: does not go with --history"),
+        (["--limit", "3"], "--limit: goes with --trial"),
+        (["--example", "p21", "--all"], "--all: goes with --trial, and not with --example"),
+        (["--trial", "3", "--all", "--limit", "3"], "--limit: does not go with --all"),
         (["--history", "--output", "x.txt"], "ends in .csv or .parquet"),
     ],
 )

@@ -164,7 +164,7 @@ def test_what_a_model_cannot_run_is_listed_with_what_it_lacks(
 ) -> None:
     space = make_space(capabilities=Capabilities(can=frozenset(one for one in CAPABILITIES if one in can)))
     found = {(pair.style, pair.format): pair.reason for pair in space.exclusions}
-    mouth = "is one JSON object, which cannot start with the words that the style puts into the model's mouth"
+    mouth = "the format is one JSON object, which cannot start with the words that the style puts into the model's mouth"
     never = {("first_person", "json"): mouth}
     assert found == expected | never
     assert str(Exclusion(style="a", format="b", reason="c")) == "a × b: c"

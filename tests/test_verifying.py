@@ -239,7 +239,7 @@ def test_what_cannot_be_read_is_told_with_its_line_and_in_our_words(
     for content, at, message in (
         (cut, line, f"not valid JSON at character {place}: unterminated string"),
         (b"{}\n\xff", 2, "expected UTF-8 text, found the byte 0xff"),
-        (None, None, "cannot be read: No such file or directory"),
+        (None, None, "there is no such file or folder"),
     ):
         made.path.unlink() if content is None else made.path.write_bytes(content)
         monkeypatch.setattr(sys, "argv", arguments)
@@ -247,7 +247,9 @@ def test_what_cannot_be_read_is_told_with_its_line_and_in_our_words(
             main()
         where = made.path if at is None else f"{made.path}:{at}"
         assert ended.value.code == 2
-        assert capsys.readouterr().err == f"error: {where}: file: {message}\n"
+        told, about = capsys.readouterr(), "" if content is None else "file: "
+        assert told.err == f"error: {where}: {about}{message}\n"
+        assert told.out == f"{made.path}: {'missing' if content is None else 'broken, 1 finding'}\n"
         assert (f"line {at}: file: {message}" in junit.read_text(encoding="utf-8")) == (at is not None)
         monkeypatch.setattr(sys, "argv", [*arguments, "--json"])
         with pytest.raises(SystemExit):

@@ -21,7 +21,7 @@ _NAMED = 5
 
 # How each sign of a change is said, with the examples on which it changed.
 _SIGNS = {
-    "answers": "{changed} of {n} answers are other texts",
+    "answers": "{changed} of {n} completions have other texts",
     "outcomes": "{changed} of {n} answers could be read one time and not the other",
     "format": "{changed} of {n} answers kept the form one time and not the other",
     "length": "{changed} of {n} answers have another length",
@@ -38,6 +38,8 @@ def status(found: "Verified") -> str:
 
 def headline(found: "Verified", again: Mapping[str, Any] | None = None) -> str:
     """Return in a line what was found."""
+    if found.is_missing:
+        return f"{found.path}: missing"
     parts = [status(found)]
     n = len(found.of("broken") + found.of("differs"))
     if n:
@@ -185,6 +187,8 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     for sign in figures["signs"]:
         if sign["tells"] and sign["sign"] in _SIGNS:
             yield f"{sign['sign']}: {_SIGNS[sign['sign']].format(**sign)}, {p_text(sign['adjusted'])} corrected"
+        elif sign["sign"] == "answers" and sign["changed"]:
+            yield f"answers: {_SIGNS['answers'].format(**sign)}, which tells of no change"
     yield from _changes(figures["then"], figures["now"])
 
 

@@ -1,11 +1,14 @@
 """A study as lines of text: its history, one of its trials, one of its examples."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from optimizer.commands._prompts import constraint_text, message_lines, sent_lines, template_lines
 from optimizer.commands._tables import outcome_line
+from optimizer.explanation import score_text
 
 if TYPE_CHECKING:
     from optimizer.dataset import Example
@@ -15,6 +18,11 @@ if TYPE_CHECKING:
 
 # Characters of an input or an answer within a row.
 _SHORT = 48
+
+# Columns of a paragraph.
+_WIDTH = 100
+
+_SPLITS = ("train", "validation", "test", "")
 
 _HEADS = {
     "trial": "trial",
@@ -85,8 +93,17 @@ def table_lines(
         yield "  ".join(cells).rstrip()
 
 
-def trial_lines(view: "View", viewed: "Viewed", entry: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield a prompt in full, its figures, and what became of its examples."""
+def trial_lines(
+    view: "View", viewed: "Viewed", entry: Mapping[str, Any] | None, limit: int | None
+) -> Iterator[str]:
+    """Yield a prompt in full, its figures, and what became of its examples.
+
+    Args:
+        view: The study.
+        viewed: The prompt.
+        entry: The row of its trial; None where it had none.
+        limit: Examples that are shown of each split; None shows every one.
+    """
     yield f"{view.name}, {viewed.name}: style {viewed.style}, format {viewed.format}"
     if viewed.instruction is not None:
         parents = f", made of {', '.join(viewed.instruction.parents)}" if viewed.instruction.parents else ""
@@ -96,7 +113,7 @@ def trial_lines(view: "View", viewed: "Viewed", entry: Mapping[str, Any] | None)
         yield from history_lines([entry])
     yield from template_lines(viewed.template)
     yield ""
-    yield from result_lines(view, viewed)
+    yield from result_lines(view, viewed, entry, limit)
 
 
 def _shown_lines(viewed: "Viewed") -> Iterator[str]:
@@ -107,18 +124,46 @@ def _shown_lines(viewed: "Viewed") -> Iterator[str]:
         yield f"demonstrations {shown.id} ({shown.selector}), {of}: {which}"
 
 
-def result_lines(view: "View", viewed: "Viewed") -> Iterator[str]:
-    """Yield what became of every example of a prompt, split by split."""
+def result_lines(
+    view: "View", viewed: "Viewed", entry: Mapping[str, Any] | None, limit: int | None
+) -> Iterator[str]:
+    """Yield what became of the examples of a prompt, split by split; the arguments are those of `trial_lines`."""
+    from optimizer.viewed import caution
+
     splits: dict[str, list[str]] = {}
     for name in viewed.results:
         splits.setdefault(viewed.splits.get(name, ""), []).append(name)
-    for split, names in splits.items():
-        outcomes = Counter(viewed.results[name].outcome for name in names)
-        yield f"{split or 'examples'}: {outcome_line(outcomes)}"
+    for split in sorted(splits, key=_SPLITS.index):
+        names = splits[split]
+        results = [viewed.results[name] for name in names]
+        yield f"{split or 'examples'}: {outcome_line(Counter(row.outcome for row in results))}{_mean_text(viewed, results)}"
+        if split == "validation" and entry is not None and entry["n"] < len(names):
+            yield from textwrap.wrap(_OTHER_ROUNDS.format(n=entry["n"]), width=_WIDTH)
+        if split == "test" and (told := caution(split)):
+            yield from textwrap.wrap(told, width=_WIDTH)
         heads = ("example", "score", "target", "answer", "read by", "input")
-        rows = [_result_row(viewed.results[name], view.examples.get(name)) for name in names]
-        yield from table_lines(heads, rows, right=("score",))
+        rows = [_result_row(row, view.examples.get(row.example)) for row in results[:limit]]
+        if rows:
+            yield from table_lines(heads, rows, right=("score",))
+        if len(rows) < len(names):
+            left = f"{len(names) - len(rows)} more {split}".rstrip()
+            yield f"and {left} examples; --all shows every one, --limit N so many of each split"
         yield ""
+
+
+# What a prompt answered is kept once, whichever trial asked: a trial may be of fewer examples than there are answers.
+_OTHER_ROUNDS = (
+    "The row of the trial above is of {n} of these examples; the same prompt was asked about the others elsewhere in the "
+    "study."
+)
+
+
+def _mean_text(viewed: "Viewed", results: "Sequence[ScoreRow]") -> str:
+    """Return the mean score of the examples that have one, as the end of a line; "" where none has."""
+    scores = [row.score for row in results if row.score is not None]
+    if not scores:
+        return ""
+    return f"; {viewed.metric or 'score'} {score_text(fmean(scores))} on {len(scores)} example{'s' * (len(scores) != 1)}"
 
 
 def _result_row(row: "ScoreRow", example: "Example | None") -> tuple[str, ...]:
@@ -163,12 +208,16 @@ def example_lines(
         split: Where it lies, "" where that is not known.
         answers: What each prompt is called, and what became of the example.
     """
+    from optimizer.viewed import caution
+
     yield f"example {name}" + (f", {split}" if split else "")
     if example is not None:
         for column, value in example.values.items():
             yield from _named_lines(column, value)
         yield from _named_lines("target", example.target)
         yield from (f"  {column}: {value}" for column, value in example.slices)
+    if (told := caution(split, one=True)) is not None:
+        yield from textwrap.wrap(told, width=_WIDTH)
     yield ""
     rows = [(called, score(row), row.outcome, read_by(row), answer(row)) for called, row in answers]
     yield from table_lines(("prompt", "score", "outcome", "read by", "answer"), rows, right=("score",))

@@ -1,8 +1,21 @@
-"""Where the result lies that a path means."""
+"""Where the result lies that a path means: a study, its folder, or the frozen prompt itself."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from optimizer.errors import InputError, Problem
+
+PromptPath = Annotated[
+    Path,
+    typer.Argument(metavar="PROMPT", help="A frozen prompt, or the study or folder in which one lies."),
+]
+
+
+def is_study(path: Path) -> bool:
+    """Return whether a path is that of a study's file, by its name."""
+    return path.suffix in (".yaml", ".yml")
 
 
 def prompt_path(path: Path) -> Path:
@@ -13,7 +26,7 @@ def prompt_path(path: Path) -> Path:
     """
     if not path.exists():
         raise InputError([Problem(file=str(path), message="there is no such file or folder")])
-    if path.is_file() and path.suffix not in (".yaml", ".yml"):
+    if path.is_file() and not is_study(path):
         return path
     found = path / "prompt.json" if path.is_dir() else path.with_name("prompt.json")
     if not found.is_file():

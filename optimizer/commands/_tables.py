@@ -27,7 +27,7 @@ def selection_lines(
     yield ""
     yield (
         f"{plan.name}: {summary['trials']} trials, {summary['calls']} of {summary['budget']} calls, "
-        f"{summary['seconds']} s"
+        f"{_seconds(summary)}"
     )
     yield from spent_lines(summary)
     evidence = selection.frozen.evidence
@@ -35,12 +35,18 @@ def selection_lines(
     yield f"frozen: the {evidence['frozen']}; wrote {', '.join(str(file) for file in _listed(summary['files']))}"
 
 
+def _seconds(summary: Mapping[str, Any]) -> str:
+    """Return how long the run took; where earlier runs made some of the calls, how long all of them took, too."""
+    earlier = summary.get("complete") or summary["run_seconds"] > summary["seconds"] + 0.1
+    return f"{summary['seconds']} s" + (f" in this run, {summary['run_seconds']} s in all" if earlier else "")
+
+
 def spent_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a run used beside its calls, as far as there was any of it."""
     if summary["usd"]:
         yield f"{'cost':<16}{summary['usd']:.4f} US dollars for {summary['tokens']:,} tokens"
     if summary["cached"]:
-        yield f"{'from the store':<16}{_counted(summary['cached'], 'answer')}"
+        yield f"{'not asked again':<16}{_counted(summary['cached'], 'answer')} that {'was' if summary['cached'] == 1 else 'were'} there already"
     if summary["retried"]["total"]:
         reasons = ", ".join(f"{reason} {n}" for reason, n in summary["retried"]["reasons"].items())
         yield f"{'retried':<16}{_counted(summary['retried']['total'], 'failed attempt')}: {reasons}"

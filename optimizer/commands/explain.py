@@ -155,7 +155,7 @@ def _lines(flips: "Flips", over: Iterable[str]) -> Iterator[str]:
     yield from _parts_lines(flips)
     yield from _tally_lines(("before", "after"), by_outcome(flips))
     if any(tally.n > 1 for tally in by_confusion(flips)):
-        yield from _tally_lines(("target", "before", "after"), by_confusion(flips)[:_MOST_ROWS])
+        yield from _tally_lines(("target", "before", "after"), by_confusion(flips), most=_MOST_ROWS)
     for column, tallies in by_slice(flips).items():
         yield from _tally_lines((short(column),), tallies)
 
@@ -193,7 +193,10 @@ def _parts_lines(flips: "Flips") -> Iterator[str]:
     yield ""
 
 
-def _tally_lines(names: Sequence[str], tallies: "Sequence[Tally]") -> Iterator[str]:
+def _tally_lines(
+    names: Sequence[str], tallies: "Sequence[Tally]", *, most: int | None = None
+) -> Iterator[str]:
+    """Yield a table of groups of examples; what it leaves out is summed up below it."""
     from optimizer.explanation import signed_points
 
     counts = ("examples", "improved", "regressed", "points")
@@ -205,10 +208,18 @@ def _tally_lines(names: Sequence[str], tallies: "Sequence[Tally]") -> Iterator[s
             str(tally.regressed),
             signed_points(tally.gain),
         )
-        for tally in tallies
+        for tally in tallies[:most]
     ]
     if rows:
         yield from table_lines((*names, *counts), rows, right=counts)
+        if left := tallies[len(rows) :]:
+            n, improved, regressed = (
+                sum(getattr(t, name) for t in left) for name in ("n", "improved", "regressed")
+            )
+            yield (
+                f"and {len(left)} more, together {n} examples, {improved} improved, {regressed} regressed, "
+                f"{signed_points(sum(tally.gain for tally in left))} points; --json has them all"
+            )
         yield ""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optimizer.commands import command, complain, printable
+from optimizer.commands._results import PromptPath, prompt_path
 
 if TYPE_CHECKING:
     from optimizer.exporting import Export
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @command
 def export(
-    path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
+    path: PromptPath,
     name: Annotated[
         str, typer.Option("--format", metavar="NAME", help="An exporter; `plugins exporters` lists them.")
     ],
@@ -52,6 +53,7 @@ def export(
     from optimizer.frozen import FrozenPrompt
     from optimizer.origin import judging_examples, rows_of, wording_of
 
+    path = prompt_path(path)
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
     _check_options(rows, name, output)
     found = exported(
@@ -92,8 +94,11 @@ def _notes(found: "Export", name: str) -> Iterator[str]:
     """Yield what whoever ships the file has to know."""
     from optimizer.exporters import EXPORTERS
 
-    yield from (f"lossless where {condition}" for condition in found.preconditions)
     yield from (f"lossy: {loss}" for loss in found.losses)
+    kept = "lossless" if not found.losses else "all else is as it was scored"
+    yield from (f"{kept} where {condition}" for condition in found.preconditions)
+    if found.losses:
+        yield "the score on the test is of the whole prompt, so the file does not state it"
     if EXPORTERS[name].structural:
         yield f"{name} lays the prompt out anew: its words are not those that were scored"
 

@@ -11,6 +11,7 @@ import typer
 from optimizer.commands import AsJson, Quiet, command, complain, say, say_json
 from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
 from optimizer.commands._judges import model_spec
+from optimizer.commands._results import PromptPath, prompt_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ Fresh = Annotated[
 
 @command
 def predict(  # the options of a command line
-    path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
+    path: PromptPath,
     rows: Rows,
     output: Output,
     keep: Keep = None,
@@ -102,7 +103,7 @@ def predict(  # the options of a command line
     from optimizer.intake import intake_of
     from optimizer.job import Job
 
-    frozen = FrozenPrompt.load(path)
+    frozen = FrozenPrompt.load(prompt_path(path))
     spec = _spec(frozen, model, base_url, api_key_env)
     job = Job(
         frozen=frozen,
@@ -191,14 +192,16 @@ async def _predict(job: "Job", *, quiet: bool) -> "Predicted":
 
 def _announce(job: "Job", prediction: "Prediction") -> None:
     bound = prediction.bound
-    complain(f"{job.intake.file}: {bound.rows:,} rows, {bound.calls:,} calls at most, {_cost(bound)}")
+    calls = bound.calls if job.max_calls is None else min(bound.calls, job.max_calls)
+    complain(f"{job.intake.file}: {bound.rows:,} rows, {calls:,} calls at most, {_cost(bound, job.max_usd)}")
     if prediction.done:
         complain(f"{prediction.done:,} rows are in the file already")
 
 
-def _cost(bound: "Bound") -> str:
+def _cost(bound: "Bound", most: float | None) -> str:
     if bound.usd is not None:
-        return f"{bound.usd:.4f} US dollars at most" if bound.usd else "free of charge"
+        usd = bound.usd if most is None else min(bound.usd, most)
+        return f"{usd:.4f} US dollars at most" if usd else "free of charge"
     return "price not known" if bound.bounded else "no bound of cost, as the prompt has no max_tokens"
 
 

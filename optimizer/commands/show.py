@@ -21,45 +21,66 @@ if TYPE_CHECKING:
     from optimizer.viewed import Viewed
     from optimizer.viewing import Exchange, View
 
+# Examples of a split that are shown of a trial, unless more are asked for.
+_SHOWN = 10
+
+StudyPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH", help="A frozen prompt, or the study, folder or database in which one lies."
+    ),
+]
+History = Annotated[bool, typer.Option("--history", help="Show the score history: every trial, in order.")]
+Top = Annotated[
+    int | None, typer.Option("--top", min=1, metavar="N", help="Of the history the N best, best first.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the history there; .csv or .parquet says the form."),
+]
+TrialName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N",
+        help="Show one trial: its prompt, its figures, what became of its examples. A number, or `baseline`, "
+        "`winner`, `wording`.",
+    ),
+]
+ExampleId = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        help="Show one example: what each prompt answered; the messages are those of baseline and winner, or of "
+        "`--trial`.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=0,
+        metavar="N",
+        help=f"Of a trial show at most so many examples of each split, {_SHOWN} without.",
+    ),
+]
+Every = Annotated[bool, typer.Option("--all", help="Of a trial show every example.")]
+TaskPath = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The task, where no study.yaml lies beside the results."),
+]
+
 
 @command
-def show(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH", help="A frozen prompt, or the study, folder or database in which one lies."
-        ),
-    ],
-    history: Annotated[
-        bool, typer.Option("--history", help="Show the score history: every trial, in order.")
-    ] = False,
-    top: Annotated[
-        int | None, typer.Option("--top", min=1, metavar="N", help="Of the history the N best, best first.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write the history there; .csv or .parquet says the form."),
-    ] = None,
-    trial: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N",
-            help="Show one trial: its prompt, its figures, what became of its examples. A number, or `baseline`, "
-            "`winner`, `wording`.",
-        ),
-    ] = None,
-    example: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID",
-            help="Show one example: what each prompt answered; the messages are those of baseline and winner, or of "
-            "`--trial`.",
-        ),
-    ] = None,
-    task: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The task, where no study.yaml lies beside the results."),
-    ] = None,
+def show(  # the options of a command line
+    path: StudyPath,
+    history: History = False,
+    top: Top = None,
+    output: Output = None,
+    trial: TrialName = None,
+    example: ExampleId = None,
+    limit: Limit = None,
+    every: Every = False,
+    task: TaskPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a frozen prompt: its messages, how its answer is read, its evidence and the best of its history.
@@ -67,6 +88,7 @@ def show(
     With options a study is looked at, also while it runs: nothing is asked, and nothing is changed.
     """
     _check(history=history, top=top, output=output, trial=trial, example=example)
+    _check_rows(limit=limit, every=every, shown=trial is not None and example is None)
     if history:
         _show_history(path, top, output, as_json=as_json)
     elif trial is None and example is None:
@@ -77,7 +99,8 @@ def show(
         with open_view(path, task=task) as view:
             if example is None:
                 assert trial is not None  # one of both is there
-                _show_trial(view, trial, as_json=as_json)
+                most = None if every else _SHOWN if limit is None else limit
+                _show_trial(view, trial, most, as_json=as_json)
             else:
                 _show_example(view, example, trial, as_json=as_json)
 
@@ -102,6 +125,26 @@ def _check(
         for name, value in (("--trial", trial), ("--example", example))
         if value is not None and history
     ]
+    if problems:
+        raise InputError(problems)
+
+
+def _check_rows(*, limit: int | None, every: bool, shown: bool) -> None:
+    """Refuse a number of examples where no list of them is shown, or two.
+
+    Raises:
+        InputError: With every mistake.
+    """
+    from optimizer.errors import InputError, Problem
+
+    named = [name for name, given in (("--limit", limit is not None), ("--all", every)) if given]
+    problems = [
+        Problem(file="", field=name, message="goes with --trial, and not with --example")
+        for name in named
+        if not shown
+    ]
+    if len(named) > 1:
+        problems.append(Problem(file="", field="--limit", message="does not go with --all"))
     if problems:
         raise InputError(problems)
 
@@ -138,7 +181,7 @@ def _show_history(path: Path, top: int | None, output: Path | None, *, as_json: 
         say(f"wrote {output}")
 
 
-def _show_trial(view: "View", name: str, *, as_json: bool) -> None:
+def _show_trial(view: "View", name: str, limit: int | None, *, as_json: bool) -> None:
     from optimizer.historytable import entries_of
 
     viewed = view.prompt(name)
@@ -149,7 +192,7 @@ def _show_trial(view: "View", name: str, *, as_json: bool) -> None:
     if as_json:
         say_json(_trial_document(view, viewed, entry))
         return
-    for line in trial_lines(view, viewed, entry):
+    for line in trial_lines(view, viewed, entry, limit):
         say(line)
     _tell_missing(view)
 

@@ -22,6 +22,7 @@ from optimizer.commands._judges import (
     model_spec,
 )
 from optimizer.commands._junit import JUnitCase, junit_xml
+from optimizer.commands._results import is_study, prompt_path
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ Prompts = Annotated[
     list[Path],
     typer.Argument(
         metavar="PROMPT...",
-        help="Frozen prompts, or folders: every prompt.json and *.prompt.json below them.",
+        help="Frozen prompts, studies, or folders: every prompt.json and *.prompt.json below them.",
     ),
 ]
 TaskPath = Annotated[
@@ -208,7 +209,7 @@ def verify(  # the options of a command line
         concurrency=concurrency_of(concurrency),
     )
     looks = []
-    for path in prompts_below(prompts):
+    for path in prompts_below([prompt_path(path) if is_study(path) else path for path in prompts]):
         looks.append(_look(path, options))
         if not as_json:
             _show(looks[-1])
@@ -322,7 +323,8 @@ def _show(look: Look) -> None:
 def _complain(look: Look) -> None:
     for finding in look.found.of("broken"):
         place = "" if finding.line is None else f":{finding.line}"
-        complain(f"error: {look.found.path}{place}: {finding}")
+        told = finding.message if look.found.is_missing else str(finding)
+        complain(f"error: {look.found.path}{place}: {told}")
     if look.error is not None:
         report_error(look.error)
 

@@ -63,7 +63,7 @@ class Shipment:
         wording: What it was made of, None where that is not at hand.
         examples: What it is sent or tested with, where a format has a place for that; often none.
         preconditions: What the file must say that its inputs have to be like.
-        losses: What the format leaves out, as `--allow-lossy` allowed; the file says so.
+        losses: What the format leaves out, as `--allow-lossy` allowed; the file says so, and has no score then.
     """
 
     frozen: FrozenPrompt
@@ -91,10 +91,10 @@ class Shipment:
             "format": frozen.format,
             "answer": frozen.template.answer.to_dict(),
         }
-        if isinstance(test, Mapping) and isinstance(test.get(frozen_side(frozen)), Mapping):
-            found["test"] = {
-                key: test[frozen_side(frozen)].get(key) for key in ("score", "lower", "upper", "n")
-            }
+        side = test.get(frozen_side(frozen)) if isinstance(test, Mapping) else None
+        # What the format lacks was there when the score was made: it is none of this file's.
+        if isinstance(side, Mapping) and not self.losses:
+            found["test"] = {key: side.get(key) for key in ("score", "lower", "upper", "n")}
         found |= {"preconditions": list(self.preconditions)} if self.preconditions else {}
         return found | ({"lossy": list(self.losses)} if self.losses else {})
 
@@ -143,10 +143,19 @@ class Exporter:
 
 
 class LossyExportError(InputError):
-    """The format cannot carry this prompt whole."""
+    """The format cannot carry this prompt whole.
 
-    def __init__(self, reasons: Sequence[str], *, instead: Sequence[str]) -> None:
+    Args:
+        reasons: What it cannot carry, and why.
+        instead: Formats that can.
+        avoidable: Whether the file may be written with what is lost.
+    """
+
+    def __init__(self, reasons: Sequence[str], *, instead: Sequence[str], avoidable: bool = False) -> None:
         others = f"; formats that can carry it: {', '.join(instead)}" if instead else ""
+        others += (
+            "; --allow-lossy writes it all the same, and the file says what is lost" if avoidable else ""
+        )
         super().__init__([Problem(file="", message=f"{reason}{others}") for reason in reasons])
 
 

@@ -38,12 +38,14 @@ def _write(shipment: Shipment) -> tuple[str]:
         "lm": None,
     }
     document: dict[str, object] = {"predict": state} if reasons else state
+    # Its words are not those that were scored, so the score is none of its own.
+    origin = {name: value for name, value in shipment.provenance.items() if name != "test"}
     about = {
         "dependency_versions": {},
         "fidelity": "structural",
         "module": _MODULES.get(frozen.style, "Predict"),
         "signature": f"{', '.join(frozen.inputs)} -> {', '.join(wording.targets)}",
-        **shipment.provenance,
+        **origin,
     }
     text = json.dumps({**document, "metadata": about}, ensure_ascii=False, allow_nan=False, indent=2)
     return (text + "\n",)

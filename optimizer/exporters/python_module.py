@@ -194,15 +194,22 @@ def _docstring(shipment: Shipment, version: str) -> Iterator[str]:
     yield ""
     yield "`answer.text` is None where there is no answer, and `answer.outcome` says why."
     calls = frozen.template.calls
-    if any(call.constraint and call.constraint.choice for call in calls):
-        yield "The completion is one of CHOICE; tell the server so in its own words, such as a grammar."
+    constraints = [call.constraint for call in calls if call.constraint]
+    if any(constraint.choice for constraint in constraints):
+        yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: the example says so"
+        yield "in the words of vLLM, other servers take a grammar."
+    if any(not constraint.choice for constraint in constraints):
+        yield "The server must hold the completion to the schema of `response_format`, as it did when the prompt was scored."
     if any(call.messages[-1].role == "assistant" for call in calls):
         yield "The last message is the start of the model's own turn: the endpoint must go on with it, and not begin anew."
     yield ""
     test = shipment.provenance.get("test")
     if isinstance(test, dict) and test.get("score") is not None:
-        told = [f"{key} {test[key]}" for key in ("lower", "upper", "n") if test.get(key) is not None]
-        yield f"Score on the test: {test['score']}" + (f" ({', '.join(told)})" if told else "")
+        ends = (
+            [] if test.get("lower") is None else [f"95 % interval {test['lower']:.3f} to {test['upper']:.3f}"]
+        )
+        told = [*ends, *([] if test.get("n") is None else [f"n {test['n']}"])]
+        yield f"Score on the test: {test['score']:.3f}" + (f" ({', '.join(told)})" if told else "")
     yield f"Fingerprint: {frozen.fingerprint}"
     yield '"""'
 
@@ -215,18 +222,14 @@ def _example(shipment: Shipment) -> Iterator[str]:
         f'{name}="..."' if named else f'{quoted_in_docstring(repr(name))}: "..."' for name in frozen.inputs
     ]
     given = f"dict({', '.join(texts)})" if named else f"{{{', '.join(texts)}}}"
-    several, schema = len(calls) > 1, any(call.constraint and not call.constraint.choice for call in calls)
+    several = len(calls) > 1
     so_far, more = ("*completions", "*completions, ") if several else ("", "")
     lines = ["import prompt", "from openai import OpenAI", "", f"client, inputs = OpenAI(), {given}"]
     lines += ["completions = []", f"for _ in range({len(calls)}):"] if several else []
-    asking = [f"options = prompt.parameters({so_far})"]
-    if schema and several:
-        asking.append(f"if prompt.response_format({so_far}):")
-        asking.append(f'    options["response_format"] = prompt.response_format({so_far})')
-    elif schema:
-        asking.append('options["response_format"] = prompt.response_format()')
-    asking += [
+    asking = [
+        f"options = prompt.parameters({so_far})",
         f"messages = prompt.messages({more}**inputs)",
+        *_held(calls, so_far),
         f'reply = client.chat.completions.create(model="{quoted_in_docstring(str(frozen.model.get("name", "...")))}", messages=messages, **options)',
         "choice = reply.choices[0]",
     ]
@@ -237,6 +240,28 @@ def _example(shipment: Shipment) -> Iterator[str]:
         f"answer = prompt.parse({so_far if several else 'choice.message.content'}, finish_reason=reason)"
     )
     yield from (f"    {line}".rstrip() for line in lines)
+
+
+def _held(calls: Sequence[CallTemplate], so_far: str) -> Iterator[str]:
+    """Yield what an example tells the server beside messages and parameters: what an answer is held to, and how it begins.
+
+    Of several calls each is told what is its own.
+    """
+    constraints = [call.constraint for call in calls if call.constraint]
+    several = len(calls) > 1
+    held = []
+    if any(not constraint.choice for constraint in constraints):
+        line = f'options["response_format"] = prompt.response_format({so_far})'
+        held.append((f"prompt.response_format({so_far})", line))
+    said = 'options.setdefault("extra_body", {})'
+    if any(constraint.choice for constraint in constraints):
+        line = f'{said}["structured_outputs"] = {{"choice": prompt.choice({so_far})}}'
+        held.append((f"prompt.choice({so_far})", line))
+    if any(call.messages[-1].role == "assistant" for call in calls):
+        line = f"{said}.update(continue_final_message=True, add_generation_prompt=False)"
+        held.append(('messages[-1]["role"] == "assistant"', line))
+    for condition, line in held:
+        yield from (f"if {condition}:", f"    {line}") if several else (line,)
 
 
 def _render(texts: Sequence[str], cases: Sequence[Case]) -> list[list[dict[str, Any]]]:

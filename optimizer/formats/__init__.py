@@ -156,7 +156,7 @@ class Format:
 
     Attributes:
         render: Makes the template. Called only when `misfit` finds nothing.
-        misfit: Says why a task or style cannot be laid out so, or returns None.
+        misfit: Says why a task or style cannot be laid out so, in words that go on after "the format", or returns None.
     """
 
     render: Callable[[Draft], PromptTemplate]

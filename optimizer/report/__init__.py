@@ -24,6 +24,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.report._charts import charts
 from optimizer.report._front_prompts import front_prompts
+from optimizer.report._glossary import glossary
 from optimizer.report._guide import guide
 from optimizer.report._language import LANGUAGES, Language
 from optimizer.report._messages import calls
@@ -156,8 +157,9 @@ def _rendered(frozen: FrozenPrompt, say: Teller, *, study: StudyParts | None = N
         language=say.language.code,
         words=words(frozen, say),
         charts=charts(frozen.evidence, say),
-        tables=tables(frozen, say),
+        tables=tables(frozen, say, None if study is None else study.answering),
         calls=calls(frozen.template, say),
+        glossary=glossary(frozen, say),
         study=study,
         note=note,
         checksum=frozen.to_dict()["checksum"],

@@ -1,7 +1,8 @@
 """The prompts of a study as the page compares them: what each is made of, how it did, what it costs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import fsum
 
 from optimizer.archive import Archive
 from optimizer.completion import Completion
@@ -9,12 +10,24 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
+from optimizer.report._language import mark
+from optimizer.report._matching import matched, widest
 from optimizer.report._telling import Teller
 
 # Completions by fingerprint and example, one for each call.
 Answers = Mapping[tuple[str, str], tuple[Completion, ...]]
 
 _ROLES = ("baseline", "winner", "wording")
+
+_ALIKE = mark(
+    "What an example takes is compared on the same examples: the {n} of {name}, which answered the most. A prompt that "
+    "answered fewer of them is taken to need as much as {name}, plus what it needs more or less on the examples that both "
+    "answered."
+)
+_APART = mark(
+    "What an example takes is the mean over the examples that each prompt was asked about: of prompts that were asked "
+    "about different ones it cannot be compared."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,9 +38,10 @@ class Arm:
         name: How the page calls it.
         role: `baseline`, `winner` or `wording`, "" for another.
         row: Of its trials the one that saw the most examples; None where it was tested alone.
-        tokens: Read and written for an example, on average; None where it is not known.
-        seconds: That its calls took for an example, on average.
-        cost: In US dollars for an example, on average.
+        tokens: Read and written for an example, on average and as `matched` compares prompts; None where it is not
+            known.
+        seconds: That its calls took for an example, likewise.
+        cost: In US dollars for an example, likewise.
         front: Whether it is on the front of prompts.
         template: What was sent; None where an older version did not keep it.
     """
@@ -60,29 +74,50 @@ def arms(
     # The baseline last, so that it is the baseline where it is the winner as well.
     roles = {str(frozen.evidence.get(f"{role}_fingerprint")): role for role in reversed(_ROLES)}
     prompts = dict.fromkeys([*rows, *(name for name in archive.scores if name not in rows)])
-    validation = {example.id for example in plan.dataset.validation}
-    mine: dict[str, list[tuple[Completion, ...]]] = {name: [] for name in prompts}
-    for (whose, example), several in answers.items():
-        if example in validation:
-            mine[whose].append(several)
     made = [
-        _measured(
-            Arm(
-                fingerprint=name,
-                name=_name(rows.get(name), roles.get(name, ""), name, say),
-                role=roles.get(name, ""),
-                row=rows.get(name),
-                tokens=None,
-                seconds=None,
-                cost=None,
-                front=False,
-                template=archive.templates.get(name),
-            ),
-            mine[name],
+        Arm(
+            fingerprint=name,
+            name=_name(rows.get(name), roles.get(name, ""), name, say),
+            role=roles.get(name, ""),
+            row=rows.get(name),
+            tokens=None,
+            seconds=None,
+            cost=None,
+            front=False,
+            template=archive.templates.get(name),
         )
         for name in prompts
     ]
-    return _ranked(made)
+    mine = on_validation(plan, answers)
+    return _ranked(_measured(plan, made, mine) if mine else [_by_trial(arm) for arm in made])
+
+
+def on_validation(plan: StudyPlan, answers: Answers) -> dict[str, dict[str, tuple[Completion, ...]]]:
+    """Return the completions on validation by fingerprint and example, those of prompts that have any."""
+    validation = {example.id for example in plan.dataset.validation}
+    mine: dict[str, dict[str, tuple[Completion, ...]]] = {}
+    for (whose, example), several in answers.items():
+        if example in validation and several:
+            mine.setdefault(whose, {})[example] = several
+    return mine
+
+
+def baseline_of(found: Sequence[Arm]) -> str:
+    """Return the fingerprint of the baseline, "" where it is not among some prompts."""
+    return next((arm.fingerprint for arm in found if arm.role == "baseline"), "")
+
+
+def compared(plan: StudyPlan, found: Sequence[Arm], answers: Answers, say: Teller) -> str:
+    """Return on which examples tokens, seconds and cost of some prompts are compared; "" where they saw the same."""
+    first = widest(
+        {name: dict.fromkeys(rows, 0.0) for name, rows in on_validation(plan, answers).items()},
+        baseline_of(found),
+    )
+    if first is None:
+        alike = len({arm.row.n for arm in found if arm.row is not None}) < 2
+        return "" if alike else say.t(_APART)
+    name = next((arm.name for arm in found if arm.fingerprint == first.name), first.name)
+    return "" if first.shared else say.t(_ALIKE, n=first.n, name=name)
 
 
 def most_seen(trials: Sequence[TrialRecord]) -> dict[str, TrialRecord]:
@@ -101,19 +136,46 @@ def _name(row: TrialRecord | None, role: str, fingerprint: str, say: Teller) -> 
     return fingerprint[:8] if row is None else say.t("trial {n}", n=row.trial)
 
 
-def _measured(arm: Arm, answers: Sequence[tuple[Completion, ...]]) -> Arm:
-    """Return the prompt with what an example takes, from its completions or else from its trial."""
-    row = arm.row
-    cost = None if row is None or row.cost_usd is None or not row.n else row.cost_usd / row.n
-    if answers:
-        calls = [each for several in answers for each in several]
-        tokens = sum(each.prompt_tokens + each.completion_tokens for each in calls) / len(answers)
-        return replace(
-            arm, tokens=tokens, seconds=sum(each.seconds for each in calls) / len(answers), cost=cost
+def _measured(
+    plan: StudyPlan, made: Sequence[Arm], mine: Mapping[str, Mapping[str, tuple[Completion, ...]]]
+) -> list[Arm]:
+    """Return the prompts with what an example takes, from their completions."""
+    first, price = baseline_of(made), plan.price
+
+    def means(figure: Callable[[Completion], float]) -> dict[str, float]:
+        return matched(
+            {
+                name: {example: fsum(map(figure, several)) for example, several in rows.items()}
+                for name, rows in mine.items()
+            },
+            first,
         )
-    known = row is not None and row.n and row.prompt_tokens + row.completion_tokens
-    tokens_of_row = known / row.n if row is not None and known else None
-    return replace(arm, tokens=tokens_of_row, cost=cost)
+
+    tokens = means(lambda call: call.prompt_tokens + call.completion_tokens)
+    seconds = means(lambda call: call.seconds)
+    costs = {} if price is None else means(lambda call: price(call.prompt_tokens, call.completion_tokens))
+    return [
+        replace(
+            arm,
+            tokens=tokens.get(arm.fingerprint),
+            seconds=seconds.get(arm.fingerprint),
+            cost=costs.get(arm.fingerprint),
+        )
+        for arm in made
+    ]
+
+
+def _by_trial(arm: Arm) -> Arm:
+    """Return a prompt with what an example took in its trial, where no answer is stored or known to be of validation."""
+    row = arm.row
+    if row is None or not row.n:
+        return arm
+    tokens = row.prompt_tokens + row.completion_tokens
+    return replace(
+        arm,
+        tokens=tokens / row.n if tokens else None,
+        cost=None if row.cost_usd is None else row.cost_usd / row.n,
+    )
 
 
 def _ranked(found: Sequence[Arm]) -> tuple[Arm, ...]:

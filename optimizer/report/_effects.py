@@ -11,6 +11,7 @@ from optimizer.candidate import DemonstrationSet
 from optimizer.contrasts import FEWEST_ARMS, LEVEL, Contrast, contrasts
 from optimizer.digest import derived_seed
 from optimizer.explanation import shortened
+from optimizer.frozen import FrozenPrompt
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan
 from optimizer.report._arms import most_seen
@@ -40,9 +41,10 @@ class Effects:
     """What was tried and what it brought.
 
     Attributes:
-        sentences: What helped or did harm, beyond chance, first what moved most; then what was tried in vain.
-        helped: The sentences of what is beyond chance.
-        vain: The sentences of what is not.
+        scope: What the figures are of, "" where there are none.
+        helped: The sentences of what is beyond chance, first what moved most.
+        own: What the frozen prompt has of what is not, as a sentence, or "".
+        vain: The sentences of what is not beyond chance and not in the frozen prompt.
         table: Every level with its figures.
         note: How the figures were made and what they do not say; or why there are none.
         found: The figures.
@@ -53,15 +55,15 @@ class Effects:
     table: Table
     note: str
     found: tuple[Contrast, ...]
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """Return all sentences."""
-        return (*self.helped, *self.vain)
+    scope: str = ""
+    own: str = ""
 
 
-def effects(plan: StudyPlan, archive: Archive, language: Language) -> Effects:
-    """Return what every level of every dimension brought over that of the baseline; nothing of too few prompts."""
+def effects(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language: Language) -> Effects:
+    """Return what every level of every dimension brought over that of the baseline; nothing of too few prompts.
+
+    A level of the frozen prompt is never told as tried in vain: the prompt as a whole was judged elsewhere.
+    """
     known = validation_scores(plan, archive)
     say = Teller(language)
     if len(known) < FEWEST_ARMS:
@@ -73,12 +75,17 @@ def effects(plan: StudyPlan, archive: Archive, language: Language) -> Effects:
     found = contrasts(
         known, factors, _references(factors), seed=derived_seed(plan.seed, "effects"), along=_ALONG
     )
+    unclear = [each for each in found if not each.claimed]
+    has = factors.get(frozen.fingerprint, {})
+    own = [each for each in unclear if has.get(each.factor) == each.level]
     return Effects(
         helped=tuple(_helped(found, archive, say)),
-        vain=tuple(_vain(found, archive, say)),
+        vain=tuple(_vain([each for each in unclear if each not in own], archive, say)),
         table=_table(found, archive, say),
         note=_note(say),
         found=found,
+        scope=_scope(found, say),
+        own=_own(own, archive, say),
     )
 
 
@@ -121,6 +128,31 @@ def _references(factors: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     first = next(iter(factors.values()))
     others = sorted(set(first) - set(_NAMED))
     return {name: first[name] for name in (*_NAMED, *others)}
+
+
+def _scope(found: Sequence[Contrast], say: Teller) -> str:
+    if not found:
+        return ""
+    return say.t(
+        "These figures are of validation, with {n} examples for a prompt, and drawn towards none as far as chance "
+        "explains them.",
+        n=_range(min(each.fewest for each in found), max(each.most for each in found), say),
+    )
+
+
+def _own(those: Sequence[Contrast], archive: Archive, say: Teller) -> str:
+    """Return what of the frozen prompt could not be told apart by itself, which says nothing of it as a whole."""
+    if not those:
+        return ""
+    names = ", ".join(
+        f"{say.t(_KINDS.get(each.factor, each.factor))} {_level(each, each.level, archive, say)}"
+        for each in those
+    )
+    return say.t(
+        "What the frozen prompt has of the choices that could not be told apart: {names}. Here each is looked at by "
+        "itself; the verdict compares the prompt as a whole.",
+        names=names,
+    )
 
 
 def _helped(found: Sequence[Contrast], archive: Archive, say: Teller) -> Iterator[str]:
@@ -185,9 +217,7 @@ def _level(each: Contrast, level: str, archive: Archive, say: Teller) -> str:
 
 def _vain(found: Sequence[Contrast], archive: Archive, say: Teller) -> Iterator[str]:
     for factor in dict.fromkeys(each.factor for each in found):
-        those = [each for each in found if each.factor == factor and not each.claimed]
-        if those:
-            yield _in_vain(factor, those, archive, say)
+        yield _in_vain(factor, [each for each in found if each.factor == factor], archive, say)
 
 
 def _in_vain(factor: str, those: Sequence[Contrast], archive: Archive, say: Teller) -> str:
@@ -196,7 +226,7 @@ def _in_vain(factor: str, those: Sequence[Contrast], archive: Archive, say: Tell
         return say.plural(
             n,
             "{n} other wording was not distinguishable from the first.",
-            "The {n} other wordings were not distinguishable from the first.",
+            "{n} other wordings were not distinguishable from the first.",
         )
     reference = _level(those[0], those[0].reference, archive, say)
     names = ", ".join(_level(each, each.level, archive, say) for each in those[:_LISTED])
@@ -237,8 +267,7 @@ _VAIN_PARAMETER = (
 
 def _note(say: Teller) -> str:
     return say.t(
-        "A gain is the mean over all prompts tried of what the choice changed, example by example on validation, drawn "
-        "towards none as far as chance explains it. The intervals of one kind of choice hold all at once with {level}, "
+        "A gain is the mean over all prompts tried of what the choice changed, example by example. The intervals of one kind of choice hold all at once with {level}, "
         "however many were tried. What was not tried, or only together with something else, may do otherwise; “not "
         "distinguishable” does not say equal.",
         level=say.language.percent(LEVEL),
@@ -255,7 +284,7 @@ def _table(found: Sequence[Contrast], archive: Archive, say: Teller) -> Table:
             say.t("gain, in points"): signed(each.value),
             say.t("95 % interval"): say.between(signed(each.lower), signed(each.upper)),
             say.t("prompts"): say.count(each.arms),
-            say.t("examples"): _range(each, say),
+            say.t("examples"): _range(each.fewest, each.most, say),
             say.t("verdict"): _verdict(each, say),
         }
         for each in found
@@ -264,8 +293,8 @@ def _table(found: Sequence[Contrast], archive: Archive, say: Teller) -> Table:
     return make_table("effects", say.t("What each choice brought"), rows, words=words)
 
 
-def _range(each: Contrast, say: Teller) -> str:
-    return say.count(each.most) if each.fewest == each.most else say.between(str(each.fewest), str(each.most))
+def _range(fewest: int, most: int, say: Teller) -> str:
+    return say.count(most) if fewest == most else say.between(str(fewest), str(most))
 
 
 def _verdict(each: Contrast, say: Teller) -> str:

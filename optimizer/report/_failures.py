@@ -47,11 +47,10 @@ def failures(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive) -> Failure
     """Return where the frozen prompt fails, by the scores that the study recorded."""
     mine = archive.scores.get(frozen.fingerprint, {})
     theirs = archive.scores.get(str(frozen.evidence.get("baseline_fingerprint")), {})
-    tested = [example for example in plan.dataset.test if example.id in mine]
-    examples = tested or [example for example in plan.dataset.validation if example.id in mine]
+    split, examples = judged_examples(plan, frozen, archive)
     rows = list(_rows(examples, mine, {} if theirs is mine else theirs))
     return Failures(
-        split="test" if tested else "validation",
+        split=split,
         n=len(rows),
         confusions=_confusions(rows) if plan.task.output == "label" else (),
         worse=tuple(
@@ -69,12 +68,22 @@ def failures(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive) -> Failure
     )
 
 
+def judged_examples(
+    plan: StudyPlan, frozen: FrozenPrompt, archive: Archive
+) -> tuple[str, tuple[Example, ...]]:
+    """Return the split that judges the frozen prompt, test where it was opened for it, and its examples with a score."""
+    mine = archive.scores.get(frozen.fingerprint, {})
+    tested = any(example.id in mine for example in plan.dataset.test)
+    examples = plan.dataset.test if tested else plan.dataset.validation
+    scored = tuple(each for each in examples if each.id in mine and mine[each.id].score is not None)
+    return "test" if tested else "validation", scored
+
+
 def _rows(
     examples: Sequence[Example], mine: Mapping[str, ScoreRow], theirs: Mapping[str, ScoreRow]
 ) -> Iterator[Failed]:
     for example in examples:
-        if mine[example.id].score is not None:
-            yield Failed(example=example, before=theirs.get(example.id), after=mine[example.id])
+        yield Failed(example=example, before=theirs.get(example.id), after=mine[example.id])
 
 
 def _lost(row: Failed) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.answer import Answer
-from optimizer.archive import Archive
+from optimizer.archive import Archive, Call
 from optimizer.choice import Contender, within_one_error
 from optimizer.completion import Completion
 from optimizer.effects import arm_effects
@@ -15,13 +15,22 @@ from optimizer.fronts import front_of
 from optimizer.frozen import FrozenPrompt
 from optimizer.metrics import METRICS
 from optimizer.plan import StudyPlan
-from optimizer.report._arms import Answers, Arm
+from optimizer.report._arms import Answers, Arm, baseline_of, compared, on_validation
 from optimizer.report._break_even import break_even
 from optimizer.report._language import Language, mark
+from optimizer.report._matching import matched
 from optimizer.report._reading import ABSENT
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
 from optimizer.store import ScoreRow
+
+# What the expected score is. It decides which prompts are confirmed and which of them wins, too.
+EXPECTED = mark(
+    "The expected score is what the scores of all prompts together say of one prompt over all of validation: its own "
+    "score, drawn towards those of prompts that share its wording, demonstrations, style or format, as far as chance "
+    "explains the difference, and with allowance for how hard its examples were. So of two prompts the one that scored "
+    "less may be expected to do better."
+)
 
 # What the front is drawn against where the study file does not say: what a prompt costs whoever runs the model.
 _USUAL = ("tokens",)
@@ -38,9 +47,10 @@ class FrontPoint:
     """One prompt and where it stands.
 
     Attributes:
-        estimate: Its score over all of validation, shrunken: the luck of few examples is taken back. For a metric of
-            the whole corpus its score.
-        measures: Figures for an example by measure, in the order asked for; None where one is unknown.
+        estimate: Its expected score over all of validation, shrunken: the luck of few examples is taken back. For a
+            metric of the whole corpus its score.
+        measures: Figures for an example by measure, in the order asked for and as `matched` compares prompts; None where
+            one is unknown.
         front: Whether no other prompt has a higher estimate without being worse in a measure.
         picked: Whether it is the one that the rule picks.
     """
@@ -60,7 +70,8 @@ class Front:
         measures: What the score is drawn against.
         points: Every prompt that keeps the constraints and has a score, the highest estimate first.
         rule: How one of them is picked, and which that is.
-        break_even: After how many calls the search is repaid, or why it never is.
+        break_even: After how many calls the study is repaid, or why it never is.
+        notes: What the figures are.
         table: The prompts on the front.
     """
 
@@ -68,6 +79,7 @@ class Front:
     points: tuple[FrontPoint, ...]
     rule: str
     break_even: str
+    notes: tuple[str, ...]
     table: Table
 
 
@@ -97,9 +109,20 @@ def study_front(
         measures=_measures(plan),
         points=points,
         rule=rule if picked else "",
-        break_even=break_even(plan, frozen, answers, language),
+        break_even=break_even(plan, frozen, answers, _others(archive, answers), language),
+        notes=tuple(
+            each
+            for each in ("" if _whole(plan) else say.t(EXPECTED), compared(plan, found, answers, say))
+            if each
+        ),
         table=_table(points, frozen, say),
     )
+
+
+def _others(archive: Archive, answers: Answers) -> list[Call]:
+    """Return the calls of the model that was tuned for whose answers are not among some."""
+    keys = {key for name, example in answers for key in archive.scores[name][example].completions}
+    return [call for call in archive.calls if not call.role and call.key not in keys]
 
 
 def _measures(plan: StudyPlan) -> tuple[str, ...]:
@@ -111,27 +134,29 @@ def front_points(
 ) -> tuple[FrontPoint, ...]:
     """Return every prompt that keeps the constraints and has a score, the highest estimate first."""
     validation = {example.id for example in plan.dataset.validation}
-    rows = {
+    known = {
         arm.fingerprint: {
-            name: row for name, row in archive.scores.get(arm.fingerprint, {}).items() if name in validation
+            name: row.score
+            for name, row in archive.scores.get(arm.fingerprint, {}).items()
+            if name in validation and row.score is not None
         }
         for arm in found
-        if arm.row is not None and arm.row.feasible and arm.score is not None
+        if arm.score is not None
     }
-    scores = {arm: _known(each) for arm, each in rows.items() if _known(each)}
-    if not scores:
+    scores = {arm: row for arm, row in known.items() if row}
+    scored = [arm for arm in found if arm.fingerprint in scores]
+    able = [arm for arm in scored if arm.row is not None and arm.row.feasible]
+    if not able:
         return ()
-    able = [arm for arm in found if arm.fingerprint in scores]
+    estimates = _estimates(plan, scored, scores)
+    measures = {name: _measured(plan, name, archive, found, answers) for name in _measures(plan)}
     points = [
         FrontPoint(
             arm=arm,
-            estimate=estimate,
-            measures={
-                name: _measured(plan, name, rows[arm.fingerprint], arm.fingerprint, answers)
-                for name in _measures(plan)
-            },
+            estimate=estimates[arm.fingerprint],
+            measures={name: figures.get(arm.fingerprint) for name, figures in measures.items()},
         )
-        for arm, estimate in zip(able, _estimates(plan, able, scores), strict=True)
+        for arm in able
     ]
     flags = front_of([_figures(point) for point in points])
     flagged = [replace(point, front=on) for point, on in zip(points, flags, strict=True)]
@@ -140,39 +165,46 @@ def front_points(
     return tuple(replace(point, picked=point.arm.fingerprint == picked) for point in ranked)
 
 
-def _known(rows: Mapping[str, ScoreRow]) -> dict[str, float]:
-    return {name: row.score for name, row in rows.items() if row.score is not None}
+def _whole(plan: StudyPlan) -> bool:
+    """Return whether the objective is a metric of the whole corpus."""
+    spec = plan.task.specs[plan.task.metric]
+    return spec.name is not None and METRICS[spec.name].kind == "aggregate"
 
 
 def _estimates(
-    plan: StudyPlan, able: Sequence[Arm], scores: Mapping[str, Mapping[str, float]]
-) -> list[float]:
-    spec = plan.task.specs[plan.task.metric]
-    if spec.name is not None and METRICS[spec.name].kind == "aggregate":
-        return [arm.score or 0.0 for arm in able]
+    plan: StudyPlan, scored: Sequence[Arm], scores: Mapping[str, Mapping[str, float]]
+) -> Mapping[str, float]:
+    """Return the expected scores by fingerprint, from all prompts as when the study chose its winner.
+
+    Those that break a constraint cannot win; they tell of their wording, style and format as any other does.
+    """
+    if _whole(plan):
+        return {arm.fingerprint: arm.score or 0.0 for arm in scored}
     points = {
         arm.fingerprint: {} if arm.row is None else {n: str(v) for n, v in arm.row.point.items()}
-        for arm in able
+        for arm in scored
     }
     names = {name for levels in points.values() for name in levels}
     levels = {arm: {name: at.get(name, "") for name in names} for arm, at in points.items()}
-    found = arm_effects(scores, factors=levels).estimates
-    return [found[arm.fingerprint] for arm in able]
+    return arm_effects(scores, factors=levels).estimates
 
 
 def _measured(
-    plan: StudyPlan, name: str, rows: Mapping[str, ScoreRow], arm: str, answers: Answers
-) -> float | None:
-    """Return the mean of a measure over the validation examples whose answers are stored; None without any."""
+    plan: StudyPlan, name: str, archive: Archive, found: Sequence[Arm], answers: Answers
+) -> dict[str, float]:
+    """Return a measure of an example by fingerprint, of the prompts whose answers on validation are stored."""
     reading = METRICS[name].measure
     assert reading is not None  # the study file names measures alone
-    figures = [
-        reading(answer_of(row), _priced(plan, several))
-        for example, row in rows.items()
-        if row.score is not None and (several := answers.get((arm, example)))
-    ]
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) / len(known) if known else None
+    figures = {
+        arm: {
+            example: figure
+            for example, several in rows.items()
+            if (figure := reading(answer_of(archive.scores[arm][example]), _priced(plan, several)))
+            is not None
+        }
+        for arm, rows in on_validation(plan, answers).items()
+    }
+    return matched(figures, baseline_of(found))
 
 
 def answer_of(row: ScoreRow) -> Answer:
@@ -218,7 +250,7 @@ def _table(points: Sequence[FrontPoint], frozen: FrozenPrompt, say: Teller) -> T
         {
             say.t("prompt"): point.arm.name,
             say.t("score"): say.score(point.arm.score),
-            say.t("expected without luck"): say.score(point.estimate),
+            say.t("expected score"): say.score(point.estimate),
             say.t("examples"): ABSENT if point.arm.row is None else say.count(point.arm.row.n),
             **{say.t(name): _figure(name, value, say) for name, value in point.measures.items()},
             say.t("pick"): say.t("the rule's pick") if point.picked else ABSENT,

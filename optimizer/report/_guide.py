@@ -1,6 +1,5 @@
 """The guide: what works for a task and a model, as Markdown to hand on. Same study, same bytes."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,11 @@ from optimizer.report._effects import Effects, effects
 from optimizer.report._failures import Failed, Failures, failures
 from optimizer.report._fronts import study_front
 from optimizer.report._genealogy import genealogy
+from optimizer.report._guide_prompt import prompt_section, use_section
 from optimizer.report._importance import importance
+from optimizer.report._labels import NOTHING, ByLabel, by_label
 from optimizer.report._language import Language, mark
-from optimizer.report._markdown import block, code, sentence, table
-from optimizer.report._messages import calls
+from optimizer.report._markdown import code, sentence, sentences, table
 from optimizer.report._reading import items, mapping, number, text
 from optimizer.report._study import changed_parts
 from optimizer.report._table import Table
@@ -36,18 +36,19 @@ def guide(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language: Lan
     changed = set(changed_parts(plan.identity, archive.identity)) & {"task", "data"}
     answers: Answers = archive.completions(archive.scores)
     found = arms(plan, frozen, archive, answers, say)
-    made = effects(plan, archive, language)
+    made = effects(plan, frozen, archive, language)
+    labels = NOTHING if changed else by_label(plan, frozen, archive, say)
     parts = [
         f"# {sentence(say.t('What works for {task} with {model}', task=text(frozen.task.get('name')), model=told.model))}",
-        *_short(told),
-        *_section(say.t("What works and what does not"), _works(made, plan, archive, say)),
-        *_section(say.t("The prompt to ship"), _prompt(frozen, say)),
-        *_section(say.t("How to use it"), _use(frozen, say)),
+        *_short(told, labels),
+        *_section(say.t("What works and what does not"), _works(made, frozen, plan, archive, say)),
+        *_section(say.t("The prompt to ship"), prompt_section(frozen, say)),
+        *_section(say.t("How to use it"), use_section(frozen, say)),
         *_section(
             say.t("Where it fails"),
             _unknown(sorted(changed), say)
             if changed
-            else _fails(failures(plan, frozen, archive), frozen, say),
+            else _fails(failures(plan, frozen, archive), labels, frozen, say),
         ),
         *_section(say.t("What was tried in vain"), _vain(made, archive, frozen, say)),
         *_section(say.t("Score against cost"), _front(plan, frozen, archive, found, answers, say)),
@@ -68,15 +69,12 @@ def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _sentences(said: Sequence[str]) -> str:
-    return _listed([sentence(each) for each in said])
-
-
-def _short(told: Words) -> Iterator[str]:
+def _short(told: Words, labels: ByLabel) -> Iterator[str]:
     decision = f" ({sentence(told.decision)})" if told.decision else ""
     yield f"**{sentence(told.heading)}**{decision}"
-    if told.sentences:
-        yield _sentences(told.sentences)
+    said = [*told.sentences, *labels.cautions]
+    if said:
+        yield sentences(said)
 
 
 def _shown(found: Table) -> str:
@@ -84,15 +82,23 @@ def _shown(found: Table) -> str:
     return table(headings, [[sentence(cell) for cell in row.cells] for row in found.rows])
 
 
-def _works(made: Effects, plan: StudyPlan, archive: Archive, say: Teller) -> Iterator[str]:
+def _works(
+    made: Effects, frozen: FrozenPrompt, plan: StudyPlan, archive: Archive, say: Teller
+) -> Iterator[str]:
+    if made.scope:
+        yield sentence(made.scope)
     if made.helped:
-        yield _sentences(made.helped)
+        yield sentences(made.helped)
     elif made.found:
-        yield sentence(
-            say.t(
-                "No single choice stands out beyond chance: what was gained came from the prompt as a whole, or not at all."
-            )
+        told = (
+            "No single choice stands out beyond chance. That the prompt as a whole is better was found by comparing it "
+            "with the baseline, not here."
+            if frozen.evidence.get("decision") == "improved"
+            else "No single choice stands out beyond chance: what was gained came from the prompt as a whole, or not at all."
         )
+        yield sentence(say.t(told))
+    if made.own:
+        yield sentence(made.own)
     if made.table.rows:
         yield _shown(made.table)
     yield sentence(made.note)
@@ -101,60 +107,6 @@ def _works(made: Effects, plan: StudyPlan, archive: Archive, say: Teller) -> Ite
         listed = ", ".join(f"{name} {say.share(share)}" for name, share in ranked.bars)
         yield sentence(say.t("What set the best prompts apart: {choices}.", choices=listed))
     yield sentence(ranked.note)
-
-
-def _prompt(frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
-    shown = calls(frozen.template, say)
-    for k, call in enumerate(shown, start=1):
-        if len(shown) > 1:
-            yield f"### {sentence(say.t('Call {n}', n=k))}"
-        for role, parts in call.messages:
-            yield f"**{sentence(role)}**"
-            yield block("".join(part.text for part in parts))
-        facts = [
-            *([say.t("Settings: {settings}.", settings=call.settings)] if call.settings else []),
-            *call.notes,
-        ]
-        if call.choice:
-            facts.append(say.t("The answer is held to one of: {choices}.", choices=", ".join(call.choice)))
-        if facts:
-            yield _sentences(facts)
-        if call.json_schema:
-            yield sentence(say.t("The answer is held to this JSON Schema:"))
-            yield block(call.json_schema, "json")
-
-
-def _use(frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
-    yield sentence(
-        say.t(
-            "The prompt is in prompt.json, beside the study. Loading it takes the standard library of Python alone; send "
-            "what it makes with any client, and have it read the answer."
-        )
-    )
-    yield block(_code(frozen), "python")
-    if frozen.capabilities:
-        listed = ", ".join(frozen.capabilities)
-        yield sentence(say.t("The model must be capable of: {capabilities}.", capabilities=listed))
-    yield sentence(say.t("For other tools, the command export writes it in their formats."))
-
-
-def _code(frozen: FrozenPrompt) -> str:
-    inputs = ", ".join(f"{json.dumps(name, ensure_ascii=True)}: ..." for name in frozen.inputs)
-    given = [f"answer_{k}" for k in range(1, len(frozen.template.calls) + 1)]
-    lines = [
-        "from optimizer.frozen import FrozenPrompt",
-        "",
-        'prompt = FrozenPrompt.load("prompt.json")',
-        f"inputs = {{{inputs}}}",
-    ]
-    for k, name in enumerate(given):
-        before = "".join(f"{each}, " for each in given[:k])
-        lines += [
-            f"request = prompt.request({before}**inputs)",
-            f"{name} = ...  # the text that the model answers to request.messages, with request.parameters",
-        ]
-    lines.append(f"print(prompt.parse({', '.join(given)}).text)")
-    return "\n".join(lines)
 
 
 def _unknown(changed: Sequence[str], say: Teller) -> Iterator[str]:
@@ -166,7 +118,7 @@ def _unknown(changed: Sequence[str], say: Teller) -> Iterator[str]:
     )
 
 
-def _fails(found: Failures, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
+def _fails(found: Failures, labels: ByLabel, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
     if not found.n:
         return
     told = (
@@ -175,15 +127,19 @@ def _fails(found: Failures, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
         else "Of {n} validation examples {wrong} are not right with it."
     )
     yield sentence(say.t(told, n=found.n, wrong=len(found.wrong)))
+    yield from _labelled(labels)
     slices = list(_slices(frozen, say))
     if slices:
         yield table(
             [sentence(say.t(name)) for name in _SLICES],
             slices[:_MOST],
         )
+        yield from _more(len(slices), say)
     if found.confusions:
         yield sentence(say.t("What was taken for what, most often first:"))
+        rest = sum(n for _, _, n in found.confusions[_MOST:])
         yield _listed([_confusion(each, say) for each in found.confusions[:_MOST]])
+        yield from _more(len(found.confusions), say, rest)
     listed = found.worse or (() if _other(frozen) else found.wrong)
     if listed:
         yield sentence(
@@ -196,12 +152,31 @@ def _fails(found: Failures, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
             else say.t("Examples that are not right:")
         )
         yield _listed([_example(each, say) for each in listed[:_MOST]])
+        yield from _more(len(listed), say)
     if found.split == "test" and (listed or found.confusions):
         yield sentence(
             say.t(
                 "These are test examples. Whoever changes the prompt because of them needs new ones to find out what the "
                 "change brought."
             )
+        )
+
+
+def _labelled(labels: ByLabel) -> Iterator[str]:
+    if labels.table.rows:
+        yield sentence(f"{labels.table.caption}:")
+        yield _shown(labels.table)
+    if labels.more:
+        yield sentence(labels.more)
+
+
+def _more(n: int, say: Teller, examples: int | None = None) -> Iterator[str]:
+    """Yield how many of some rows are not listed, and of how many examples they are where that is given."""
+    if n > _MOST and examples is None:
+        yield sentence(say.t("And {n} more.", n=n - _MOST))
+    elif n > _MOST:
+        yield sentence(
+            say.t("And {n} more, of {examples} examples together.", n=n - _MOST, examples=examples)
         )
 
 
@@ -254,7 +229,7 @@ def _example(each: Failed, say: Teller) -> str:
 def _vain(made: Effects, archive: Archive, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
     tree = genealogy(archive, frozen.fingerprint, say.language)
     if made.vain:
-        yield _sentences(made.vain)
+        yield sentences(made.vain)
     tried = [each for each in tree.instructions if each.prompts]
     if len(tried) > 1:
         yield sentence(say.t("The wordings that were tried, and the best score of a prompt with each:"))
@@ -279,9 +254,9 @@ def _front(
     front = study_front(plan, frozen, archive, found, answers, say.language)
     if front.table.rows:
         yield _shown(front.table)
-    said = [each for each in (front.rule, front.break_even) if each]
+    said = [each for each in (front.rule, front.break_even, *front.notes) if each]
     if said:
-        yield _sentences(said)
+        yield sentences(said)
 
 
 def _open(told: Words, made: Effects, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
@@ -315,7 +290,7 @@ def _open(told: Words, made: Effects, frozen: FrozenPrompt, say: Teller) -> Iter
             "Whether it holds for another model, or for the same model next month, the data cannot say; the command verify finds out."
         )
     )
-    yield _sentences(said)
+    yield sentences(said)
 
 
 def _measured(
@@ -344,4 +319,4 @@ def _measured(
         say.t("Fingerprint of the prompt: {fingerprint}.", fingerprint=frozen.fingerprint),
         say.t("Fingerprint of the data: {fingerprint}.", fingerprint=text(dataset.get("fingerprint"))),
     ]
-    yield _sentences(said)
+    yield sentences(said)

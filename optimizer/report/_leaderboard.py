@@ -39,14 +39,19 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leaderboard:
-    """All prompts of a study: headings, which of them stand over figures, and rows."""
+    """All prompts of a study: headings, which of them stand over figures, and rows.
+
+    Attributes:
+        note: On which examples tokens, seconds and cost are compared, or "".
+    """
 
     headings: tuple[str, ...]
     figures: tuple[bool, ...]
     lines: tuple[Line, ...]
+    note: str = ""
 
 
-def leaderboard(found: Sequence[Arm], frozen: FrozenPrompt, say: Teller) -> Leaderboard:
+def leaderboard(found: Sequence[Arm], frozen: FrozenPrompt, say: Teller, note: str = "") -> Leaderboard:
     """Return the leaderboard; a column in which nothing is known is left out."""
     rows = [_cells(arm, say) for arm in found]
     keys = [key for key in rows[0] if any(row[key].text != ABSENT for row in rows)] if rows else []
@@ -71,6 +76,7 @@ def leaderboard(found: Sequence[Arm], frozen: FrozenPrompt, say: Teller) -> Lead
             )
             for arm, row in zip(found, rows, strict=True)
         ),
+        note=note,
     )
 
 

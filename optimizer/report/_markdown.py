@@ -32,6 +32,11 @@ def _escaped_beginning(found: re.Match[str]) -> str:
     return f"\\{sign}" if sign else f"{digits}\\{stop}"
 
 
+def sentences(said: Sequence[str]) -> str:
+    """Return sentences as a list."""
+    return "\n".join(f"- {sentence(each)}" for each in said)
+
+
 def code(text: str, *, longest: int = _LONGEST) -> str:
     """Return a quote from the data as a piece of code in one line, shortened."""
     line = " ".join(plain(text).split()) or " "

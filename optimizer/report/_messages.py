@@ -1,6 +1,7 @@
 """The messages of a prompt as the page shows them, their holes marked."""
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ class Call:
     Attributes:
         settings: Decoding parameters.
         messages: Roles and parts.
-        choice: What the completion is held to, where that is one of some texts.
+        choice: What the completion is held to, where that is one of some texts; as JSON where white space of it is
+            easily overlooked.
         json_schema: The schema it is held to, else "".
         notes: What else happens to it.
     """
@@ -64,10 +66,15 @@ def _call(call: CallTemplate, answer: AnswerFormat | None, say: Teller) -> Call:
     return Call(
         settings=", ".join(f"{name} {value}" for name, value in sorted(call.parameters)),
         messages=messages,
-        choice=() if constraint is None else constraint.choice,
+        choice=() if constraint is None else tuple(map(_exact, constraint.choice)),
         json_schema="" if constraint is None else constraint.json_schema or "",
         notes=tuple(_notes(call, answer, say)),
     )
+
+
+def _exact(text: str) -> str:
+    """Return a text as it is, or in quotes where white space at its ends, or more than a single space, is part of it."""
+    return text if text == " ".join(text.split()) else json.dumps(text, ensure_ascii=False)
 
 
 def _part(part: str | Hole) -> Part:
@@ -78,6 +85,11 @@ def _part(part: str | Hole) -> Part:
     )
 
 
+def begins_turn(call: CallTemplate) -> bool:
+    """Return whether the last message of a call is the beginning of the model's own turn."""
+    return call.messages[-1].role == "assistant"
+
+
 def _notes(call: CallTemplate, answer: AnswerFormat | None, say: Teller) -> Iterator[str]:
     parts = [part for message in call.messages for part in message.parts]
     guarded = dict.fromkeys(part.name for part in parts if isinstance(part, Hole) and part.neutralise)
@@ -85,6 +97,10 @@ def _notes(call: CallTemplate, answer: AnswerFormat | None, say: Teller) -> Iter
         yield say.t(
             "In what fills {names}, the control tokens of the model are broken, so that they are plain text.",
             names=", ".join(f"‹{name}›" for name in guarded),
+        )
+    if begins_turn(call):
+        yield say.t(
+            "The last message is the beginning of the model's own turn: the server must continue it, and not answer it."
         )
     if answer is not None:
         yield reading_in_words(answer, say)

@@ -167,7 +167,7 @@ def _against(front: Front, measure: str, say: Teller) -> Plot:
         title=say.t("Score against {measure} an example", measure=say.t(measure)),
         description=say.t("{n} prompts; {front} of them on the front.", n=len(dots), front=on_front),
         caption=say.t(
-            "Up and to the left is better. The height is the score that is expected without luck. Coloured dots are the "
+            "Up and to the left is better. The height is the expected score. Coloured dots are the "
             "front: no other prompt is better in one of the measures without being worse in another."
         ),
         dots=tuple(_parted(dots)),

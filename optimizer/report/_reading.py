@@ -19,10 +19,11 @@ ARMS = (
     ("winner", mark("winner")),
 )
 HELD_OUT = (("baseline", mark("baseline")), ("chosen", mark("choice, judged on examples held out")))
+GUESSED = "difference_over_guess"
 GAINS = (
     ("difference", mark("over the baseline")),
     ("difference_over_format", mark("over its wording, winner's format")),
-    ("difference_over_guess", mark("over it, unreadable answers guessed")),
+    (GUESSED, mark("over it, unreadable answers guessed")),
 )
 
 # Hex digits of a fingerprint that are shown in a sentence or a table: enough to tell the prompts of a study apart.

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from markupsafe import Markup
 
 from optimizer.archive import Archive
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
-from optimizer.report._arms import arms
+from optimizer.report._account import Account, account
+from optimizer.report._arms import arms, compared
 from optimizer.report._block import block, embedded
 from optimizer.report._effects import Effects, effects
 from optimizer.report._fronts import Front, study_front
 from optimizer.report._genealogy import Genealogy, genealogy
 from optimizer.report._importance import Importance, importance
+from optimizer.report._labels import NOTHING, ByLabel, by_label
 from optimizer.report._language import script_texts
 from optimizer.report._leaderboard import Leaderboard, leaderboard
 from optimizer.report._plots import Bar, Plot, bars, plots
@@ -24,7 +27,7 @@ from optimizer.report._telling import Teller
 _NEEDED = ("task", "data")
 
 _NOTHING = make_table("nothing", "", (), words=())
-_NO_FRONT = Front(measures=(), points=(), rule="", break_even="", table=_NOTHING)
+_NO_FRONT = Front(measures=(), points=(), rule="", break_even="", notes=(), table=_NOTHING)
 _NO_EFFECTS = Effects(helped=(), vain=(), table=_NOTHING, note="", found=())
 _NO_IMPORTANCE = Importance(bars=(), note="")
 
@@ -35,8 +38,11 @@ class StudyParts:
 
     Attributes:
         script: The page's script.
+        labels: How often the prompts are right by label.
         bars: How much each dimension mattered.
         importance: What the bars say, or why there are none.
+        account: What the whole study took.
+        answering: What the study recorded of the model that answered.
         changed: Why the examples are left out, "" where they are not.
         texts: The script's sentences by their English text, as JSON.
         data: Examples, prompts and answers, as JSON.
@@ -48,8 +54,11 @@ class StudyParts:
     front: Front
     effects: Effects
     genealogy: Genealogy
+    labels: ByLabel
     bars: tuple[Bar, ...]
     importance: str
+    account: Account
+    answering: Mapping[str, Any]
     changed: str
     texts: Markup
     data: Markup
@@ -75,13 +84,16 @@ def study_parts(
     )
     return StudyParts(
         script=Markup(script),  # noqa: S704  # our own file
-        leaderboard=leaderboard(found, frozen, say),
+        leaderboard=leaderboard(found, frozen, say, compared(plan, found, answers, say)),
         plots=plots(archive.trials, front, say),
         front=front,
-        effects=effects(plan, archive, say.language) if known else _NO_EFFECTS,
+        effects=effects(plan, frozen, archive, say.language) if known else _NO_EFFECTS,
         genealogy=genealogy(archive, frozen.fingerprint, say.language),
+        labels=by_label(plan, frozen, archive, say) if known else NOTHING,
         bars=bars(mattered, say),
         importance=mattered.note,
+        account=account(plan, frozen, archive, say, known=known),
+        answering=archive.store.records("model").get(0, {}),
         changed="" if known else told,
         texts=_markup({text: say.language.sentences.get(text, text) for text in script_texts(script)}),
         data=_markup(block(plan, archive, found, answers, say, examples=known)),

@@ -1,6 +1,6 @@
 """The tables of the page: every figure of the evidence, and where the prompt comes from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optimizer.answer import OUTCOMES
@@ -12,6 +12,7 @@ from optimizer.report._reading import (
     ABSENT,
     ARMS,
     GAINS,
+    GUESSED,
     HELD_OUT,
     held_out,
     items,
@@ -25,6 +26,9 @@ from optimizer.report._reading import (
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
 
+# What is installed, and what it is called by.
+DISTRIBUTION, COMMAND = "promptstudy", "optimizer"
+
 # Outcomes of answers, as the page names them.
 OUTCOME_NAMES = {
     name: name
@@ -34,8 +38,12 @@ OUTCOME_NAMES = {
 }
 
 
-def tables(frozen: FrozenPrompt, say: Teller) -> dict[str, Table]:
-    """Return the tables of the page by name."""
+def tables(frozen: FrozenPrompt, say: Teller, answering: Mapping[str, Any] | None = None) -> dict[str, Table]:
+    """Return the tables of the page by name.
+
+    Args:
+        answering: What the study recorded of the model that answered, beside its name.
+    """
     made = (
         _scores(frozen, say),
         _measures(frozen.evidence, say),
@@ -47,7 +55,7 @@ def tables(frozen: FrozenPrompt, say: Teller) -> dict[str, Table]:
         _picked(frozen.evidence, say),
         _cost(frozen.evidence, say),
         history_table(frozen, say),
-        _provenance(frozen, say),
+        _provenance(frozen, mapping(answering), say),
     )
     return {table.id: table for table in made}
 
@@ -121,13 +129,15 @@ def _measure(name: str, value: object, say: Teller) -> str:
 
 
 def _differences(evidence: Mapping[str, Any], say: Teller) -> Table:
-    kinds = [(name, mapping(evidence.get(key))) for key, name in GAINS]
-    named = [(name, figures) for name, figures in kinds if figures]
-    levels = {say.share(figures.get("level")) for _, figures in named}
+    kinds = [(key, name, mapping(evidence.get(key))) for key, name in GAINS]
+    named = [each for each in kinds if each[-1]]
+    levels = {say.share(figures.get("level")) for _, _, figures in named}
     # What all rows share is said once.
     interval = say.t("interval, in points")
     if len(levels) == 1:
         interval = say.t("{level} interval, in points", level=levels.pop())
+    # A guessed answer is worth what the guess is right at: an example is better or worse by it whatever was answered.
+    counted = [{} if key == GUESSED else figures for key, _, figures in named]
     rows = [
         {
             say.t("new prompt"): say.t(name),
@@ -135,12 +145,12 @@ def _differences(evidence: Mapping[str, Any], say: Teller) -> Table:
             interval: say.gain_interval(figures),
             say.t("confidence"): say.share(figures.get("level")) if levels else ABSENT,
             say.t("chance"): say.chance(figures.get("p_value")),
-            say.t("better"): text(figures.get("wins")),
-            say.t("equal"): text(figures.get("ties")),
-            say.t("worse"): text(figures.get("losses")),
+            say.t("better"): text(counts.get("wins")),
+            say.t("equal"): text(counts.get("ties")),
+            say.t("worse"): text(counts.get("losses")),
             say.t("smallest provable gain"): say.size(figures.get("smallest_provable")),
         }
-        for name, figures in named
+        for (_, name, figures), counts in zip(named, counted, strict=True)
     ]
     caption = say.t("The new prompt against others, example by example")
     return make_table("differences", caption, rows, words=(say.t("new prompt"),))
@@ -165,7 +175,7 @@ def _search(frozen: FrozenPrompt, say: Teller) -> Table:
                 say.t("95 % interval"): say.score_interval(row),
                 say.t("examples"): text(row.get("n")),
                 say.t("errors"): text(row.get("errors")),
-                say.t("expected without luck"): say.score(row.get("estimate")),
+                say.t("expected score"): say.score(row.get("estimate")),
                 judged: say.score(later[arm] if held_out(evidence) else mapping(later[arm]).get("score")),
             }
         )
@@ -217,7 +227,7 @@ def _cost(evidence: Mapping[str, Any], say: Teller) -> Table:
     return make_table("cost", say.t("Cost of an example"), rows, words=(say.t("prompt"),))
 
 
-def _provenance(frozen: FrozenPrompt, say: Teller) -> Table:
+def _provenance(frozen: FrozenPrompt, answering: Mapping[str, Any], say: Teller) -> Table:
     task, dataset = frozen.task, mapping(frozen.task.get("dataset"))
     splits = _ordered(dataset.get("splits"), ("train", "validation", "test"))
     named = {"name": text(task.get("name")), "version": text(task.get("version"))}
@@ -231,15 +241,23 @@ def _provenance(frozen: FrozenPrompt, say: Teller) -> Table:
         say.t("groups in the judging examples"): text(frozen.evidence.get("groups")),
         say.t("seed of the splits"): text(dataset.get("seed")),
         say.t("model"): f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
+        say.t("server of the model"): text(answering.get("server")),
+        say.t("weights of the model"): text(answering.get("weights")),
         say.t("style"): frozen.style,
         say.t("format"): frozen.format,
         say.t("demonstrations"): ", ".join(items(frozen.demonstration_ids)) or say.t("none"),
         say.t("the model must be capable of"): ", ".join(frozen.capabilities) or ABSENT,
-        say.t("made with"): ", ".join(f"{name} {text(v)}" for name, v in _ordered(frozen.tool_versions, ()))
-        or ABSENT,
+        say.t("made with"): ", ".join(_tools(frozen.tool_versions)) or ABSENT,
         say.t("prompt fingerprint"): frozen.fingerprint,
         say.t("checksum of the file"): text(frozen.to_dict()["checksum"]),
     }
     rows = [{say.t("what"): what, say.t("which"): value} for what, value in facts.items() if value != ABSENT]
     caption = say.t("Where this prompt comes from")
     return make_table("provenance", caption, rows, words=(say.t("what"), say.t("which")))
+
+
+def _tools(versions: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what made the prompt, ourselves first: the command bears another name than the distribution."""
+    for name, version in _ordered(versions, (DISTRIBUTION,)):
+        told = f"{name} {text(version)}"
+        yield f"{COMMAND} ({told})" if name == DISTRIBUTION else told

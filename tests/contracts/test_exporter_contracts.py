@@ -179,7 +179,7 @@ CASES = {
 def test_what_a_format_has_no_words_for_is_refused_and_only_lost_on_purpose(
     name: str, feature: str, make_frozen: MakeFrozen
 ) -> None:
-    frozen = make_frozen(CASES[feature])
+    frozen = scored(make_frozen(CASES[feature]))
     assert list(features(frozen)) == [feature]
     if feature in EXPORTERS[name].carries:
         assert exported(frozen, name).losses == ()
@@ -188,14 +188,36 @@ def test_what_a_format_has_no_words_for_is_refused_and_only_lost_on_purpose(
         exported(frozen, name)
     assert f"{name} has no words for" in str(caught.value)
     assert caught.value.exit_code == 2
+    of_rows = EXPORTERS[name].of_rows
+    assert ("--allow-lossy" in str(caught.value)) == (feature not in ESSENTIAL and not of_rows)
     lossy = carried(frozen, name, allow_lossy=True)
-    if feature in ESSENTIAL or EXPORTERS[name].of_rows:  # rows have no place for the record
+    if feature in ESSENTIAL or of_rows:  # rows have no place for the record
         assert lossy is None
         return
     assert lossy is not None
     assert any(f"{name} has no words for" in loss for loss in lossy.losses)
     shipment = Shipment(frozen=frozen, losses=lossy.losses)
     assert shipment.provenance["lossy"] == list(lossy.losses)
+    # Answers of what is left were never scored.
+    assert not any(SCORE in text for text in lossy.texts)
+
+
+SCORE = "0.4375"
+
+
+def scored(frozen: FrozenPrompt) -> FrozenPrompt:
+    """Return a prompt with a score on the test that is found again in any text."""
+    return replace(frozen, evidence={"test": {"winner": {"score": float(SCORE), "n": 64}}})
+
+
+@each
+def test_only_a_file_of_the_words_that_were_scored_states_their_score(
+    name: str, make_frozen: MakeFrozen
+) -> None:
+    found = exported(scored(make_frozen(one_call("Text: ", Hole(name="input:a")))), name)
+    stated = any(SCORE[:5] in text for text in found.texts)
+    # A dotprompt, a prompty and a promptfoo carry it in their provenance; lines of requests have no place for it.
+    assert stated == (not EXPORTERS[name].structural and not EXPORTERS[name].of_rows)
 
 
 @each

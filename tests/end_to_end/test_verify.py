@@ -152,6 +152,11 @@ def test_an_unchanged_model_holds_and_is_asked_anew_each_time(
     assert told.code == 0
     assert told.out == f"{prompt}: sound; 40 recorded requests rendered again, all alike\n"
     assert server.bodies == []
+    assert call("verify", prompt.with_name("study.yaml")).out == told.out
+    missing = call("verify", prompt, prompt.with_name("nope.json"))
+    assert missing.code == 2
+    assert missing.out == f"{told.out}{prompt.with_name('nope.json')}: missing\n"
+    assert missing.err == f"error: {prompt.with_name('nope.json')}: there is no such file or folder\n"
     again = call("verify", prompt, "--rescore")
     assert again.code == 0, again.err
     assert again.out.startswith(f"{prompt}: sound; 40 recorded requests rendered again, all alike; holds\n")
@@ -198,7 +203,12 @@ def test_other_sampling_is_told_though_the_score_is_the_same(
 def test_a_few_other_texts_are_no_drift(prompt: Path, server: "Loopback", call: Callable[..., Told]) -> None:
     few = set(records(prompt)["id"][:2])
     server.reply = lambda body: label(body) + ("." if f"c{number(body):03d}" in few else "")
-    assert call("verify", prompt, "--rescore").code == 0
+    told = call("verify", prompt, "--rescore")
+    assert told.code == 0
+    assert told.out.splitlines()[0].endswith("; holds")
+    assert "\n  answers: 2 of 40 completions have other texts, which tells of no change\n" in told.out
+    server.reply = label
+    assert "other texts" not in call("verify", prompt, "--rescore").out
 
 
 def test_another_context_setting_is_told_by_the_tokens_read(
