@@ -305,7 +305,7 @@ def _xllamacpp() -> ModuleType:
 
 def schema_to_grammar(schema: str) -> str:
     """Return a JSON Schema as a grammar: the server refuses a schema for a turn that begins with other text."""
-    grammar = _xllamacpp().jsonschema_to_grammar(json.loads(schema))
+    grammar = _xllamacpp().json_schema_to_grammar(json.loads(schema))
     return str(grammar)
 
 
