@@ -572,6 +572,8 @@ def test_a_score_that_cannot_be_had_is_refused_before_any_call(
     task = ("--task", tmp_path / "task.yaml")
     model = ("--model", "openai_compatible:other", "--base-url", obedient.base_url)
     lacking = call("score", prompt, *task, *model)
+    for study in (prompt.parent, prompt.with_name("study.yaml")):
+        assert call("score", study, *task, *model).err == lacking.err  # they lead to the prompt
     assert lacking.code == 2
     assert "the prompt needs choice" in lacking.err
     assert call("score", prompt, *task, *model, "--split", "tests").code == 2

@@ -32,6 +32,7 @@ from optimizer.commands._judges import (
     model_spec,
     warn_of_own_judge,
 )
+from optimizer.commands._results import PromptPath, prompt_path
 from optimizer.commands._tables import outcome_line, slice_lines, spent_lines
 from optimizer.explanation import score_text
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 @command
 def score(  # the options of a command line
-    path: Annotated[Path, typer.Argument(metavar="PROMPT", help="A frozen prompt.")],
+    path: PromptPath,
     task_path: Annotated[Path, typer.Option("--task", metavar="TASK", help="A task file.")],
     model: Annotated[
         str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
@@ -83,7 +84,7 @@ def score(  # the options of a command line
     check_gates(min_score=min_score)
     cache = cache_mode(no_cache=no_cache, refresh=refresh)
     run = RunSpec(concurrency=concurrency_of(concurrency) or "auto")
-    frozen = FrozenPrompt.load(path)
+    frozen = FrozenPrompt.load(prompt_path(path))
     spec = _spec(frozen, model, base_url, api_key_env)
     job = _job(frozen, spec, task_path, split, run=run, cache=cache)
     judges: dict[Role, ModelSpec | None] = {
