@@ -181,11 +181,17 @@ class SearchSpace:
         return sum(len(values) > 1 for values in self.choices.values()) > 1
 
     def draw(self, rng: Random, n: int) -> tuple[Point, ...]:
-        """Return `n` points drawn evenly from those that can be run; none where there are none."""
-        pairs = self.pairs
+        """Return `n` points drawn from those that can be run; none where there are none.
+
+        Every dimension is drawn evenly, the demonstrations by their number first: there are many sets of each size and
+        one without any.
+        """
+        pairs, sizes = self.pairs, {shown.size: 0 for shown in self.demonstration_sets}
+        sets = [[shown.id for shown in self.demonstration_sets if shown.size == size] for size in sizes]
         return tuple(
             {
                 **{name: rng.choice(values) for name, values in self.choices.items()},
+                "demonstrations": rng.choice(rng.choice(sets)),
                 **dict(zip(("style", "format"), rng.choice(pairs), strict=True)),
             }
             for _ in range(n if pairs else 0)

@@ -1,9 +1,11 @@
 """The search space: wordings, exclusions, baseline, size, and points that are candidates."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -224,6 +226,21 @@ def test_a_point_and_its_candidate_say_the_same() -> None:
         }
         assert named == point
     assert len({space.candidate(point).digest for point in points(space)}) == len(points(space))
+
+
+def test_points_are_drawn_evenly_over_the_numbers_of_demonstrations() -> None:
+    sets = [shown(k, *("billing", "shipping", "billing", "shipping")[: 1 + k % 3]) for k in range(1, 25)]
+    space = replace(make_space(), demonstration_sets=(NO_DEMONSTRATIONS, *sets))
+    points = space.draw(Random(0), 2000)
+    size = {each.id: each.size for each in space.demonstration_sets}
+    sizes = Counter(size[str(point["demonstrations"])] for point in points)
+    assert sorted(sizes) == [0, 1, 2, 3]
+    assert min(sizes.values()) > 420  # of 500; even over the sets, 80 would have none
+    assert {str(point["demonstrations"]) for point in points} == set(size)
+    wordings = Counter(point["instruction"] for point in points)
+    assert len(wordings) == len(space.instructions)
+    assert min(wordings.values()) > 0.8 * 2000 / len(wordings)
+    assert points == space.draw(Random(0), 2000)
 
 
 def test_the_distributions_are_categoricals_over_the_choices() -> None:
