@@ -17,7 +17,7 @@ requests is `proposal_reply`; DSPy's MIPROv2 and GEPA and promptolution's CAPO a
 the model.
 
 With --upstream the model is a llama.cpp server of the reader's own, for example one that was compiled for the machine
-and holds the same weights as 16-bit numbers (`half_precision.py`), which answers two to three times as fast.
+and holds the same weights as 16-bit numbers (`half_precision.py`), which answers about twice as fast.
 
 A turn that was begun for the model and the constraint `choice` are taken in vLLM's words (`continue_final_message`,
 `structured_outputs`), a JSON Schema in OpenAI's.

@@ -55,7 +55,7 @@ def main() -> None:
     else:
         kept = kept_cells(options.kept)
         for cell, mode in list(_cells(options)):
-            if cell.key not in kept:
+            if cell.key not in kept or (options.again and kept[cell.key]["error"]):
                 _run_apart(cell, mode, options)
 
 

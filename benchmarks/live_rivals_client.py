@@ -16,7 +16,7 @@ from optimizer.prompt import PromptTemplate
 # What the server does, said in the words of vLLM where OpenAI has none.
 CAN: frozenset[Capability] = frozenset({"prefill", "json_schema", "choice"})
 NAME = "smollm2-135m"
-# As many requests at a time as the server has slots.
+# As many requests at a time as a llama.cpp server behind it has slots; the counting server lets no more through than its own.
 THREADS = 4
 TIMEOUT_SECONDS = 600
 

@@ -36,8 +36,8 @@ SCALES = (0.003, 0.007, 0.012, 0.02, 0.04, 0.07, 0.11, 0.16, 0.24)
 USUAL, SCEPTICAL = 0.1, 0.01
 _SPREAD = 0.8
 _FIRST_SCALE = 5  # of SCALES, where the climb begins
-# Two sweeps rank arms that race side by side as well as twenty, and a search does it after every example. They leave
-# open whether arms that were asked little did badly or were asked what is hard; what a winner is expected to score
+# Two sweeps rank arms that race side by side as well as more do (docs/design/search.md), and a search does it after
+# every example. They leave open whether arms that were asked little did badly or were asked what is hard; what a winner is expected to score
 # depends on that, so it is swept until no arm moves by as much as `_SETTLED`.
 _SWEEPS, _MOST_SWEEPS, _SETTLED = 2, 60, 0.0005
 _LEAST_NOISE = 0.004

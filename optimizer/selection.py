@@ -86,7 +86,7 @@ async def _confirm(study: Study) -> Candidate:
 
 
 def _ranked(study: Study, screening: Standing, arms: Sequence[str]) -> tuple[str, ...]:
-    """Return some arms, best first: as the race left them, else by what they scored on the examples all of them have."""
+    """Return some arms, best first: as a race estimates them, else by what they scored on the examples all have."""
     if study.ranking:
         place = {number: k for k, number in enumerate(study.ranking)}
         return tuple(sorted(arms, key=lambda arm: place.get(screening.rows[arm].trial, len(place))))
