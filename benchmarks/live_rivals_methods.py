@@ -20,6 +20,8 @@ from optimizer.frozen import FrozenPrompt
 BUDGET = 1000
 # Of the baseline with random demonstrations.
 SHOTS = 8
+# Numbers of demonstrations that the product tries: its own, and as many as the others show.
+SIZES, HARMONISED_SIZES = "0, 2, 4, 8", "0, 1, 2, 4"
 POPULATION = 6  # of CAPO
 # What CAPO's reader looks for; a user of promptolution writes it into every wording.
 MARKERS = " Give the answer between <final_answer> and </final_answer>."
@@ -39,8 +41,8 @@ model:
   capabilities: [{capabilities}]
   options: {{slots: 4}}
 search:
-  instructions: {{given: {given}, compose: true}}
-  demos: {{sizes: [0, 2, 4, 8], sets: 24, selectors: [{selectors}]}}
+  instructions: {{given: {given}, compose: {compose}}}
+  demos: {{sizes: [{sizes}], sets: 24, selectors: [{selectors}]}}
   styles: [{styles}]
   formats: [{formats}]
 {sampler}budget: {{calls: {calls}}}
@@ -266,6 +268,8 @@ def _study(cell: Cell, task: LiveTask, client: Client, sampler: str | None, call
         parameters=json.dumps(task.parameters),
         capabilities=", ".join(sorted(CAN)),
         given=json.dumps(task.bank, ensure_ascii=False),
+        compose=json.dumps(not cell.harmonised),
+        sizes=HARMONISED_SIZES if cell.harmonised else SIZES,
         selectors="random, balanced" if task.labels else "random",
         styles="direct" if cell.harmonised else ", ".join(STYLES),
         formats=task.harmonised_format if cell.harmonised else ", ".join(formats),

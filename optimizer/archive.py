@@ -61,7 +61,7 @@ class Archive:
     def instructions(self) -> Mapping[str, Instruction]:
         """Return every instruction of the space by id."""
         rows = self.store.records("instruction").values()
-        return {row["id"]: Instruction(**{**row, "parents": tuple(row["parents"])}) for row in rows}
+        return {row["id"]: _worded(row) for row in rows}
 
     @cached_property
     def demonstrations(self) -> Mapping[str, DemonstrationSet]:
@@ -130,6 +130,11 @@ def open_archive(path: Path) -> Iterator[Archive]:
             raise InputError([Problem(file=str(path), message="no study was begun in this database")])
         number, identity = latest
         yield Archive(path=path, identity=identity, store=store.of(number), cache=Cache(store))
+
+
+def _worded(row: Mapping[str, Any]) -> Instruction:
+    # Studies of before 0.9 did not record what a wording was composed of.
+    return Instruction(**{**row, "parents": tuple(row["parents"]), "slots": tuple(row.get("slots", ()))})
 
 
 def _shown(row: Mapping[str, Any]) -> DemonstrationSet:

@@ -129,7 +129,8 @@ class _Batches:
         """Return what is known, for a sampler that wants more than Optuna is told."""
         study = self.study
         examples = tuple(example.id for example in study.plan.dataset.validation[: study.plan.screen])
-        board = Board(examples, study.space.draw, kindred=study.space.varied)
+        space = study.space
+        board = Board(examples, space.draw, kindred=space.varied, traits=space.traits)
         rows = [row for row in study.trials if row.stage != "confirm"]
         board.enter([Arm(number=row.trial, cost=1, point=row.point) for row in rows])
         for row in rows:

@@ -56,6 +56,10 @@ class Outlook:
     points: tuple[tuple[float, Point], ...]
 
 
+def _levels(point: Point) -> dict[str, str]:
+    return {name: str(value) for name, value in point.items()}
+
+
 class Board:
     """What is known.
 
@@ -64,6 +68,7 @@ class Board:
         arms: In the order in which they entered; the first is the baseline.
         propose: Gives up to so many points that may still be tried, by a seeded draw; a sampler ranks them.
         kindred: Whether arms are to be told of each other by what they have in common.
+        traits: Gives what is compared of a point: its levels by factor.
     """
 
     def __init__(
@@ -72,11 +77,13 @@ class Board:
         propose: Callable[[Random, int], Sequence[Point]] = lambda _rng, _n: (),
         *,
         kindred: bool = False,
+        traits: Callable[[Point], Mapping[str, str]] = _levels,
     ) -> None:
         self.examples = tuple(examples)
         self.arms: list[Arm] = []
         self.propose = propose
         self.kindred = kindred
+        self.traits = traits
         self._outlook: Outlook | None = None
         self._place = {example: k for k, example in enumerate(examples)}
         self._row: dict[int, int] = {}
@@ -181,8 +188,9 @@ class Board:
         """
         counts = (~np.isnan(self.scores)).sum(axis=1)
         used = np.sort(np.argsort(-counts, kind="stable")[:MOST_KIN])
-        levels = [self.arms[row].point for row in used]
-        kinship = Kinship.of([{name: str(v) for name, v in point.items()} for point in [*levels, *points]])
+        kinship = Kinship.of(
+            [self.traits(point) for point in (*(self.arms[row].point for row in used), *points)]
+        )
         blank = np.full((len(points), len(self.examples)), np.nan)
         scores, valid = (
             np.vstack([matrix[: len(self.arms)][used], blank]) for matrix in (self._scores, self._valid)

@@ -16,12 +16,14 @@ class Instruction:
     Attributes:
         id: Stable within a study, such as `i0003`.
         parents: Ids of the instructions it was made from.
+        slots: What a composition adds to the task statement, such as `role`, in the order of the text.
     """
 
     id: str
     text: str
     origin: Origin
     parents: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

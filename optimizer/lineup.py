@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optimizer.answer import AnswerFormat
+from optimizer.composition import compose
 from optimizer.dataset import Dataset
 from optimizer.digest import canonical, digest
 from optimizer.errors import InputError, Problem
@@ -13,7 +14,7 @@ from optimizer.importing import load_imported
 from optimizer.models import MODELS
 from optimizer.prompt import PromptTemplate
 from optimizer.rivals import Rival, unique
-from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, compose, needed_capabilities
+from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, needed_capabilities
 from optimizer.task import Task
 
 Parameters = Mapping[str, float | int | str]

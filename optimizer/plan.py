@@ -12,6 +12,7 @@ from optimizer.bounds import Beside, Bounds, Screen, bounds_of
 from optimizer.budget import Budget
 from optimizer.candidate import DemonstrationSet
 from optimizer.checks import config_problems, located_model, size_problems, task_problems
+from optimizer.composition import compose
 from optimizer.config import FIRST, FIRST_LOCAL, SCREEN, StudyConfig
 from optimizer.dataset import Dataset, group_sizes, load_dataset
 from optimizer.demonstrations import SELECTORS, Evidence, draw_sets
@@ -33,7 +34,7 @@ from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
 from optimizer.slices import SLICE_GAP
-from optimizer.space import SearchSpace, compose, needed_capabilities
+from optimizer.space import SearchSpace, needed_capabilities
 from optimizer.splits import FEWEST_FOR_TEST
 from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
@@ -174,6 +175,14 @@ class StudyPlan:
             return self.screen
         usual = FIRST_LOCAL if MODELS[self.file.model.provider].free else FIRST
         return min(self.file.search.screen or usual, len(self.dataset.validation))
+
+    @property
+    def cycle(self) -> int:
+        """Return how many validation examples it takes until every label was asked for once; 1 where there are none."""
+        targets = [example.target for example in self.dataset.validation]
+        if self.task.output != "label":
+            return 1
+        return next((k for k, target in enumerate(targets) if target in targets[:k]), len(targets))
 
     @cached_property
     def probes(self) -> Probes:

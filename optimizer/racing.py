@@ -17,8 +17,9 @@ most be expected: to some that were never scored, and again to some that had lef
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,11 @@ BEND = 1.2
 KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
 KINDRED_ARMS = 40
+
+# A small model's first fault is to prefer a label. Arms that were asked for one label alone, and all their kin with them,
+# are ranked by whether they prefer it. So arms take turns at the first examples, one of each label: with kin they are told
+# of each other across labels from the start; strangers are not cut before they were asked for two.
+KINDRED_CYCLE, CYCLE = 8, 2
 
 # Below this many arms every cut is made as soon as it is due; above, once it takes off a part that matters.
 _FEW = 12
@@ -92,13 +98,15 @@ class Race:
         board: What is known; the baseline has entered, and so may others have, with their scores.
         calls: Calls that may be spent.
         first: Examples that are asked for at once.
+        cycle: After so many examples every label was asked for once.
     """
 
-    def __init__(self, board: Board, *, calls: int, first: int = 1) -> None:
+    def __init__(self, board: Board, *, calls: int, first: int = 1, cycle: int = 1) -> None:
         self.board = board
         self.calls = calls
         self.spent = 0
         self._first = first
+        self._cycle = min(cycle, len(board.examples))
         self._live: list[int] = [arm.number for arm in board.arms]
         self._gone: list[int] = []  # in the order in which they left
         self._resting: list[int] = []  # those that may come back
@@ -121,14 +129,20 @@ class Race:
 
     def _race(self) -> Search:
         start = len(self._live)
-        self._bend = KINDRED_BEND if self._shares(start) else BEND
+        kin = self._shares(start)
+        self._bend, cycle = (KINDRED_BEND, KINDRED_CYCLE) if kin else (BEND, CYCLE)
+        cycle = min(cycle, self._cycle)
+        self._cycle = cycle if cycle > self._first else 0  # a block holds the whole of a shorter one
         while self._position < len(self.board.examples) and len(self._live) > 1:
             block = self._block()
             if not block:
                 return
             if not (yield from self._score(block)):
                 return
+            self._position += len(block)
             wanted = self._places(start)
+            if self._position < self._cycle and not kin:
+                continue
             if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
                 yield from self._gather(wanted) if self._shares(wanted) else self._cut(wanted)
             if not self._resting:
@@ -168,10 +182,12 @@ class Race:
 
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""
-        block = self.board.examples[self._position : self._position + self._first]
-        while block and self._price(self._live, block) > self.calls - self.spent:
+        end = self._position + self._first
+        if self._position < self._cycle:
+            end = min(end, self._cycle)
+        block = self.board.examples[self._position : end]
+        while block and self._price(self._turns(block)) > self.calls - self.spent:
             block = block[:-1]
-        self._position += len(block)
         return block
 
     def _score(self, block: tuple[str, ...]) -> Generator[Move, Any, bool]:
@@ -179,6 +195,8 @@ class Race:
 
         As long as some arm has no score, or none of the probes ever had a success, they say nothing of the others.
         """
+        if self._position < self._cycle:
+            return (yield from self._ask(self._turns(block)))
         probes, others = self._live[:PROBES], self._live[PROBES:]
         if not self.board.can_speak(probes, others):
             return (yield from self._try(self._live, block))
@@ -191,8 +209,20 @@ class Race:
         known = self.board.on(probes, example)
         return len(known) == PROBES and bool((known == known[0]).all())  # NaN equals nothing
 
+    def _turns(self, block: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
+        """Return for each arm which examples the next block is: in the first cycle each begins at a place of its own."""
+        if self._position >= self._cycle:
+            return dict.fromkeys(self._live, block)
+        cycle, turns = self.board.examples[: self._cycle], range(self._position, self._position + len(block))
+        # Drawn, so that it has nothing to do with what an arm is; by its number, so that it is the same again.
+        begins = {number: Random(number).randrange(len(cycle)) for number in self._live}
+        return {number: tuple(cycle[(begin + k) % len(cycle)] for k in turns) for number, begin in begins.items()}
+
     def _try(self, arms: Sequence[int], examples: tuple[str, ...]) -> Generator[Move, Any, bool]:
-        missing = {number: self.board.missing(number, examples) for number in arms}
+        return (yield from self._ask(dict.fromkeys(arms, examples)))
+
+    def _ask(self, wanted: Mapping[int, tuple[str, ...]]) -> Generator[Move, Any, bool]:
+        missing = {number: self.board.missing(number, examples) for number, examples in wanted.items()}
         work = {number: found for number, found in missing.items() if found}
         if not work:
             return True
@@ -202,11 +232,11 @@ class Race:
         self.spent += self.board.take(readings)
         return True
 
-    def _price(self, arms: Sequence[int], examples: Sequence[str]) -> int:
-        rows = self.board.rows(arms)
+    def _price(self, wanted: Mapping[int, tuple[str, ...]]) -> int:
+        rows = self.board.rows(list(wanted))
         return sum(
             self.board.arms[row].cost * len(self.board.missing(n, examples))
-            for row, n in zip(rows, arms, strict=True)
+            for row, (n, examples) in zip(rows, wanted.items(), strict=True)
         )
 
     def _places(self, start: int) -> int:

@@ -85,7 +85,8 @@ class _Searching:
         plan = study.plan
         self._study = study
         self._examples = {example.id: example for example in plan.dataset.validation}
-        self._board = Board(tuple(self._examples), self._propose, kindred=study.space.varied)
+        examples, varied = tuple(self._examples), study.space.varied
+        self._board = Board(examples, self._propose, kindred=varied, traits=self._traits)
         self._goes_by_kin = self._board.kindred and SAMPLERS[plan.file.search.sampler.name].races
         self._arms: dict[int, _Contestant] = {}
         self._untold = 0
@@ -115,6 +116,9 @@ class _Searching:
     def _propose(self, rng: Random, n: int) -> Sequence[Point]:
         """Return points that may be tried: even draws, and where scores are to go by, the best ones with new parts."""
         return (*(self._bred(rng) if n > 1 else ()), *self._study.space.draw(rng, n))
+
+    def _traits(self, point: Point) -> Mapping[str, str]:
+        return self._study.space.traits(point)  # which grows
 
     def _bred(self, rng: Random) -> list[Point]:
         """Let the demonstrations of the best arms have children, which the space holds from then on."""
@@ -160,7 +164,7 @@ class _Searching:
         self._next, self._left = leg.first, leg.calls
         self._pruning = self._new_pruning()
         if plan.races:
-            race = Race(self._board, calls=leg.calls, first=plan.first)
+            race = Race(self._board, calls=leg.calls, first=plan.first, cycle=plan.cycle)
             await self._drive(race.run())
             self._study.ranking = self._board.best_first(race.ranking)
         else:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
 from optimizer.completion import Capabilities, Capability
+from optimizer.composition import parts_of
 from optimizer.formats import FORMATS, Draft
 from optimizer.importing import Imported, fitted
 from optimizer.length import usual_tokens, utf8_length
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 Point = Mapping[str, Parameter]
 
 NO_DEMONSTRATIONS = DemonstrationSet(id="d0000", demonstrations=(), selector="none")
-
-_ROLE = "You are a careful assistant who follows the instructions exactly."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,6 +178,15 @@ class SearchSpace:
     def varied(self) -> bool:
         """Return whether candidates differ in more than one dimension, so that one tells of others."""
         return sum(len(values) > 1 for values in self.choices.values()) > 1
+
+    def traits(self, point: Point) -> dict[str, str]:
+        """Return what a candidate at a point has in common with others: its levels, a composed wording's slot by slot."""
+        parts = self._parts.get(str(point["instruction"]), {})
+        return {**{name: str(value) for name, value in point.items() if name != "instruction"}, **parts}
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, str]]:
+        return {instruction.id: parts_of(instruction) for instruction in self.wordings}
 
     def draw(self, rng: Random, n: int) -> tuple[Point, ...]:
         """Return `n` points drawn from those that can be run; none where there are none.
@@ -346,55 +354,9 @@ def needed_capabilities(template: PromptTemplate) -> frozenset[Capability]:
     return frozenset(needed)
 
 
-def compose(task: Task, given: tuple[str, ...], *, slots: bool) -> tuple[Instruction, ...]:
-    """Return the wordings of a study: the task's own, the given ones and, with `slots`, their compositions.
-
-    A composition is one choice per slot: a role or none, the task statement, the labels (not shown, listed, or with
-    their descriptions), an answer rule or none. Equal texts appear once.
-    """
-    statements = dict.fromkeys([task.instruction, *(text.strip() for text in given)])
-    instructions = [
-        Instruction(id=f"i{n:04d}", text=text, origin="given") for n, text in enumerate(statements)
-    ]
-    known = set(statements)
-    if slots:
-        for parent, role, labels, rule in itertools.product(
-            tuple(instructions), ("", _ROLE), _label_slots(task), ("", _answer_rule(task))
-        ):
-            text = " ".join(part for part in (role, parent.text, labels, rule) if part)
-            if text not in known:
-                known.add(text)
-                number = f"i{len(instructions):04d}"
-                composed = Instruction(id=number, text=text, origin="composed", parents=(parent.id,))
-                instructions.append(composed)
-    return tuple(instructions)
-
-
 def _next_id(kind: str, parts: Sequence[Instruction | DemonstrationSet | Cut]) -> str:
     return f"{kind}{1 + max((int(part.id[1:]) for part in parts), default=-1):04d}"
 
 
 def _are_numbers(values: Sequence[Parameter]) -> bool:
     return all(isinstance(value, int | float) for value in values)
-
-
-def _label_slots(task: Task) -> tuple[str, ...]:
-    if task.output != "label":
-        return ("",)
-    noun = task.target.replace("_", " ")
-    listed = f"The possible values of {noun} are: {', '.join(task.labels)}."
-    if not any(task.label_descriptions):
-        return "", listed
-    pairs = zip(task.labels, task.label_descriptions, strict=True)
-    described = "\n".join(f"- {label}: {text}" if text else f"- {label}" for label, text in pairs)
-    return "", listed, f"The possible values of {noun} are:\n{described}\n"
-
-
-def _answer_rule(task: Task) -> str:
-    if task.output == "label":
-        return f"Answer with one of {', '.join(task.labels)} and nothing else."
-    return (
-        "Answer with the number and nothing else."
-        if task.output == "number"
-        else "Give the answer and nothing else."
-    )

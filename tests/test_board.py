@@ -135,6 +135,31 @@ def test_of_many_arms_those_of_the_most_scores_are_compared() -> None:
     assert np.isfinite(found.means[30:]).all()
 
 
+def test_arms_are_told_of_each_other_by_what_the_board_is_told_to_compare() -> None:
+    """Every wording has a name of its own; only those of one statement have something in common."""
+    wordings: list[Point] = [
+        {"wording": f"{statement}{k}"} for statement in ("good", "bad") for k in range(6)
+    ]
+
+    def expected(board: Board) -> dict[str, float]:
+        board.enter([Arm(number=k, cost=1, point=point) for k, point in enumerate(wordings) if k % 6 < 4])
+        for number in [arm.number for arm in board.arms]:
+            board.take({number: readings(**dict.fromkeys("abcd", float(number < 6)))})
+        return {point["wording"]: mean for mean, point in board.outlook().points}
+
+    alone = expected(Board(EXAMPLES, lambda _rng, _n: wordings, kindred=True))
+    told = expected(
+        Board(
+            EXAMPLES,
+            lambda _rng, _n: wordings,
+            kindred=True,
+            traits=lambda point: {"statement": str(point["wording"])[:-1]},
+        )
+    )
+    assert alone["good5"] == alone["bad5"]
+    assert told["good5"] > told["bad5"] + 0.2
+
+
 def test_the_outlook_ranks_points_that_were_not_tried_and_is_the_same_until_more_is_known() -> None:
     points: list[Point] = [{"style": style, "wording": w} for style in ("good", "bad") for w in "abcdef"]
     board = Board(EXAMPLES, lambda _rng, n: points[:n], kindred=True)

@@ -45,8 +45,8 @@ class Track:
         point = {"style": f"s{number % STYLES}", "wording": f"w{number // STYLES}"} if self.kindred else {}
         return Arm(number=number, cost=self.cost(number), point=point)
 
-    def run(self, calls: int, first: int = 1) -> Race:
-        race = Race(self.board, calls=calls, first=first)
+    def run(self, calls: int, first: int = 1, cycle: int = 1) -> Race:
+        race = Race(self.board, calls=calls, first=first, cycle=cycle)
         search, answer = race.run(), None
         while True:
             try:
@@ -94,16 +94,29 @@ def always_right(best: int) -> Score:
     return lambda arm, _k: float(arm == best)
 
 
-def trial_of(track: Track, calls: int, first: int = 1) -> Race:
+def prefers(seed: int, label: Callable[[int], int | None], *, good: float = 0.7) -> Score:
+    """Return scores of arms that answer one label whatever is asked, or are good; examples ask for two labels in turn."""
+
+    def score(arm: int, k: int) -> float:
+        answer = label(arm)
+        if answer is None:
+            return float(Random(f"{seed} {arm} {k}").random() < good)
+        return float(k % 2 == answer)
+
+    return score
+
+
+def trial_of(track: Track, calls: int, first: int = 1, cycle: int = 1) -> Race:
     """Run a race and check what holds of any."""
-    race = track.run(calls, first)
+    race = track.run(calls, first, cycle)
     assert track.calls == race.spent <= calls
     assert len(track.asked) == len(set(track.asked))
     assert sorted(race.ranking) == sorted(arm.number for arm in track.board.arms)
     dropped = [number for move in track.moves if isinstance(move, Drop) for number in move.arms]
     assert len(dropped) == len(set(dropped))
     order = [example for _, example in track.asked]
-    assert list(dict.fromkeys(order)) == list(track.board.examples[: len(set(order))])
+    in_turn = list(track.board.examples[: len(set(order))])
+    assert (sorted(set(order)) if cycle > 1 else list(dict.fromkeys(order))) == in_turn
     return race
 
 
@@ -129,9 +142,10 @@ def test_no_more_calls_are_spent_than_allowed_and_the_ranking_holds_everybody_on
     costs=st.booleans(),
     kindred=st.booleans(),
     pool=st.sampled_from([1, 2, 5, 60, 10_000]),
+    cycle=st.sampled_from([1, 2, 3, 7, 77]),
 )
 def test_whatever_is_answered_the_books_are_in_order(
-    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int
+    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int, cycle: int
 ) -> None:
     scores = luck(seed)
 
@@ -145,7 +159,7 @@ def test_whatever_is_answered_the_books_are_in_order(
         cost=(lambda number: 1 + number % 2) if costs else (lambda _number: 1),
         doubt=lambda doubt: frozenset(n for n in doubt.arms if Random(f"{seed} {n}").random() < 0.1),
     )
-    trial_of(track, calls, first)
+    trial_of(track, calls, first, cycle)
 
 
 def test_examples_come_one_after_the_other_and_in_blocks_where_several_are_wanted() -> None:
@@ -196,6 +210,55 @@ def test_probes_that_are_wrong_throughout_spare_nobody() -> None:
     widths = track.widths
     assert widths[0] == 40
     assert min(widths[:6]) > PROBES
+
+
+@pytest.mark.parametrize(("first", "cycle"), [(1, 2), (1, 3), (2, 3), (1, 8), (3, 8)])
+def test_kin_take_turns_at_the_first_examples_and_whoever_stays_is_asked_all_of_them(
+    first: int, cycle: int
+) -> None:
+    track = Track(score=luck(1), kindred=True)
+    race = trial_of(track, 1200, first, cycle)
+    opening = next(move.work for move in track.moves if isinstance(move, Try))
+    begun = {examples[0] for examples in opening.values()}
+    assert begun == set(track.board.examples[:cycle])
+    shares = [sum(e[0] == name for e in opening.values()) / len(opening) for name in begun]
+    assert min(shares) > 0.5 / cycle
+    asked = {example for number, example in track.asked if number == race.ranking[0]}
+    assert len(asked & set(track.board.examples[:cycle])) == cycle or race.ranking[0] > len(opening)
+
+
+@pytest.mark.parametrize("first", [2, 4])
+def test_a_block_that_holds_every_label_needs_no_turns(first: int) -> None:
+    with_turns, without = (Track(score=luck(1), kindred=True) for _ in range(2))
+    trial_of(with_turns, 900, first, 2)
+    trial_of(without, 900, first)
+    assert with_turns.moves == without.moves
+
+
+def test_kin_that_prefer_the_label_asked_for_first_do_not_push_out_those_that_are_good() -> None:
+    def label(arm: int) -> int | None:
+        return None if arm % STYLES == 4 else arm % 2
+
+    def shares(cycle: int) -> list[float]:
+        """Return the share of good arms among those that stay after the first cut, by seed."""
+        found = list[float]()
+        for seed in range(8):
+            track = Track(score=prefers(seed, label), kindred=True)
+            trial_of(track, 1200, 1, cycle)
+            second = [move.work for move in track.moves if isinstance(move, Try)][1]
+            found.append(sum(number % STYLES == 4 for number in second) / len(second))
+        return found
+
+    in_turn, alone = shares(2), shares(1)
+    assert min(in_turn) > 0.25  # they are a sixth of all, and everybody is right half of the time
+    assert sum(alone) / len(alone) < 0.8 * sum(in_turn) / len(in_turn)
+
+
+def test_strangers_are_not_cut_before_they_were_asked_for_two_labels() -> None:
+    track = Track(score=prefers(0, lambda arm: None if arm == 7 else arm % 2, good=0.9))
+    race = trial_of(track, 300, 1, 2)
+    assert track.widths[:2] == [60, 60]
+    assert race.ranking[0] == 7
 
 
 def test_a_refusal_ends_the_race() -> None:

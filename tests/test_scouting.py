@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.completion import CAPABILITIES, Capabilities, Completion, Request
+from optimizer.composition import compose
 from optimizer.dataset import Example
 from optimizer.demonstrations import NO_EVIDENCE, Attempt, Evidence, OneShot, draw_sets
 from optimizer.document import Located
@@ -18,7 +19,7 @@ from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import PromptTemplate
 from optimizer.scouting import Scouting
-from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, compose
+from optimizer.space import NO_DEMONSTRATIONS, SearchSpace
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, Splits
 

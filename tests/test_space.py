@@ -11,9 +11,10 @@ import pytest
 
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction, Parameter
 from optimizer.completion import CAPABILITIES, Capabilities
+from optimizer.composition import compose, parts_of
 from optimizer.document import Located
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate
-from optimizer.space import NO_DEMONSTRATIONS, Exclusion, SearchSpace, compose, needed_capabilities
+from optimizer.space import NO_DEMONSTRATIONS, Exclusion, SearchSpace, needed_capabilities
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, OutputType, Splits
 
@@ -85,6 +86,39 @@ def test_without_slots_the_wordings_are_the_tasks_own_and_the_given_ones() -> No
     )
 
 
+def test_compositions_of_one_statement_have_it_and_every_equal_slot_in_common() -> None:
+    wordings = compose(make_task(descriptions=("money", "parcels")), ("Who?",), slots=True)
+    by_text = {one.text: one for one in wordings}
+    plain, given_ = by_text["Route the message."], by_text["Who?"]
+    assert parts_of(plain) == {"statement": plain.id, "role": "", "labels": "", "rule": ""}
+    parts = {one.id: parts_of(one) for one in wordings}
+    assert {found["statement"] for found in parts.values()} == {plain.id, given_.id}
+    assert Counter(found["labels"] for found in parts.values()) == {"": 8, "labels": 8, "descriptions": 8}
+    assert len({tuple(found.values()) for found in parts.values()}) == len(wordings)
+    described = next(one for one in wordings if one.slots == ("role", "descriptions", "rule"))
+    assert described.text.startswith(
+        f"{ROLE} Route the message. The possible values of right team are:\n- billing: money"
+    )
+    assert parts_of(described) | {"statement": ""} == {
+        "statement": "",
+        "role": "role",
+        "labels": "descriptions",
+        "rule": "rule",
+    }
+
+
+def test_what_candidates_have_in_common_is_told_slot_by_slot() -> None:
+    space = replace(make_space(), instructions=compose(make_task(), ("Who?",), slots=True))
+    drawn = space.draw(Random(1), 40)
+    traits = [space.traits(point) for point in drawn]
+    for point, found in zip(drawn, traits, strict=True):
+        kept = {name: str(value) for name, value in point.items() if name != "instruction"}
+        parts = parts_of(space.candidate(point).instruction)
+        assert found == {**kept, **parts}
+    assert len({found["statement"] for found in traits}) == 2
+    assert len({point["instruction"] for point in drawn}) > 8
+
+
 def test_slots_are_combined_in_a_fixed_order_with_every_parent() -> None:
     found = compose(make_task(), ("Who?",), slots=True)
     listed = "The possible values of right team are: billing, shipping."
@@ -102,8 +136,9 @@ def test_slots_are_combined_in_a_fixed_order_with_every_parent() -> None:
     ]
     assert len(found) == 2 * (2 * 2 * 2)
     assert found[2] == Instruction(
-        id="i0002", text=f"Route the message. {rule}", origin="composed", parents=("i0000",)
+        id="i0002", text=f"Route the message. {rule}", origin="composed", parents=("i0000",), slots=("rule",)
     )
+    assert found[8].slots == ("role", "labels", "rule")
     assert {one.parents for one in found[9:]} == {("i0001",)}
 
 

@@ -11,10 +11,11 @@ import pytest
 
 from optimizer.candidate import Candidate, Demonstration
 from optimizer.completion import CAPABILITIES, Capabilities
+from optimizer.composition import compose
 from optimizer.digest import canonical
 from optimizer.formats import FORMATS, Draft, Format
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
-from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, compose
+from optimizer.space import NO_DEMONSTRATIONS, SearchSpace
 from optimizer.styles import STYLES, ReasoningStyle
 from optimizer.task import Task
 from optimizer.taskfile import OutputType
