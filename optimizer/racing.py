@@ -216,7 +216,9 @@ class Race:
         cycle, turns = self.board.examples[: self._cycle], range(self._position, self._position + len(block))
         # Drawn, so that it has nothing to do with what an arm is; by its number, so that it is the same again.
         begins = {number: Random(number).randrange(len(cycle)) for number in self._live}
-        return {number: tuple(cycle[(begin + k) % len(cycle)] for k in turns) for number, begin in begins.items()}
+        return {
+            number: tuple(cycle[(begin + k) % len(cycle)] for k in turns) for number, begin in begins.items()
+        }
 
     def _try(self, arms: Sequence[int], examples: tuple[str, ...]) -> Generator[Move, Any, bool]:
         return (yield from self._ask(dict.fromkeys(arms, examples)))

@@ -248,6 +248,47 @@ def test_what_the_frozen_prompt_has_is_not_told_as_tried_in_vain(study: Finished
     )
 
 
+def said_where_listed(request: Request) -> str:
+    """Answer right where the labels are listed, and red elsewhere."""
+    text = "\n".join(message.content for message in request.messages)
+    number = int(re.findall(r"Item (\d+) is here", text)[-1])
+    return ("red", "green", "blue")[number % 3] if "The possible values" in text else "red"
+
+
+def test_what_fills_the_slots_of_a_wording_is_told_slot_by_slot(
+    write_study: Callable[..., Path], finished: Callable[..., Any]
+) -> None:
+    composed = (
+        ("compose: false", "compose: true"),
+        ("formats: [plain, json, xml]", "formats: [plain]"),
+        ("sizes: [0, 2], sets: 2", "sizes: [0], sets: 0"),
+        ("styles: [direct, self_check]", "styles: [direct]"),
+    )
+    plan = load_plan(write_study(TASK, STUDY, *composed, items=40))
+    frozen = finished(plan, said_where_listed).selection.frozen
+    with open_archive(plan.database) as archive:
+        found, french = (effects(plan, frozen, archive, language) for language in (ENGLISH, FRENCH))
+        assert any("labels" in wording.slots for wording in archive.instructions.values())
+    (helped,) = found.helped
+    assert re.match(
+        r"Listing the labels brought \+\d+\.\d points \(95 %: .*\) over leaving it out, on 8 to 16", helped
+    )
+    assert french.helped[0].startswith("Énumérer les étiquettes a apporté +")
+    # The prompt that is frozen has a role, which is told with what it has and not as tried in vain.
+    assert "Ending with a rule for the answer was not distinguishable from leaving it out." in found.vain
+    assert "role assigned" in found.own
+    assert not any("role" in each for each in found.vain)
+    assert "2 other wordings were not distinguishable from the first." in found.vain
+    assert [(each.factor, each.level, each.reference) for each in found.found] == [
+        ("instruction", "i0001", "i0000"),
+        ("instruction", "i0002", "i0000"),
+        ("role", "role", ""),
+        ("labels", "labels", ""),
+        ("rule", "rule", ""),
+    ]
+    assert list(found.table.rows[3].cells[:3]) == ["labels", "listed", "nothing"]
+
+
 def test_of_a_few_prompts_nothing_is_told_and_it_is_said_from_how_many_on(
     write_study: Callable[..., Path], finished: Callable[..., Any]
 ) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.archive import Archive
-from optimizer.candidate import DemonstrationSet
+from optimizer.candidate import Instruction
+from optimizer.composition import SLOTS, parts_of
 from optimizer.contrasts import FEWEST_ARMS, LEVEL, Contrast, contrasts
 from optimizer.digest import derived_seed
 from optimizer.explanation import shortened
@@ -21,8 +22,14 @@ from optimizer.report._telling import Teller
 
 # Factors of the demonstrations, of which a trial holds one id.
 _SIZE, _SELECTOR, _SET = "size", "selector", "demonstrations"
-_ALONG = {_SIZE: (_SELECTOR, _SET), _SET: (_SIZE, _SELECTOR)}
-_NAMED = ("style", "format", "instruction", _SIZE, _SELECTOR, _SET)
+# A wording is told by its statement and by what fills its slots. What it is beyond that goes with all of them.
+_SLOTS, _COMPOSITION = tuple(SLOTS), "composition"
+_ALONG = {
+    _SIZE: (_SELECTOR, _SET),
+    _SET: (_SIZE, _SELECTOR),
+    **dict.fromkeys(("instruction", *_SLOTS), (_COMPOSITION,)),
+}
+_NAMED = ("style", "format", "instruction", *_SLOTS, _SIZE, _SELECTOR, _SET)
 _OWN = ""  # the level of a decoding parameter that a prompt leaves as the model has it
 _LISTED = 4  # levels that a sentence names; of more it tells the number
 
@@ -30,6 +37,9 @@ _KINDS = {
     "style": mark("style"),
     "format": mark("format"),
     "instruction": mark("wording"),
+    "role": mark("role"),
+    "labels": mark("labels"),
+    "rule": mark("answer rule"),
     _SIZE: mark("demonstrations"),
     _SELECTOR: mark("selector"),
     _SET: mark("set"),
@@ -71,9 +81,11 @@ def effects(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language: L
         note = say.t(told, n=FEWEST_ARMS, found=len(known))
         return Effects(helped=(), vain=(), table=_table((), archive, say), note=note, found=())
     rows = most_seen(archive.trials)
-    factors = _factors({name: rows[name] for name in known}, archive.demonstrations)
+    factors = _factors({name: rows[name] for name in known}, archive)
+    names = next(iter(factors.values()))
+    along = {name: [other for other in others if other in names] for name, others in _ALONG.items()}
     found = contrasts(
-        known, factors, _references(factors), seed=derived_seed(plan.seed, "effects"), along=_ALONG
+        known, factors, _references(factors), seed=derived_seed(plan.seed, "effects"), along=along
     )
     unclear = [each for each in found if not each.claimed]
     has = factors.get(frozen.fingerprint, {})
@@ -104,18 +116,19 @@ def validation_scores(plan: StudyPlan, archive: Archive) -> dict[str, dict[str, 
     return found
 
 
-def _factors(
-    rows: Mapping[str, TrialRecord], sets: Mapping[str, DemonstrationSet]
-) -> dict[str, dict[str, str]]:
-    """Return the levels of each prompt; of its demonstrations how many, by which selector, and which."""
+def _factors(rows: Mapping[str, TrialRecord], archive: Archive) -> dict[str, dict[str, str]]:
+    """Return the levels of each prompt: its wording by slots, and of its demonstrations how many, which, by which selector."""
     names = sorted({name for row in rows.values() for name in row.point})
-    shown = {name: sets.get(str(row.point["demonstrations"])) for name, row in rows.items()}
+    shown = {name: archive.demonstrations.get(str(row.point["demonstrations"])) for name, row in rows.items()}
+    wordings = {name: archive.instructions.get(str(row.point["instruction"])) for name, row in rows.items()}
+    composed = any(each is not None and each.slots for each in wordings.values())
     chosen = [each.selector for each in shown.values() if each is not None and each.size]
     # Of no demonstrations none was the selector: whichever is named says nothing that their number does not.
     usual = min(chosen, key=lambda name: (-chosen.count(name), name), default="none")
     return {
         arm: {
             **{name: str(row.point.get(name, _OWN)) for name in names},
+            **(_composed(wordings[arm]) if composed else {}),
             _SIZE: str(one.size) if (one := shown[arm]) else "0",
             _SELECTOR: one.selector if one and one.size else usual,
         }
@@ -123,11 +136,18 @@ def _factors(
     }
 
 
+def _composed(wording: Instruction | None) -> dict[str, str]:
+    if wording is None:
+        return {_COMPOSITION: "", **dict.fromkeys(_SLOTS, "")}
+    parts = parts_of(wording)
+    return {"instruction": parts.pop("statement"), _COMPOSITION: wording.id, **parts}
+
+
 def _references(factors: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return what each factor's levels are compared with: that of the baseline, which was tried first."""
     first = next(iter(factors.values()))
-    others = sorted(set(first) - set(_NAMED))
-    return {name: first[name] for name in (*_NAMED, *others)}
+    others = sorted(set(first) - {*_NAMED, _COMPOSITION})
+    return {name: first[name] for name in (*_NAMED, *others) if name in first}
 
 
 def _scope(found: Sequence[Contrast], say: Teller) -> str:
@@ -184,6 +204,8 @@ def _examples(each: Contrast, say: Teller) -> str:
 def _subject(each: Contrast, archive: Archive, say: Teller) -> str:
     if each.factor == _SIZE:
         return say.plural(int(each.level), "Showing {n} demonstration", "Showing {n} demonstrations")
+    if each.factor in _SLOTS:
+        return say.t(_FILLED[each.level])
     told = _SUBJECTS.get(each.factor, _SUBJECTS[""])
     return say.t(told, name=_level(each, each.level, archive, say), parameter=each.factor)
 
@@ -198,15 +220,35 @@ _SUBJECTS = {
 }
 
 
+# What fills a slot, as a subject.
+_FILLED = {
+    "role": mark("Opening with a role"),
+    "labels": mark("Listing the labels"),
+    "descriptions": mark("Describing each label"),
+    "rule": mark("Ending with a rule for the answer"),
+}
+# The same as a level.
+_FILLINGS = {
+    "role": mark("assigned"),
+    "labels": mark("listed"),
+    "descriptions": mark("described"),
+    "rule": mark("stated"),
+}
+
+
 def _reference(each: Contrast, archive: Archive, say: Teller) -> str:
     if each.factor == "instruction":
         return say.t("the first wording")
+    if each.factor in _SLOTS:  # the baseline is a wording as it was given, whose slots are empty
+        return say.t("leaving it out")
     return _level(each, each.reference, archive, say)
 
 
 def _level(each: Contrast, level: str, archive: Archive, say: Teller) -> str:
     if each.factor == _SIZE:
         return level if level != "0" else say.t("none")
+    if each.factor in _SLOTS:
+        return say.t(_FILLINGS[level]) if level else say.t("nothing")
     if each.factor == _SET:
         shown = archive.demonstrations.get(level)
         return level if shown is None or shown.size else say.t("none")
@@ -216,7 +258,12 @@ def _level(each: Contrast, level: str, archive: Archive, say: Teller) -> str:
 
 
 def _vain(found: Sequence[Contrast], archive: Archive, say: Teller) -> Iterator[str]:
-    for factor in dict.fromkeys(each.factor for each in found):
+    for each in found:
+        if each.factor in _SLOTS:
+            yield say.t(
+                "{what} was not distinguishable from leaving it out.", what=_subject(each, archive, say)
+            )
+    for factor in dict.fromkeys(each.factor for each in found if each.factor not in _SLOTS):
         yield _in_vain(factor, [each for each in found if each.factor == factor], archive, say)
 
 
