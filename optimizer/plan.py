@@ -176,14 +176,6 @@ class StudyPlan:
         usual = FIRST_LOCAL if MODELS[self.file.model.provider].free else FIRST
         return min(self.file.search.screen or usual, len(self.dataset.validation))
 
-    @property
-    def cycle(self) -> int:
-        """Return how many validation examples it takes until every label was asked for once; 1 where there are none."""
-        targets = [example.target for example in self.dataset.validation]
-        if self.task.output != "label":
-            return 1
-        return next((k for k, target in enumerate(targets) if target in targets[:k]), len(targets))
-
     @cached_property
     def probes(self) -> Probes:
         """Return what baseline and winner are asked after the test, on the examples that judge them."""

@@ -39,10 +39,9 @@ KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
 KINDRED_ARMS = 40
 
-# A small model's first fault is to prefer a label. Arms that were asked for one label alone, and all their kin with them,
-# are ranked by whether they prefer it. So arms take turns at the first examples, one of each label: with kin they are told
-# of each other across labels from the start; strangers are not cut before they were asked for two.
-KINDRED_CYCLE, CYCLE = 8, 2
+# Kin take turns at so many of the first examples. Asked for the same one, all that prefer its answer are ranked first, and
+# with them all their kin, or an example that is too hard for anybody tells nothing and costs as many calls as there are arms.
+TURNS = 8
 
 # Below this many arms every cut is made as soon as it is due; above, once it takes off a part that matters.
 _FEW = 12
@@ -98,15 +97,14 @@ class Race:
         board: What is known; the baseline has entered, and so may others have, with their scores.
         calls: Calls that may be spent.
         first: Examples that are asked for at once.
-        cycle: After so many examples every label was asked for once.
     """
 
-    def __init__(self, board: Board, *, calls: int, first: int = 1, cycle: int = 1) -> None:
+    def __init__(self, board: Board, *, calls: int, first: int = 1) -> None:
         self.board = board
         self.calls = calls
         self.spent = 0
         self._first = first
-        self._cycle = min(cycle, len(board.examples))
+        self._turning = 0  # examples that are taken in turns
         self._live: list[int] = [arm.number for arm in board.arms]
         self._gone: list[int] = []  # in the order in which they left
         self._resting: list[int] = []  # those that may come back
@@ -129,10 +127,9 @@ class Race:
 
     def _race(self) -> Search:
         start = len(self._live)
-        kin = self._shares(start)
-        self._bend, cycle = (KINDRED_BEND, KINDRED_CYCLE) if kin else (BEND, CYCLE)
-        cycle = min(cycle, self._cycle)
-        self._cycle = cycle if cycle > self._first else 0  # a block holds the whole of a shorter one
+        if self._shares(start):
+            self._bend = KINDRED_BEND
+            self._turning = min(TURNS, len(self.board.examples)) if self._first < TURNS else 0
         while self._position < len(self.board.examples) and len(self._live) > 1:
             block = self._block()
             if not block:
@@ -141,8 +138,6 @@ class Race:
                 return
             self._position += len(block)
             wanted = self._places(start)
-            if self._position < self._cycle and not kin:
-                continue
             if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
                 yield from self._gather(wanted) if self._shares(wanted) else self._cut(wanted)
             if not self._resting:
@@ -183,8 +178,8 @@ class Race:
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""
         end = self._position + self._first
-        if self._position < self._cycle:
-            end = min(end, self._cycle)
+        if self._position < self._turning:
+            end = min(end, self._turning)
         block = self.board.examples[self._position : end]
         while block and self._price(self._turns(block)) > self.calls - self.spent:
             block = block[:-1]
@@ -195,7 +190,7 @@ class Race:
 
         As long as some arm has no score, or none of the probes ever had a success, they say nothing of the others.
         """
-        if self._position < self._cycle:
+        if self._position < self._turning:
             return (yield from self._ask(self._turns(block)))
         probes, others = self._live[:PROBES], self._live[PROBES:]
         if not self.board.can_speak(probes, others):
@@ -210,14 +205,17 @@ class Race:
         return len(known) == PROBES and bool((known == known[0]).all())  # NaN equals nothing
 
     def _turns(self, block: tuple[str, ...]) -> dict[int, tuple[str, ...]]:
-        """Return for each arm which examples the next block is: in the first cycle each begins at a place of its own."""
-        if self._position >= self._cycle:
+        """Return for each arm which examples the next block is: where turns are taken, each begins at a place of its own."""
+        if self._position >= self._turning:
             return dict.fromkeys(self._live, block)
-        cycle, turns = self.board.examples[: self._cycle], range(self._position, self._position + len(block))
+        first, turns = (
+            self.board.examples[: self._turning],
+            range(self._position, self._position + len(block)),
+        )
         # Drawn, so that it has nothing to do with what an arm is; by its number, so that it is the same again.
-        begins = {number: Random(number).randrange(len(cycle)) for number in self._live}
+        begins = {number: Random(number).randrange(len(first)) for number in self._live}
         return {
-            number: tuple(cycle[(begin + k) % len(cycle)] for k in turns) for number, begin in begins.items()
+            number: tuple(first[(begin + k) % len(first)] for k in turns) for number, begin in begins.items()
         }
 
     def _try(self, arms: Sequence[int], examples: tuple[str, ...]) -> Generator[Move, Any, bool]:

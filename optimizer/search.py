@@ -164,7 +164,7 @@ class _Searching:
         self._next, self._left = leg.first, leg.calls
         self._pruning = self._new_pruning()
         if plan.races:
-            race = Race(self._board, calls=leg.calls, first=plan.first, cycle=plan.cycle)
+            race = Race(self._board, calls=leg.calls, first=plan.first)
             await self._drive(race.run())
             self._study.ranking = self._board.best_first(race.ranking)
         else:

@@ -65,12 +65,6 @@ def test_the_calls_of_each_phase_are_counted_by_hand(plan: Callable[..., StudyPl
     assert bounds.least.calls == 55
 
 
-def test_the_first_examples_ask_for_each_label_once(plan: Callable[..., StudyPlan]) -> None:
-    chosen = plan()
-    targets = [example.target for example in chosen.dataset.validation]
-    assert chosen.cycle == len(set(targets)) == len(set(targets[: chosen.cycle])) > 1
-
-
 def test_no_more_candidates_are_promised_than_the_space_holds(plan: Callable[..., StudyPlan]) -> None:
     assert plan(("calls: 100", "calls: 9000")).bounds.candidates == 24
 

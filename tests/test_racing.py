@@ -9,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.board import Arm, Board, Point, Reading
-from optimizer.racing import CALLS_PER_ARM, KINDRED_ARMS, PROBES, Doubt, Drop, Move, Open, Race, Try, width
+from optimizer.racing import (
+    CALLS_PER_ARM,
+    KINDRED_ARMS,
+    PROBES,
+    TURNS,
+    Doubt,
+    Drop,
+    Move,
+    Open,
+    Race,
+    Try,
+    width,
+)
 
 Score = Callable[[int, int], float | None]  # of an arm on the example at a place
 STYLES, WORDINGS = 6, 60
@@ -45,8 +57,8 @@ class Track:
         point = {"style": f"s{number % STYLES}", "wording": f"w{number // STYLES}"} if self.kindred else {}
         return Arm(number=number, cost=self.cost(number), point=point)
 
-    def run(self, calls: int, first: int = 1, cycle: int = 1) -> Race:
-        race = Race(self.board, calls=calls, first=first, cycle=cycle)
+    def run(self, calls: int, first: int = 1) -> Race:
+        race = Race(self.board, calls=calls, first=first)
         search, answer = race.run(), None
         while True:
             try:
@@ -106,9 +118,9 @@ def prefers(seed: int, label: Callable[[int], int | None], *, good: float = 0.7)
     return score
 
 
-def trial_of(track: Track, calls: int, first: int = 1, cycle: int = 1) -> Race:
+def trial_of(track: Track, calls: int, first: int = 1) -> Race:
     """Run a race and check what holds of any."""
-    race = track.run(calls, first, cycle)
+    race = track.run(calls, first)
     assert track.calls == race.spent <= calls
     assert len(track.asked) == len(set(track.asked))
     assert sorted(race.ranking) == sorted(arm.number for arm in track.board.arms)
@@ -116,7 +128,7 @@ def trial_of(track: Track, calls: int, first: int = 1, cycle: int = 1) -> Race:
     assert len(dropped) == len(set(dropped))
     order = [example for _, example in track.asked]
     in_turn = list(track.board.examples[: len(set(order))])
-    assert (sorted(set(order)) if cycle > 1 else list(dict.fromkeys(order))) == in_turn
+    assert (sorted(set(order)) if track.kindred else list(dict.fromkeys(order))) == in_turn
     return race
 
 
@@ -142,10 +154,9 @@ def test_no_more_calls_are_spent_than_allowed_and_the_ranking_holds_everybody_on
     costs=st.booleans(),
     kindred=st.booleans(),
     pool=st.sampled_from([1, 2, 5, 60, 10_000]),
-    cycle=st.sampled_from([1, 2, 3, 7, 77]),
 )
 def test_whatever_is_answered_the_books_are_in_order(
-    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int, cycle: int
+    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int
 ) -> None:
     scores = luck(seed)
 
@@ -159,7 +170,7 @@ def test_whatever_is_answered_the_books_are_in_order(
         cost=(lambda number: 1 + number % 2) if costs else (lambda _number: 1),
         doubt=lambda doubt: frozenset(n for n in doubt.arms if Random(f"{seed} {n}").random() < 0.1),
     )
-    trial_of(track, calls, first, cycle)
+    trial_of(track, calls, first)
 
 
 def test_examples_come_one_after_the_other_and_in_blocks_where_several_are_wanted() -> None:
@@ -212,53 +223,56 @@ def test_probes_that_are_wrong_throughout_spare_nobody() -> None:
     assert min(widths[:6]) > PROBES
 
 
-@pytest.mark.parametrize(("first", "cycle"), [(1, 2), (1, 3), (2, 3), (1, 8), (3, 8)])
-def test_kin_take_turns_at_the_first_examples_and_whoever_stays_is_asked_all_of_them(
-    first: int, cycle: int
-) -> None:
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+def test_kin_take_turns_at_the_first_examples_and_whoever_stays_is_asked_all_of_them(first: int) -> None:
     track = Track(score=luck(1), kindred=True)
-    race = trial_of(track, 1200, first, cycle)
+    race = trial_of(track, 1200, first)
     opening = next(move.work for move in track.moves if isinstance(move, Try))
-    begun = {examples[0] for examples in opening.values()}
-    assert begun == set(track.board.examples[:cycle])
-    shares = [sum(e[0] == name for e in opening.values()) / len(opening) for name in begun]
-    assert min(shares) > 0.5 / cycle
-    asked = {example for number, example in track.asked if number == race.ranking[0]}
-    assert len(asked & set(track.board.examples[:cycle])) == cycle or race.ranking[0] > len(opening)
+    begun = [examples[0] for examples in opening.values()]
+    assert set(begun) == set(track.board.examples[:TURNS])
+    assert min(begun.count(name) for name in begun) > 0.5 * len(begun) / TURNS
+    assert {len(examples) for examples in opening.values()} == {first}
+    stayed = next(number for number in race.ranking if number in opening)
+    asked = {example for number, example in track.asked if number == stayed}
+    assert len(asked) > 2 * TURNS
+    assert set(track.board.examples[:TURNS]) <= asked
 
 
-@pytest.mark.parametrize("first", [2, 4])
-def test_a_block_that_holds_every_label_needs_no_turns(first: int) -> None:
-    with_turns, without = (Track(score=luck(1), kindred=True) for _ in range(2))
-    trial_of(with_turns, 900, first, 2)
-    trial_of(without, 900, first)
-    assert with_turns.moves == without.moves
+@pytest.mark.parametrize("first", [TURNS, TURNS + 3])
+def test_a_block_as_long_as_the_turns_is_the_same_for_everybody(first: int) -> None:
+    track = Track(score=luck(1), kindred=True)
+    trial_of(track, 3000, first)
+    opening = next(move.work for move in track.moves if isinstance(move, Try))
+    assert set(opening.values()) == {track.board.examples[:first]}
 
 
-def test_kin_that_prefer_the_label_asked_for_first_do_not_push_out_those_that_are_good() -> None:
-    def label(arm: int) -> int | None:
+def test_strangers_take_no_turns() -> None:
+    track = Track(score=luck(1))
+    trial_of(track, 600)
+    opening = next(move.work for move in track.moves if isinstance(move, Try))
+    assert set(opening.values()) == {track.board.examples[:1]}
+
+
+def test_kin_that_prefer_the_answer_asked_for_first_do_not_push_out_those_that_are_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answer(arm: int) -> int | None:
         return None if arm % STYLES == 4 else arm % 2
 
-    def shares(cycle: int) -> list[float]:
-        """Return the share of good arms among those that stay after the first cut, by seed."""
+    def share() -> float:
+        """Return the mean share of good arms among those that stay after the first cut."""
         found = list[float]()
         for seed in range(8):
-            track = Track(score=prefers(seed, label), kindred=True)
-            trial_of(track, 1200, 1, cycle)
+            track = Track(score=prefers(seed, answer), kindred=True)
+            trial_of(track, 1200)
             second = [move.work for move in track.moves if isinstance(move, Try)][1]
             found.append(sum(number % STYLES == 4 for number in second) / len(second))
-        return found
+        return sum(found) / len(found)
 
-    in_turn, alone = shares(2), shares(1)
-    assert min(in_turn) > 0.25  # they are a sixth of all, and everybody is right half of the time
-    assert sum(alone) / len(alone) < 0.8 * sum(in_turn) / len(in_turn)
-
-
-def test_strangers_are_not_cut_before_they_were_asked_for_two_labels() -> None:
-    track = Track(score=prefers(0, lambda arm: None if arm == 7 else arm % 2, good=0.9))
-    race = trial_of(track, 300, 1, 2)
-    assert track.widths[:2] == [60, 60]
-    assert race.ranking[0] == 7
+    in_turn = share()
+    monkeypatch.setattr("optimizer.racing.TURNS", 1)
+    assert in_turn > 0.25  # they are a sixth of all, and everybody is right half of the time
+    assert share() < 0.8 * in_turn
 
 
 def test_a_refusal_ends_the_race() -> None:
