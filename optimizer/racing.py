@@ -105,6 +105,7 @@ class Race:
         self.spent = 0
         self._first = first
         self._turning = 0  # examples that are taken in turns
+        self._begins: dict[int, int] = {}  # at which of them each arm begins
         self._live: list[int] = [arm.number for arm in board.arms]
         self._gone: list[int] = []  # in the order in which they left
         self._resting: list[int] = []  # those that may come back

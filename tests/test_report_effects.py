@@ -259,7 +259,10 @@ def test_what_fills_the_slots_of_a_wording_is_told_slot_by_slot(
     write_study: Callable[..., Path], finished: Callable[..., Any]
 ) -> None:
     composed = (
-        ("compose: false", "compose: true"),
+        (
+            '"Say | the `colour`."], compose: false',
+            '"Say | the `colour`.", "Colour?", "Tell it."], compose: true',
+        ),
         ("formats: [plain, json, xml]", "formats: [plain]"),
         ("sizes: [0, 2], sets: 2", "sizes: [0], sets: 0"),
         ("styles: [direct, self_check]", "styles: [direct]"),
@@ -269,24 +272,26 @@ def test_what_fills_the_slots_of_a_wording_is_told_slot_by_slot(
     with open_archive(plan.database) as archive:
         found, french = (effects(plan, frozen, archive, language) for language in (ENGLISH, FRENCH))
         assert any("labels" in wording.slots for wording in archive.instructions.values())
+        ranked = importance(plan, archive, ENGLISH)
+    assert ranked.bars[0][0] == "labels"
+    assert ranked.bars[0][1] > 0.8
     (helped,) = found.helped
     assert re.match(
         r"Listing the labels brought \+\d+\.\d points \(95 %: .*\) over leaving it out, on 8 to 16", helped
     )
     assert french.helped[0].startswith("Énumérer les étiquettes a apporté +")
-    # The prompt that is frozen has a role, which is told with what it has and not as tried in vain.
+    assert "Opening with a role was not distinguishable from leaving it out." in found.vain
     assert "Ending with a rule for the answer was not distinguishable from leaving it out." in found.vain
-    assert "role assigned" in found.own
-    assert not any("role" in each for each in found.vain)
-    assert "2 other wordings were not distinguishable from the first." in found.vain
+    # The statement of the prompt that is frozen is told with what it has and not as tried in vain.
+    assert "wording i0003" in found.own
+    assert "3 other wordings were not distinguishable from the first." in found.vain
     assert [(each.factor, each.level, each.reference) for each in found.found] == [
-        ("instruction", "i0001", "i0000"),
-        ("instruction", "i0002", "i0000"),
+        *(("instruction", f"i000{k}", "i0000") for k in range(1, 5)),
         ("role", "role", ""),
         ("labels", "labels", ""),
         ("rule", "rule", ""),
     ]
-    assert list(found.table.rows[3].cells[:3]) == ["labels", "listed", "nothing"]
+    assert list(found.table.rows[5].cells[:3]) == ["labels", "listed", "nothing"]
 
 
 def test_of_a_few_prompts_nothing_is_told_and_it_is_said_from_how_many_on(

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.archive import Archive
-from optimizer.candidate import Instruction
-from optimizer.composition import SLOTS, parts_of
+from optimizer.composition import SLOTS
 from optimizer.contrasts import FEWEST_ARMS, LEVEL, Contrast, contrasts
 from optimizer.digest import derived_seed
 from optimizer.explanation import shortened
@@ -17,33 +16,23 @@ from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan
 from optimizer.report._arms import most_seen
 from optimizer.report._language import Language, mark
+from optimizer.report._levels import COMPOSITION, KINDS, levels
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
 
 # Factors of the demonstrations, of which a trial holds one id.
 _SIZE, _SELECTOR, _SET = "size", "selector", "demonstrations"
 # A wording is told by its statement and by what fills its slots. What it is beyond that goes with all of them.
-_SLOTS, _COMPOSITION = tuple(SLOTS), "composition"
+_SLOTS = tuple(SLOTS)
 _ALONG = {
     _SIZE: (_SELECTOR, _SET),
     _SET: (_SIZE, _SELECTOR),
-    **dict.fromkeys(("instruction", *_SLOTS), (_COMPOSITION,)),
+    **dict.fromkeys(("instruction", *_SLOTS), (COMPOSITION,)),
 }
 _NAMED = ("style", "format", "instruction", *_SLOTS, _SIZE, _SELECTOR, _SET)
-_OWN = ""  # the level of a decoding parameter that a prompt leaves as the model has it
 _LISTED = 4  # levels that a sentence names; of more it tells the number
 
-_KINDS = {
-    "style": mark("style"),
-    "format": mark("format"),
-    "instruction": mark("wording"),
-    "role": mark("role"),
-    "labels": mark("labels"),
-    "rule": mark("answer rule"),
-    _SIZE: mark("demonstrations"),
-    _SELECTOR: mark("selector"),
-    _SET: mark("set"),
-}
+_KINDS = {**KINDS, _SELECTOR: mark("selector"), _SET: mark("set"), _SIZE: mark("demonstrations")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,36 +106,25 @@ def validation_scores(plan: StudyPlan, archive: Archive) -> dict[str, dict[str, 
 
 
 def _factors(rows: Mapping[str, TrialRecord], archive: Archive) -> dict[str, dict[str, str]]:
-    """Return the levels of each prompt: its wording by slots, and of its demonstrations how many, which, by which selector."""
-    names = sorted({name for row in rows.values() for name in row.point})
+    """Return the levels of each prompt; of its demonstrations how many, by which selector, and which."""
     shown = {name: archive.demonstrations.get(str(row.point["demonstrations"])) for name, row in rows.items()}
-    wordings = {name: archive.instructions.get(str(row.point["instruction"])) for name, row in rows.items()}
-    composed = any(each is not None and each.slots for each in wordings.values())
     chosen = [each.selector for each in shown.values() if each is not None and each.size]
     # Of no demonstrations none was the selector: whichever is named says nothing that their number does not.
     usual = min(chosen, key=lambda name: (-chosen.count(name), name), default="none")
     return {
         arm: {
-            **{name: str(row.point.get(name, _OWN)) for name in names},
-            **(_composed(wordings[arm]) if composed else {}),
+            **found,
             _SIZE: str(one.size) if (one := shown[arm]) else "0",
             _SELECTOR: one.selector if one and one.size else usual,
         }
-        for arm, row in rows.items()
+        for arm, found in levels(rows, archive.instructions).items()
     }
-
-
-def _composed(wording: Instruction | None) -> dict[str, str]:
-    if wording is None:
-        return {_COMPOSITION: "", **dict.fromkeys(_SLOTS, "")}
-    parts = parts_of(wording)
-    return {"instruction": parts.pop("statement"), _COMPOSITION: wording.id, **parts}
 
 
 def _references(factors: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Return what each factor's levels are compared with: that of the baseline, which was tried first."""
     first = next(iter(factors.values()))
-    others = sorted(set(first) - {*_NAMED, _COMPOSITION})
+    others = sorted(set(first) - {*_NAMED, COMPOSITION})
     return {name: first[name] for name in (*_NAMED, *others) if name in first}
 
 
