@@ -236,13 +236,13 @@ def _level(each: Contrast, level: str, archive: Archive, say: Teller) -> str:
 
 
 def _vain(found: Sequence[Contrast], archive: Archive, say: Teller) -> Iterator[str]:
-    for each in found:
-        if each.factor in _SLOTS:
-            yield say.t(
-                "{what} was not distinguishable from leaving it out.", what=_subject(each, archive, say)
-            )
-    for factor in dict.fromkeys(each.factor for each in found if each.factor not in _SLOTS):
-        yield _in_vain(factor, [each for each in found if each.factor == factor], archive, say)
+    for factor in dict.fromkeys(each.factor for each in found):
+        those = [each for each in found if each.factor == factor]
+        if factor in _SLOTS:
+            told = "{what} was not distinguishable from leaving it out."
+            yield from (say.t(told, what=_subject(each, archive, say)) for each in those)
+        else:
+            yield _in_vain(factor, those, archive, say)
 
 
 def _in_vain(factor: str, those: Sequence[Contrast], archive: Archive, say: Teller) -> str:
