@@ -209,15 +209,13 @@ class Race:
         """Return for each arm which examples the next block is: where turns are taken, each begins at a place of its own."""
         if self._position >= self._turning:
             return dict.fromkeys(self._live, block)
-        first, turns = (
-            self.board.examples[: self._turning],
-            range(self._position, self._position + len(block)),
-        )
-        # Drawn, so that it has nothing to do with what an arm is; by its number, so that it is the same again.
-        begins = {number: Random(number).randrange(len(first)) for number in self._live}
-        return {
-            number: tuple(first[(begin + k) % len(first)] for k in turns) for number, begin in begins.items()
-        }
+        first, start = self.board.examples[: self._turning], self._position
+        for number in self._live:
+            if number not in self._begins:
+                # Drawn, so that it has nothing to do with what an arm is; by its number, so that it is the same again.
+                self._begins[number] = Random(number).randrange(len(first))
+        turns = range(start, start + len(block))
+        return {n: tuple(first[(self._begins[n] + k) % len(first)] for k in turns) for n in self._live}
 
     def _try(self, arms: Sequence[int], examples: tuple[str, ...]) -> Generator[Move, Any, bool]:
         return (yield from self._ask(dict.fromkeys(arms, examples)))
