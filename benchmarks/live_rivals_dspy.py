@@ -159,12 +159,12 @@ class DSPyRival:
         return dspy.Prediction(score=score, feedback=f"The right answer is {target}.")
 
 
-def mipro_trials(budget: int, n_validation: int) -> int:
-    """Return the most trials whose evaluations fit into the budget."""
+def mipro_trials(budget: int, n_validation: int, *, aside: int = ASIDE) -> int:
+    """Return the most trials whose evaluations fit into the budget, beside the calls kept for other things."""
 
     def calls(trials: int) -> int:
         full = 1 + trials // FULL_EVERY + bool(trials % FULL_EVERY)
-        return ASIDE + n_validation * full + MINIBATCH * trials
+        return aside + n_validation * full + MINIBATCH * trials
 
     return max(trials for trials in range(1, budget) if trials == 1 or calls(trials) <= budget)
 

@@ -119,13 +119,30 @@ def live_task(name: str, seed: int) -> LiveTask:
     )
 
 
+def rows_beyond(name: str, n: int) -> tuple[Row, ...]:
+    """Return up to `n` examples of a task that are none of the training rows of seed 0, the same whenever asked."""
+    task, folder = live_task(name, 0), DATA / name
+    apart = {_folded(row.text) for row in task.train}
+    rows: dict[str, Row] = {}
+    for split in ("train", "test"):
+        for row in _rows(folder / f"{split}.jsonl", task.input, task.target):
+            if _folded(row.text) not in apart:
+                rows.setdefault(_folded(row.text), row)
+    return tuple(random.Random(f"beyond {name}").sample(list(rows.values()), min(n, len(rows))))
+
+
+def _folded(text: str) -> str:
+    """Return what two texts have in common that differ in spaces and capitals alone."""
+    return " ".join(text.split()).casefold()
+
+
 def _rows(path: Path, given: str, target: str) -> list[Row]:
     """Return the rows of a file with one right answer each; of equal inputs the first."""
     rows: dict[str, Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if len(row.get("answers", [target])) == 1:
-            rows.setdefault(" ".join(row[given].split()).casefold(), _row(row, given, target))
+            rows.setdefault(_folded(row[given]), _row(row, given, target))
     return list(rows.values())
 
 
