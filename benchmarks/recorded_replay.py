@@ -11,8 +11,10 @@ import argparse
 import json
 import math
 import statistics
+import sys
 from collections.abc import Sequence
 from multiprocessing import get_context
+from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
@@ -57,7 +59,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, nargs="+", default=[1000, 3000])
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    tasks = sorted(path.stem for path in FOLDER.glob("*.json"))
+    tasks = [path.stem for path in sorted(FOLDER.glob("*.json")) if complete(path)]
     jobs = [
         Job(task, search, seed, calls)
         for task in tasks
@@ -72,6 +74,17 @@ def main() -> None:
     kept = [{**run._asdict(), "job": run.job._asdict()} for run in runs]
     RESULTS.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(text)
+
+
+def complete(path: Path) -> bool:
+    """Return whether a recording has all of its prompts."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    n = len(document["instructions"]) * len(document["demonstrations"])
+    if len(document["scores"]) < n:
+        print(
+            f"{path.stem}: {len(document['scores'])} of {n} prompts are recorded, left out", file=sys.stderr
+        )
+    return len(document["scores"]) == n
 
 
 def divided(document: dict[str, Any], seed: int) -> RecordedScores:
