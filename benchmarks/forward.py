@@ -1,7 +1,7 @@
 """A model of the LLaMA architecture in NumPy, for many endings of one beginning at a time.
 
 A table of 60,000 cells asks each prompt about hundreds of inputs. Here the prompt is read once, and some twenty inputs go
-through the model together, each after the same keys and values: 550 tokens a second on two processes of one core, where
+through the model together, each after the same keys and values: 470 tokens a second on two processes of one core, where
 llama.cpp compiled for the same machine, four requests at a time, reads 275. Weights are those of a GGUF file, as 32-bit
 numbers. Shapes: B inputs, L tokens each, P tokens of the prompt, S keys of an input of its own, g groups of q heads of
 d numbers each.
