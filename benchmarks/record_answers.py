@@ -98,22 +98,23 @@ def _written(
     own = place < lengths[:, None]  # which columns of the cache are tokens of the input
     choices = _choices(words, request)
     texts: list[list[int]] = [[] for _ in endings]
-    done = [False] * n
+    open_ = np.arange(n)  # whose answers go on: the rows of all that follows
     bound = int(dict(request.parameters)["max_tokens"])
     for step in range(bound):
-        chosen = _next(model, last, texts, choices)
-        for k, token in enumerate(chosen):
-            done[k] = done[k] or token in words.end
-            if not done[k]:
-                texts[k].append(token)
-                done[k] = choices is not None and texts[k] in choices
-        if all(done) or step == bound - 1:
+        chosen = np.array(_next(model, last, [texts[k] for k in open_], choices))
+        for k, token in zip(open_, chosen, strict=True):
+            texts[k] += [int(token)] if token not in words.end else []
+        on = np.array([token not in words.end for token in chosen])
+        on &= np.array([choices is None or texts[k] not in choices for k in open_])
+        open_, chosen = open_[on], chosen[on]
+        if not len(open_) or step == bound - 1:
             break
-        own = np.column_stack([own, np.ones(n, dtype=bool)])
-        positions = (shared + lengths + step)[:, None]
-        hidden, cache = model.read(np.array(chosen)[:, None], positions, own[:, None], prompt, cache)
+        own = np.column_stack([own[on], np.ones(len(open_), dtype=bool)])
+        positions = (shared + lengths[open_] + step)[:, None]
+        cache = [(keys[on], values[on]) for keys, values in cache]
+        hidden, cache = model.read(chosen[:, None], positions, own[:, None], prompt, cache)
         last = hidden[:, 0]
-    return [(words.text(each), not ended) for each, ended in zip(texts, done, strict=True)]
+    return [(words.text(each), k in open_) for k, each in enumerate(texts)]
 
 
 def _choices(words: Words, request: Request) -> list[list[int]] | None:
@@ -123,14 +124,14 @@ def _choices(words: Words, request: Request) -> list[list[int]] | None:
 
 
 def _next(model: Forward, last: Floats, texts: list[list[int]], choices: list[list[int]] | None) -> list[int]:
-    """Return the next token of each; of a choice that is written already, any."""
+    """Return the next token of each."""
     if choices is None:
         return [int(token) for token in model.logits(last).argmax(1)]
     alphabet = sorted({token for each in choices for token in each})
     logits = model.logits(last, alphabet)
     found = []
     for row, text in zip(logits, texts, strict=True):
+        by_token = dict(zip(alphabet, row.tolist(), strict=True))
         allowed = {each[len(text)] for each in choices if each[: len(text)] == text and len(each) > len(text)}
-        best = max(allowed or alphabet, key=lambda token, row=row: row[alphabet.index(token)])
-        found.append(best)
+        found.append(max(sorted(allowed), key=by_token.__getitem__))
     return found

@@ -28,6 +28,8 @@ from optimizer.recorded import RecordedScores
 from optimizer.simulation import simulate
 
 MIPRO = "DSPy MIPROv2"
+# The best mean over the whole half: what is lost where nothing is left to find out.
+KNOWN = "every score known"
 RESULTS = FOLDER.parent / "recorded"
 
 
@@ -64,15 +66,17 @@ def main() -> None:
         Job(task, search, seed, calls)
         for task in tasks
         for calls in options.calls
-        for search in (*searches(), MIPRO, WHOLE)
+        for search in (*searches(), MIPRO, WHOLE, KNOWN)
         for seed in range(options.seeds)
     ]
     with get_context("spawn").Pool(options.jobs) as pool:
         runs = pool.map(made, jobs, chunksize=4)
     text = report(runs, tasks, options.calls)
     RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
-    kept = [{**run._asdict(), "job": run.job._asdict()} for run in runs]
-    RESULTS.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    columns = [*Job._fields, *Made._fields[1:]]
+    rows = [[*run.job, run.chosen, run.calls, round(run.test, 4), round(run.regret, 4)] for run in runs]
+    lines = ",\n".join(json.dumps(row) for row in (columns, *rows))
+    RESULTS.with_suffix(".json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     print(text)
 
 
@@ -109,8 +113,9 @@ def made(job: Job) -> Made:
     table = divided(document, job.seed)
     if job.search == MIPRO:
         chosen, calls = mipro_choice(table, calls=job.calls, seed=job.seed)
-    elif job.search == WHOLE:
-        found = whole_evaluations(table, calls=job.calls, seed=job.seed)
+    elif job.search in (WHOLE, KNOWN):
+        known = sum(map(len, table.scores.values()))
+        found = whole_evaluations(table, calls=known if job.search == KNOWN else job.calls, seed=job.seed)
         chosen, calls = found.chosen, found.calls
     else:
         sampler, pruner, use_factors = searches()[job.search]
@@ -118,7 +123,7 @@ def made(job: Job) -> Made:
             table, calls=job.calls, seed=job.seed, sampler=sampler, pruner=pruner, use_factors=use_factors
         )
         chosen, calls = simulated.chosen, simulated.calls
-    if calls > job.calls:
+    if calls > job.calls and job.search != KNOWN:
         raise RuntimeError(f"{job} used {calls} calls")
     test, best = table.test_scores[chosen], max(table.test_scores.values())
     return Made(job, chosen, calls, 100 * test, 100 * (best - test))
@@ -179,7 +184,10 @@ def _head(tasks: Sequence[str], n_seeds: int) -> list[str]:
         f"    python benchmarks/recorded_replay.py --seeds {n_seeds}",
         "Scores on all examples, in percent:",
         markdown(rows),
-        "`less ours` is positive where ours is better, with a 95 % interval.",
+        (
+            f"`less ours` is positive where ours is better, with a 95 % interval. `{KNOWN}` takes the best mean over the whole\n"
+            "half that a search sees: what it loses is due to the halves alone."
+        ),
     ]
 
 
