@@ -5,8 +5,9 @@
 Ten wordings (that which all begin with, and nine of the bank) times twenty sets of 0 to 4 demonstrations, in the layout,
 constraint and reading of the harmonised live comparison; 300 examples that no demonstration is taken from, or as many as
 there are. The weights are those of the embedded model (`record_answers.py`); `--check` asks the model itself as a study
-does, and counts the scores that differ (sst2: 3 of 200; llama.cpp multiplies by activations of 8 bits, this does not). A prompt's scores are written as soon as they are known, as ids and digits: an
-interrupted recording goes on where it was. Nothing of the data itself is written.
+does, and counts the scores that differ (sst2: 3 of 200; llama.cpp multiplies by activations of 8 bits, this does not). A
+prompt's scores are written as soon as they are known, as ids and digits: an interrupted recording goes on where it was.
+Nothing of the data itself is written.
 """
 
 import argparse
