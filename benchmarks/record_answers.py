@@ -98,23 +98,23 @@ def _written(
     own = place < lengths[:, None]  # which columns of the cache are tokens of the input
     choices = _choices(words, request)
     texts: list[list[int]] = [[] for _ in endings]
-    open_ = np.arange(n)  # whose answers go on: the rows of all that follows
+    unfinished = np.arange(n)  # the rows of all that follows
     bound = int(dict(request.parameters)["max_tokens"])
     for step in range(bound):
-        chosen = np.array(_next(model, last, [texts[k] for k in open_], choices))
-        for k, token in zip(open_, chosen, strict=True):
+        chosen = np.array(_next(model, last, [texts[k] for k in unfinished], choices))
+        for k, token in zip(unfinished, chosen, strict=True):
             texts[k] += [int(token)] if token not in words.end else []
         on = np.array([token not in words.end for token in chosen])
-        on &= np.array([choices is None or texts[k] not in choices for k in open_])
-        open_, chosen = open_[on], chosen[on]
-        if not len(open_) or step == bound - 1:
+        on &= np.array([choices is None or texts[k] not in choices for k in unfinished])
+        unfinished, chosen = unfinished[on], chosen[on]
+        if not len(unfinished) or step == bound - 1:
             break
-        own = np.column_stack([own[on], np.ones(len(open_), dtype=bool)])
-        positions = (shared + lengths[open_] + step)[:, None]
+        own = np.column_stack([own[on], np.ones(len(unfinished), dtype=bool)])
+        positions = (shared + lengths[unfinished] + step)[:, None]
         cache = [(keys[on], values[on]) for keys, values in cache]
         hidden, cache = model.read(chosen[:, None], positions, own[:, None], prompt, cache)
         last = hidden[:, 0]
-    return [(words.text(each), k in open_) for k, each in enumerate(texts)]
+    return [(words.text(each), k in unfinished) for k, each in enumerate(texts)]
 
 
 def _choices(words: Words, request: Request) -> list[list[int]] | None:
