@@ -19,7 +19,7 @@ from optimizer.errors import (
 )
 from optimizer.metrics import Role
 from optimizer.prompt import PromptTemplate
-from optimizer.scoring import Prepared, plain, prepared
+from optimizer.scoring import Prepared, by_example, plain, prepared
 from optimizer.significance import Interval, score_interval
 from optimizer.slices import SLICE_GAP, shrunken_gap
 from optimizer.task import Task
@@ -72,11 +72,7 @@ class Scorer:
         """
         found = prepared(task, models)
         objective = found.pop(task.metric)
-        proxy = objective.metric.proxy
-        stand_in = plain(proxy, objective.setting) if proxy else objective
-        if proxy and stand_in.metric.options is objective.metric.options is not None:
-            stand_in = dataclasses.replace(stand_in, setting=objective.setting)
-        return cls(objective=objective, per_example=stand_in, others=found)
+        return cls(objective=objective, per_example=by_example(objective), others=found)
 
     @property
     def by_example(self) -> bool:

@@ -31,6 +31,7 @@ from optimizer.prompt import PromptTemplate
 from optimizer.recording import Row, row_of
 from optimizer.roles import located, role_models
 from optimizer.schema import read
+from optimizer.smoke import check_metrics
 from optimizer.storage import open_storage
 from optimizer.store import Store
 from optimizer.study import pace_of
@@ -146,10 +147,12 @@ async def open_job(
         clock: Seconds since any fixed moment.
 
     Raises:
+        InputError: When a metric fails on right answers, before anything is opened.
         ModelError: When a model cannot be started or reached.
         StudyBusyError: When another process uses the store.
     """
     n_calls, provider = len(job.examples) * len(job.frozen.template.calls), MODELS[job.spec.provider]
+    await check_metrics(job.task, job.examples)
     with open_storage(job.database) as storage:
         store = Store(storage)
         number = _number(store, job, within=within, now=clock())

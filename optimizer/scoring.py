@@ -175,6 +175,17 @@ def plain(name: str, task_setting: Setting) -> Prepared:
     return Prepared(name=name, metric=metric, setting=dataclasses.replace(task_setting, options=options))
 
 
+def by_example(objective: Prepared) -> Prepared:
+    """Return what scores single examples: a metric itself, or the stand-in of one of all examples together."""
+    proxy = objective.metric.proxy
+    if not proxy:
+        return objective
+    stand_in = plain(proxy, objective.setting)
+    if stand_in.metric.options is objective.metric.options is not None:
+        return dataclasses.replace(stand_in, setting=objective.setting)
+    return stand_in
+
+
 def _prepared(task: Task, spec: MetricSpec, setting: Setting, where: FieldPath, own: _Own) -> Prepared:
     if spec.weighted:
         return _weighted(task, spec, setting, where, own)

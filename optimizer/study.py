@@ -27,6 +27,7 @@ from optimizer.ledger import CacheMode, Ledger
 from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
+from optimizer.smoke import check_metrics
 from optimizer.space import SearchSpace
 from optimizer.storage import create_study, open_storage
 from optimizer.store import ScoreRow, Store, StudyStore
@@ -302,11 +303,13 @@ async def open_study(
         settled: The study with the budget that is in force, once it is known what its database holds.
 
     Raises:
+        InputError: When a metric fails on right answers, before anything is opened.
         StudyBusyError: When another process runs it.
         StudyChangedError: When the stored study was asked for something else; names what changed.
         ModelError: When the model, or one that its metrics ask, cannot be started or reached.
         StorageError: When the database cannot be written.
     """
+    await check_metrics(plan.task, plan.dataset.validation)
     with open_storage(plan.database) as storage:
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))

@@ -47,18 +47,24 @@ def validate(
 
 def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return what kind of file it is, once it is found sound, and what its data can show."""
+    import asyncio
+
     from optimizer.document import load_yaml
     from optimizer.frozen import FrozenPrompt
     from optimizer.importing import imported_in_words, load_imported
     from optimizer.plan import data_in_words, load_examples, load_plan, plan_in_words
+    from optimizer.smoke import check_metrics
 
     if path.suffix == ".json":
         FrozenPrompt.load(path)
         return "frozen prompt", ()
     content = load_yaml(path).value
     if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
-        return "study", plan_in_words(load_plan(path))
+        plan = load_plan(path)
+        asyncio.run(check_metrics(plan.task, plan.dataset.validation, own=False))
+        return "study", plan_in_words(plan)
     task, dataset = load_examples(path)
+    asyncio.run(check_metrics(task, dataset.validation, own=False))
     return "task", (*data_in_words(dataset), *imported_in_words(load_imported(task)))
 
 

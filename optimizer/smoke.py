@@ -1,0 +1,93 @@
+"""The smoke test of a task's metrics: each scores right answers before a call is paid for.
+
+A metric that fails leaves an example without a score, while an answer that nobody can read has one. So a study whose
+metric always fails would spend its budget, and tell of a model what is the metric's fault.
+"""
+
+import traceback
+from collections.abc import Iterator, Sequence
+
+from optimizer.answer import Answer
+from optimizer.dataset import Example
+from optimizer.document import FieldPath
+from optimizer.errors import InputError
+from optimizer.scoring import Prepared, by_example, declared, prepared
+from optimizer.task import Task
+from optimizer.taskfile import MetricSpec
+
+# Examples that a metric is tried on. It has to fail on all of them: some targets may be of no use to it, and a study does
+# without a few scores.
+TRIED = 3
+
+
+async def check_metrics(task: Task, examples: Sequence[Example], *, own: bool = True) -> None:
+    """Let the metrics score right answers; those that ask a model are not tried.
+
+    Args:
+        own: Whether to run the task's own functions, and code in its data, too.
+
+    Raises:
+        InputError: With every metric that fails on all of them.
+    """
+    problems = []
+    for where, made in _tried(task, own=own):
+        failure = await _failure(made, examples) if examples else None
+        if failure is not None:
+            problems.append(task.source.problem(where, _told(made, failure, task)))
+    if problems:
+        raise InputError(problems)
+
+
+def _tried(task: Task, *, own: bool) -> Iterator[tuple[FieldPath, Prepared]]:
+    """Yield the metrics that can be tried without a call, each with its place in the task.
+
+    An objective of all examples together is tried after what stands in for it.
+    """
+    for n, (name, made) in enumerate((prepared if own else declared)(task).items()):
+        where: FieldPath = ("metrics", n - 1) if n else ("metric",)
+        inert = made.metric.kind == "aggregate" or (made.at_once and not _has_code(task.specs.get(name)))
+        if made.metric.kind == "measure" or made.needs or not (own or inert):
+            continue
+        if not n and made.metric.proxy:
+            yield where, by_example(made)
+        yield where, made
+
+
+def _has_code(spec: MetricSpec | None) -> bool:
+    """Return whether a function of the task's own takes part in a metric."""
+    if spec is None:
+        return False
+    parts = [part.metric for part in spec.weighted if isinstance(part.metric, MetricSpec)]
+    return spec.python is not None or any(_has_code(part) for part in parts)
+
+
+async def _failure(made: Prepared, examples: Sequence[Example]) -> Exception | None:
+    """Return why a metric fails on every right answer; None where it scores one."""
+    if made.metric.kind == "aggregate":
+        targets = [example.target for example in examples]
+        try:
+            made.value([_right(target) for target in targets], targets)
+        except Exception as error:  # noqa: BLE001  # a metric may be anybody's
+            return error
+        return None
+    first: Exception | None = None
+    for example in examples[:TRIED]:
+        try:
+            await made.scored(_right(example.target), example)
+        except Exception as error:  # noqa: BLE001  # as above
+            first = first or error
+        else:
+            return None
+    return first
+
+
+def _right(target: str) -> Answer:
+    return Answer(text=target, outcome="ok")
+
+
+def _told(made: Prepared, error: Exception, task: Task) -> str:
+    """Return what a metric did wrong, and the line of the task's own code where it did."""
+    files = {str(path) for path, _ in task.code.values()}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    line = f" (line {frames[-1].lineno} of its file)" if frames else ""
+    return f"{made.name} fails on right answers: {type(error).__name__}: {error}{line}"
