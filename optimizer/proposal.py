@@ -155,7 +155,7 @@ def _answer_choices(
         why = "by the frequent words of the inputs; wordings and styles are in it"
         yield Choice(field="language", value=proposal.language, why=why)
     wording = "".join(c if c.isprintable() else "?" for c in proposal.instruction)
-    why = "made of the columns' names; put what you use today in its place"
+    why = "made of the columns' names; put what you use today in its place, or name its file with --baseline"
     yield Choice(field="instruction", value=wording, why=why)
 
 

@@ -4,14 +4,13 @@ The files are made in a folder of their own first, laid out as the project will 
 loads them. Only what was found sound is written, byte for byte, so that nothing half-made is ever left.
 """
 
-import dataclasses
 import os
 import re
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optimizer.columns import Wanted
@@ -32,24 +31,16 @@ from optimizer.proposal import (
     without_test,
 )
 from optimizer.schema import schema
+from optimizer.studytext import screened, study_text
 from optimizer.table import read_table
 from optimizer.task import shown
 from optimizer.taskfile import SPLITS, Splits, TaskFile
-from optimizer.tasktext import quoted, task_text
+from optimizer.tasktext import task_text
 
-_SIZES = (0, 2, 4, 8)  # of demonstrations: more take more tokens and seldom help more
-
-# Tokens: what stands around an answer, how many bytes of one make a token, to be safe, the most that an answer may
-# take, and what a model that reasons by itself thinks before it.
-_MARKS, _BYTES_PER_TOKEN, _MOST_TOKENS, _THOUGHTS = 12, 2, 1024, 400
+# Why a wording is proposed where a prompt is in use.
+_BESIDE = "made of the columns' names; one wording among others, beside the prompt in use"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-# What the sampler does, with and without a test.
-_SEARCHES = {
-    True: "candidates race on validation, many on few examples and few on many",
-    False: "candidates are drawn by what those like them scored",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +51,7 @@ class Wishes:
         name: Of task, study and copied data.
         data: The table.
         root: The folder of the project, which need not exist.
+        baseline: A file with the prompt in use today, to measure against; None for a wording that is proposed.
         calls: The budget, or None for what the data need.
         force: Whether files of the same name are replaced.
     """
@@ -69,6 +61,7 @@ class Wishes:
     root: Path
     model: ModelSpec
     columns: Wanted
+    baseline: Path | None = None
     calls: int | None = None
     force: bool = False
 
@@ -91,17 +84,38 @@ class Scaffold:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Given:
+    """A file that was handed over, and where it lies in the project, seen from the root."""
+
+    source: Path
+    place: Path
+    copied: bool
+
+    def choice(self, field: str) -> Choice:
+        why = "copied, because it lies outside the project" if self.copied else "used where it lies"
+        return Choice(field=field, value=clipped(self.place.as_posix()), why=why)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Places:
-    """Where things lie, seen from the root of the project; the data are in place unless they are copied."""
+    """Where things lie, seen from the root of the project."""
 
     task: Path
     study: Path
-    data: Path
-    copied: bool
+    data: _Given
+    baseline: _Given | None
+
+    @property
+    def given(self) -> tuple[_Given, ...]:
+        return (self.data,) if self.baseline is None else (self.data, self.baseline)
+
+    @property
+    def copied(self) -> tuple[Path, ...]:
+        return tuple(each.place for each in self.given if each.copied)
 
     @property
     def written(self) -> tuple[Path, ...]:
-        return (self.task, self.study, *([self.data] if self.copied else []))
+        return (self.task, self.study, *self.copied)
 
 
 def scaffold(wishes: Wishes) -> Scaffold:
@@ -132,25 +146,39 @@ def scaffold(wishes: Wishes) -> Scaffold:
         except OSError as error:
             raise StorageError(f"{stage} cannot be written: {error.strerror}") from error
         files = _write(stage, places, wishes.root)
+    proposed = proposal.choices
+    if wishes.baseline is not None:
+        proposed = tuple(replace(one, why=_BESIDE) if one.field == "instruction" else one for one in proposed)
     return Scaffold(
         task=wishes.root / places.task,
         study=wishes.root / places.study,
         files=files,
-        choices=(*proposal.choices, *choices),
+        choices=(*proposed, *choices),
         in_words=in_words,
     )
 
 
 def _places(wishes: Wishes) -> _Places:
-    data, root = wishes.data.resolve(), wishes.root.resolve()
-    copied = not data.is_relative_to(root)
-    suffixes = data.suffixes[-2:] if data.suffix.lower() == ".gz" else data.suffixes[-1:]
+    suffixes = wishes.data.resolve().suffixes
+    suffix = "".join(suffixes[-2:] if suffixes and suffixes[-1].lower() == ".gz" else suffixes[-1:])
+    data = _given(wishes, wishes.data, Path("datasets", f"{wishes.name}{suffix}"))
+    baseline = None
+    if wishes.baseline is not None:
+        baseline = _given(wishes, wishes.baseline, Path("prompts", wishes.baseline.name))
     return _Places(
         task=Path("tasks", f"{wishes.name}.yaml"),
         study=Path("studies", wishes.name, "study.yaml"),
-        data=Path("datasets", wishes.name + "".join(suffixes)) if copied else data.relative_to(root),
-        copied=copied,
+        data=data,
+        baseline=baseline,
     )
+
+
+def _given(wishes: Wishes, file: Path, copy: Path) -> _Given:
+    """Return where a file lies, or goes where it lies outside the project."""
+    path, root = file.resolve(), wishes.root.resolve()
+    if path.is_relative_to(root):
+        return _Given(source=file, place=path.relative_to(root), copied=False)
+    return _Given(source=file, place=copy, copied=True)
 
 
 def _wish_problems(wishes: Wishes) -> Iterator[Problem]:
@@ -164,6 +192,10 @@ def _wish_problems(wishes: Wishes) -> Iterator[Problem]:
             f"{MIN_CROSS_VALIDATION} examples, found {wishes.calls}"
         )
         yield Problem(file="", field="--calls", message=message)
+    if wishes.baseline is not None and not wishes.baseline.is_file():
+        yield Problem(
+            file="", field="--baseline", message=f"expected a file, found none at {shown(wishes.baseline)}"
+        )
 
 
 def _taken(wishes: Wishes, places: _Places) -> Iterator[Problem]:
@@ -186,9 +218,9 @@ def _as_told(problem: Problem, stage: Path, places: _Places, wishes: Wishes) -> 
     if not problem.file or not path.is_relative_to(stage):
         return problem
     place = path.relative_to(stage)
-    if place == places.data:
-        return dataclasses.replace(problem, file=shown(wishes.data))
-    return dataclasses.replace(problem, file=f"{shown(wishes.root / place)} (not written)", line=None)
+    if place == places.data.place:
+        return replace(problem, file=shown(wishes.data))
+    return replace(problem, file=f"{shown(wishes.root / place)} (not written)", line=None)
 
 
 def _staged(
@@ -203,22 +235,26 @@ def _staged(
     texts = {
         stage / ".optimizer" / "schemas" / f"{name}.json": pretty(form) for name, form in schemas.items()
     }
-    for path in (stage / places.task, stage / places.study, stage / places.data, *texts):
+    given = {stage / each.place: each.source for each in places.given}
+    for path in (stage / places.task, stage / places.study, *given, *texts):
         path.parent.mkdir(parents=True, exist_ok=True)
     for path, text in texts.items():
         write_atomically(path, text)
-    shutil.copyfile(wishes.data, stage / places.data)
+    for path, source in given.items():
+        shutil.copyfile(source, path)
     dataset, splits = _divided(stage, places, wishes, proposal)
-    calls = wishes.calls or calls_needed(len(dataset.validation), len(dataset.test), screen=_screen(dataset))
-    write_atomically(stage / places.study, _study_text(wishes, proposal, dataset, calls))
+    calls = wishes.calls or calls_needed(len(dataset.validation), len(dataset.test), screen=screened(dataset))
+    write_atomically(
+        stage / places.study, study_text(proposal, dataset, wishes.model, name=wishes.name, calls=calls)
+    )
     plan = load_plan(stage / places.study)
     why = "as asked" if wishes.calls else "what a search on these data needs; --calls sets another"
-    where = "copied, because it lies outside the project" if places.copied else "used where it lies"
     model = clipped(f"{wishes.model.provider}:{wishes.model.name}")
     candidates = f"{why}; room for {plan.bounds.candidates} candidates"
     return plan, (
         splits,
-        Choice(field="data", value=clipped(places.data.as_posix()), why=where),
+        places.data.choice("data"),
+        *([] if places.baseline is None else [places.baseline.choice("baseline")]),
         Choice(field="model", value=model, why="--model names another"),
         Choice(field="budget", value=f"{calls} calls", why=candidates),
     )
@@ -272,59 +308,11 @@ def _splits_choice(n: int, splits: Splits, dataset: Dataset, *, grouped: bool) -
 
 
 def _task_text(wishes: Wishes, places: _Places, proposal: Proposal, splits: Splits) -> str:
-    data = Path(os.path.relpath(places.data, places.task.parent)).as_posix()
-    return task_text(proposal, splits, name=wishes.name, data=data)
+    def seen(given: _Given) -> str:
+        return Path(os.path.relpath(given.place, places.task.parent)).as_posix()
 
-
-def _study_text(wishes: Wishes, proposal: Proposal, dataset: Dataset, calls: int) -> str:
-    embedded, label = wishes.model.provider == "embedded", proposal.answer.type == "label"
-    styles = "direct, first_person" if embedded and label else "direct, chain_of_thought"
-    formats = "plain, inline, json, choice, choice_inline" if embedded and label else "plain, inline, json"
-    sizes = ", ".join(str(size) for size in _SIZES if size <= len(dataset.train))
-    return f"""\
-# yaml-language-server: $schema=../../.optimizer/schemas/study.json
-schema: 1
-task: {quoted(f"../../tasks/{wishes.name}.yaml")}
-model: {_model_text(wishes.model, proposal)}
-search:
-  instructions:
-    given: [{quoted(proposal.alternative)}]    # wordings to try beside the task's; add your own
-    compose: true    # and each with a role, the labels or an answer rule
-  demos: {{sizes: [{sizes}], sets: 12, selectors: [random{", balanced" if label else ""}]}}    # drawn from train
-  # The first of each is the baseline's; `optimizer plugins styles` and `optimizer plugins formats` list them.
-  styles: [{styles}]
-  formats: [{formats}]
-{_screen_text(dataset)}  sampler: {{name: joint, seed: 0}}    # {_SEARCHES[bool(dataset.test)]}
-budget: {{calls: {calls}}}    # a hard limit; tokens, usd and seconds can be limited as well
-"""
-
-
-def _screen(dataset: Dataset) -> int:
-    """Return how many validation examples a candidate is screened on; all of them where there is no test."""
-    n = len(dataset.validation)
-    return min(SCREEN, n) if dataset.test else n
-
-
-def _screen_text(dataset: Dataset) -> str:
-    if dataset.test:
-        return ""
-    return (
-        f"  screen: {_screen(dataset)}    # all of validation, whatever is written here: without a test each candidate "
-        "is scored on all of it\n"
-    )
-
-
-def _model_text(model: ModelSpec, proposal: Proposal) -> str:
-    parts = [f"provider: {quoted(model.provider)}", f"name: {quoted(model.name)}"]
-    parts += [] if model.base_url is None else [f"base_url: {quoted(model.base_url)}"]
-    parts += [] if model.api_key_env is None else [f"api_key_env: {quoted(model.api_key_env)}"]
-    # An answer in JSON names the target, or the keys of all targets.
-    key = sum(len(name.encode("utf-8", "surrogatepass")) for name in proposal.targets)
-    tokens = min(_MOST_TOKENS, _MARKS + (key + proposal.longest_answer) // _BYTES_PER_TOKEN)
-    if "://api.openai.com" in (model.base_url or ""):
-        # Its reasoning models take no temperature, and count their thoughts.
-        return f"{{{', '.join(parts)}, parameters: {{max_completion_tokens: {tokens + _THOUGHTS}}}}}"
-    return f"{{{', '.join(parts)}, parameters: {{temperature: 0, max_tokens: {tokens}}}}}"
+    baseline = None if places.baseline is None else seen(places.baseline)
+    return task_text(proposal, splits, name=wishes.name, data=seen(places.data), baseline=baseline)
 
 
 def _write(stage: Path, places: _Places, root: Path) -> tuple[Path, ...]:
@@ -340,7 +328,7 @@ def _write(stage: Path, places: _Places, root: Path) -> tuple[Path, ...]:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             new += [] if target.exists() else [target]
-            if path == places.data:
+            if path in places.copied:
                 _copy(stage / path, target)
             else:
                 write_atomically(target, (stage / path).read_bytes().decode("utf-8"))

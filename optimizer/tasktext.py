@@ -11,11 +11,14 @@ from optimizer.taskfile import InputSpec, Splits
 _PLAIN = frozenset({"type", "properties", "required", "additionalProperties", "items", "enum", "uniqueItems"})
 
 
-def task_text(proposal: Proposal, splits: Splits, *, name: str, data: str) -> str:
+def task_text(
+    proposal: Proposal, splits: Splits, *, name: str, data: str, baseline: str | None = None
+) -> str:
     """Return the content of a task file.
 
     Args:
         data: The table as it is seen from the file.
+        baseline: The file with the prompt in use today, likewise; without it the instruction is the baseline.
     """
     targets = [quoted(target) for target in proposal.targets]
     target = targets[0] if len(targets) == 1 else f"[{', '.join(targets)}]"
@@ -41,8 +44,17 @@ output:
 # What is maximised, and what is reported beside it; `optimizer plugins metrics` lists them.
 metric: {proposal.metric}
 metrics: [{", ".join(proposal.metrics)}]
-# The baseline: the wording that every gain is measured against. Put what you use today.
-instruction: {quoted(proposal.instruction)}
+{_begun_with(proposal.instruction, baseline)}"""
+
+
+def _begun_with(instruction: str, baseline: str | None) -> str:
+    if baseline is None:
+        comment = "# The baseline: the wording that every gain is measured against. Put what you use today."
+        return f"{comment}\ninstruction: {quoted(instruction)}\n"
+    return f"""\
+# The prompt in use today, which every gain is measured against, and the wording that the search starts from.
+baseline: {quoted(baseline)}
+instruction: {quoted(instruction)}
 """
 
 

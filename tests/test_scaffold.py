@@ -309,6 +309,54 @@ def test_data_in_the_project_are_used_where_they_lie(tmp_path: Path) -> None:
     assert "used where it lies" in said(made, "data")
 
 
+def prompt_file(
+    path: Path, text: str = "Where does this belong? Say sales or billing.\n\n{{message}}"
+) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([{"role": "user", "content": text}]), encoding="utf-8")
+    return path
+
+
+def test_the_prompt_in_use_becomes_the_baseline_and_is_copied_where_it_lies_outside(tmp_path: Path) -> None:
+    used = prompt_file(tmp_path / "mine" / "today.json")
+    made = scaffold(wishes(tmp_path / "project", table(tmp_path / "mail.jsonl", mail(200)), baseline=used))
+    copy = tmp_path / "project" / "prompts" / "today.json"
+    assert copy.read_bytes() == used.read_bytes()
+    assert copy in made.files
+    assert said(made, "baseline") == "prompts/today.json: copied, because it lies outside the project"
+    assert "beside the prompt in use" in said(made, "instruction")
+    plan = load_plan(made.study)
+    assert plan.imported is not None
+    assert (plan.imported.file, plan.imported.format) == ("../prompts/today.json", "openai_messages")
+    assert any("The baseline is the prompt in ../prompts/today.json" in each for each in made.in_words)
+    assert "measured against. Put what" not in made.task.read_text(encoding="utf-8")
+
+
+def test_a_prompt_in_the_project_is_named_where_it_lies(tmp_path: Path) -> None:
+    used = prompt_file(tmp_path / "prompts" / "in use" / "heute \u00fc.json")
+    made = scaffold(wishes(tmp_path, table(tmp_path / "mail.jsonl", mail(200)), baseline=used))
+    assert said(made, "baseline") == "prompts/in use/heute ü.json: used where it lies"
+    assert used not in made.files
+    assert load_plan(made.study).imported is not None
+
+
+def test_a_prompt_that_cannot_be_the_baseline_is_told_and_nothing_is_written(tmp_path: Path) -> None:
+    data = table(tmp_path / "mail.jsonl", mail(200))
+    before = contents(tmp_path)
+    absent = wishes(tmp_path, data, baseline=tmp_path / "none.json", name="no name")
+    assert "NAME: expected a name" in refused(absent)
+    assert "--baseline: expected a file, found none at " in refused(absent)
+    assert contents(tmp_path) == before
+    blind = prompt_file(tmp_path / "blind.json", "Say sales or billing.")
+    before = contents(tmp_path)
+    told = refused(wishes(tmp_path, data, baseline=blind))
+    assert "made.yaml (not written): baseline: " in told
+    assert contents(tmp_path) == before
+    taken = prompt_file(tmp_path / "project" / "prompts" / "blind.json")
+    assert "blind.json: is there already" in refused(wishes(tmp_path / "project", data, baseline=blind))
+    assert "message" in taken.read_text()
+
+
 def test_a_file_in_the_way_is_named_and_kept_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
     root, data = tmp_path / "project", table(tmp_path / "data.jsonl", mail(20))
     made = scaffold(wishes(root, data))

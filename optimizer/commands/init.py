@@ -35,6 +35,9 @@ def init(  # the options of a command line
     group: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Rows with one value of it stay in one split.")
     ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The prompt in use today, to measure gains against.")
+    ] = None,
     model: Annotated[str, typer.Option(metavar="PROVIDER:NAME", help="The model.")] = "embedded:smollm2-135m",
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
@@ -64,6 +67,7 @@ def init(  # the options of a command line
         root=project_root(Path.cwd() / "any") if output is None else output,
         model=ModelSpec(provider=provider, name=model_name, base_url=base_url, api_key_env=api_key_env),
         columns=Wanted(targets=tuple(target or ()), inputs=tuple(inputs or ()), group=group),
+        baseline=baseline,
         calls=calls,
         force=force,
     )
