@@ -111,8 +111,12 @@ class Board:
             self._entered.add(_key(arm.point))
             self.arms.append(arm)
 
+    def claim(self, point: Point) -> None:
+        """Count a point as entered: an arm at it was asked for, and enters with others."""
+        self._entered.add(_key(point))
+
     def has_entered(self, point: Point) -> bool:
-        """Return whether an arm at that point has entered."""
+        """Return whether an arm at that point has entered, or was asked for."""
         return _key(point) in self._entered
 
     def take(self, readings: Readings) -> int:
@@ -130,9 +134,9 @@ class Board:
     def outlook(self) -> "Outlook":
         """Return what the scores say of every arm and of points not tried, by all they have in common."""
         if self._outlook is None:
-            points = self.propose(
-                Random(int((~np.isnan(self.scores)).sum())), MOST_KIN
-            )  # repeatable, not secret
+            seed = int((~np.isnan(self.scores)).sum())  # repeatable, not secret
+            drawn = {_key(point): point for point in self.propose(Random(seed), MOST_KIN)}
+            points = [point for key, point in drawn.items() if key not in self._entered]
             found, n = self.shared(points), len(self.arms)
             order = np.argsort(-found.means[n:], kind="stable")
             self._outlook = Outlook(

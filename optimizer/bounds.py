@@ -204,7 +204,9 @@ def bounds_of(
     screen = Screen(baseline=screen, first=screen) if isinstance(screen, int) else screen
     scouting, probes = beside.scouting, beside.probes
     screened, validation, test = dataset.validation[: screen.baseline], dataset.validation, dataset.test
-    to_come = () if scouting is None else scouting.longest
+    # Demonstrations are chosen on what scouting finds out, or made of others while candidates race.
+    scouted = scouting is not None and bool(scouting.needs)
+    to_come = scouting.longest if scouting is not None and (scouted or screen.races) else ()
     dearest = list(_dearest(space, to_come))
     baseline = space.render(space.baseline)
     templates = [template for template in (baseline, *dearest) if template is not None]
@@ -229,7 +231,7 @@ def bounds_of(
         test=final,
         call=call,
         space=space.size_with(
-            len(space.demonstration_sets) + (scouting.n_sets if scouting and to_come else 0)
+            len(space.demonstration_sets) + (scouting.n_sets if scouting is not None and scouted else 0)
         ),
         smallest_provable=smallest_provable_difference(len(judged), clusters=group_sizes(judged)),
         judged=len(judged),

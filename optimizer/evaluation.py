@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -227,8 +228,9 @@ async def evaluate(
         BudgetError: When the budget ended.
         InterruptedRunError: When the run is stopping. Calls under way are finished first in all cases.
     """
+    takes = frozenset(template.inputs)
     outcomes = await asyncio.gather(
-        *(_result(template, example, model, scorer, reported=reported) for example in examples),
+        *(_result(template, example, model, scorer, takes=takes, reported=reported) for example in examples),
         return_exceptions=True,
     )
     for outcome in outcomes:
@@ -284,9 +286,17 @@ async def answered(template: PromptTemplate, inputs: Mapping[str, str], model: M
 
 
 async def _result(
-    template: PromptTemplate, example: Example, model: Model, scorer: Scorer, *, reported: bool
+    template: PromptTemplate,
+    example: Example,
+    model: Model,
+    scorer: Scorer,
+    *,
+    takes: AbstractSet[str],
+    reported: bool,
 ) -> Result:
-    found = await answered(template, example.values, model)
+    # A prompt that was imported need not show every input of the task.
+    inputs = {name: text for name, text in example.inputs if name in takes}
+    found = await answered(template, inputs, model)
     read = Result(
         example=example,
         answer=found.answer,

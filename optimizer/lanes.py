@@ -18,6 +18,9 @@ from optimizer.digest import digest
 from optimizer.models import MODELS, Connection, ModelSpec
 from optimizer.pacing import Pace
 
+# As many requests as one event loop keeps under way with a core to itself.
+MOST_CONCURRENT = 64
+
 
 class Road:
     """The callers of one endpoint, on one pace.
@@ -265,3 +268,16 @@ def strictest(one: RunSpec | None, other: RunSpec) -> RunSpec:
 
 def _model_key(spec: ModelSpec) -> str:
     return digest(dataclasses.asdict(spec))
+
+
+def pace_of(run: RunSpec, *, slots: int, fixed: bool) -> Pace:
+    """Return how many requests may be under way and how often one may be sent.
+
+    Args:
+        slots: How many requests the model serves at once with good use of the machine.
+        fixed: Whether more than the slots never pay, because the model runs on this machine.
+    """
+    start, most = slots, (slots if fixed else max(slots, MOST_CONCURRENT))
+    if run.concurrency != "auto":
+        start = most = run.concurrency
+    return Pace(start=start, most=most, requests_per_minute=run.requests_per_minute)

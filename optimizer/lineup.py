@@ -216,7 +216,7 @@ def _at(name: str, messages: Iterable[str]) -> list[Problem]:
 
 def _misfits(frozen: FrozenPrompt, task: Task) -> Iterator[str]:
     """Yield why a prompt cannot be asked or read on the task."""
-    if set(frozen.inputs) != set(task.inputs):
+    if set(frozen.inputs) - set(task.inputs):
         yield f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
     answer = frozen.template.answer
     if answer.kind != task.output:

@@ -33,13 +33,13 @@ from optimizer.errors import (
 from optimizer.evaluation import answered
 from optimizer.intake import Row
 from optimizer.job import Bound, Job, bound_of, check_job, check_limits, state_of
+from optimizer.lanes import MOST_CONCURRENT, pace_of
 from optimizer.ledger import Ledger
 from optimizer.models import MODELS, Connection
 from optimizer.pacing import Pace
 from optimizer.predictions import Batch, Layout, Part
 from optimizer.storage import open_storage
 from optimizer.store import Store, StudyStore
-from optimizer.study import MOST_CONCURRENT, pace_of
 
 _UNBOUNDED = 10**15
 _FIGURES = ("calls", "attempts", "cached", "prompt_tokens", "completion_tokens", "usd", "lost_in_flight")

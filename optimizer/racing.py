@@ -140,7 +140,8 @@ class Race:
             self._position += len(block)
             wanted = self._places(start)
             if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
-                yield from self._gather(wanted) if self._shares(wanted) else self._cut(wanted)
+                goes_on = self._position < len(self.board.examples)  # whoever enters now is asked something
+                yield from self._gather(wanted) if goes_on and self._shares(wanted) else self._cut(wanted)
             if not self._resting:
                 yield from self._doubt()
 

@@ -23,6 +23,7 @@ from optimizer.errors import InputError, Problem
 from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.frozen import FrozenPrompt
 from optimizer.judging import Bench, Engagement, Terms, open_bench
+from optimizer.lanes import pace_of
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.metrics import Role
 from optimizer.models import MODELS, ModelSpec
@@ -34,7 +35,6 @@ from optimizer.schema import read
 from optimizer.smoke import check_metrics
 from optimizer.storage import open_storage
 from optimizer.store import Store
-from optimizer.study import pace_of
 from optimizer.task import Task
 
 # The records of a scoring that is over, and of when it was begun.
@@ -127,7 +127,7 @@ def job_problems(job: Job) -> list[Problem]:
     missing = sorted(set(frozen.capabilities) - provider.capabilities(job.spec).can)
     if missing:
         problems.append(Problem(file="", field="--model", message=f"the prompt needs {', '.join(missing)}"))
-    if set(frozen.inputs) != set(task.inputs):
+    if set(frozen.inputs) - set(task.inputs):
         message = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
         problems.append(Problem(file=task.source.file, field="dataset.inputs", message=message))
     if not job.examples:

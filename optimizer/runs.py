@@ -16,7 +16,7 @@ from optimizer.calls import NO_TRIAL
 from optimizer.conclusion import Selection
 from optimizer.config import RunSpec
 from optimizer.errors import InterruptedRunError, OptimizerError
-from optimizer.lanes import Lanes
+from optimizer.lanes import Lanes, pace_of
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import MODELS, ModelSpec
 from optimizer.pacing import Pace
@@ -24,7 +24,7 @@ from optimizer.plan import StudyPlan
 from optimizer.selection import optimize
 from optimizer.sharing import Shared, shared_out, with_budget
 from optimizer.store import StudyStore
-from optimizer.study import Progress, Study, open_study, pace_of
+from optimizer.study import Progress, Study, open_study
 
 # More studies at once keep an endpoint no busier, and each has a database, a log and a thread of its own.
 USUAL_PARALLEL = 8

@@ -90,11 +90,11 @@ class Scouting:
 
     @property
     def longest(self) -> tuple[DemonstrationSet, ...]:
-        """Return a set as long as the longest that the evidence can lead to; none where nothing is needed.
+        """Return a set as long as the longest that can be made of train; none where no demonstrations are shown.
 
         The model's own words, where they are shown, are taken to be as long as their bound lets them be.
         """
-        if not self.needs:
+        if not self.size:
             return ()
         said = ""
         if "reasoned" in self.needs and (tokens := self.space.style(self._reasoned.style).reasoning_tokens):

@@ -106,7 +106,7 @@ class _Searching:
         # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
         budget = {name: n for name, n in dataclasses.asdict(study.plan.budget).items() if name != "attempts"}
         if not legs or legs[-1].budget != budget:
-            leg = _Leg(first=len(study.trials), calls=study.race_calls(), budget=budget)
+            leg = _Leg(first=study.next_number, calls=study.race_calls(), budget=budget)
             # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
             study.ledger.hand_over(range(leg.first, leg.first + _HANDED_OVER), NO_TRIAL)
             study.store.record("leg", len(legs), dataclasses.asdict(leg))
@@ -115,7 +115,8 @@ class _Searching:
 
     def _propose(self, rng: Random, n: int) -> Sequence[Point]:
         """Return points that may be tried: even draws, and where scores are to go by, the best ones with new parts."""
-        return (*(self._bred(rng) if n > 1 else ()), *self._study.space.draw(rng, n))
+        bred = self._bred(rng) if n > 1 and self._study.plan.races else ()
+        return (*bred, *self._study.space.draw(rng, n))
 
     def _traits(self, point: Point) -> Mapping[str, str]:
         return self._study.space.traits(point)  # which grows
@@ -150,10 +151,7 @@ class _Searching:
         self._board.take(await self._try({0: first}))
         if study.trials:
             return
-        row = self._row(0, "complete")
-        if row.state == "failed":
-            raise IncompleteError(f"the baseline could not be scored: {self._evaluation(0).failure}")
-        study.keep([row])
+        study.keep([self._row(0, "complete")])
 
     async def _go(self, number: int, leg: _Leg) -> None:
         """Search for the calls of a leg, if a candidate can be tried with them."""
@@ -273,9 +271,15 @@ class _Searching:
 
     def _row(self, number: int, state: State) -> TrialRecord:
         candidate, evaluation = self._arms[number].candidate, self._evaluation(number)
-        if not number:  # it may leave the race, but is never given up
-            return self._study.row(0, "baseline", candidate, evaluation)
-        return self._study.row(number, "search", candidate, evaluation, state)
+        whole = len(self._examples)
+        if number:
+            return self._study.row(number, "search", candidate, evaluation, state, of=whole)
+        row = self._study.row(
+            0, "baseline", candidate, evaluation, of=whole
+        )  # it may leave the race, and is never given up
+        if row.state == "failed":
+            raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")
+        return row
 
     def _evaluation(self, number: int) -> Evaluation:
         arm = self._arms[number]

@@ -72,7 +72,7 @@ async def _confirm(study: Study) -> Candidate:
     ranked = _ranked(study, screening, arms)
     for made, arm in enumerate(ranked):
         done = _confirmation(study, arm) is not None
-        if len(kept) == wanted or not (done or made < wanted or study.confirmable(len(study.trials))):
+        if len(kept) == wanted or not (done or made < wanted or study.confirmable(study.next_number)):
             break
         if (await _confirmed(study, screening.rows[arm])).feasible:
             kept.append(arm)
@@ -105,7 +105,7 @@ async def _confirmed(study: Study, screened: TrialRecord) -> TrialRecord:
     known = _confirmation(study, screened.fingerprint)
     if known is not None:
         return known
-    number, candidate = len(study.trials), _candidate(study, screened)
+    number, candidate = study.next_number, _candidate(study, screened)
     evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
     row = study.row(number, "confirm", candidate, evaluation)
     if row.state == "failed":

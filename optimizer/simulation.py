@@ -178,6 +178,7 @@ class _Replay:
         trial = self._study.ask(fixed_distributions=dict(distributions))
         trial.set_user_attr(NUMBER, number)
         self._trials[number] = trial
+        self._board.claim(trial.params)
         return self._enter(self._pool.take(trial.params), trial.params)
 
     def _enter(self, prompt: str, point: Mapping[str, Any]) -> Arm:

@@ -15,9 +15,9 @@ from optimizer.scoring import Prepared, by_example, declared, prepared
 from optimizer.task import Task
 from optimizer.taskfile import MetricSpec
 
-# Examples that a metric is tried on. It has to fail on all of them: some targets may be of no use to it, and a study does
-# without a few scores.
-TRIED = 3
+# Examples that a metric is tried on at most; the first that it scores is enough. Some targets may be of no use to it, and a
+# study does without their scores.
+TRIED = 30
 
 
 async def check_metrics(task: Task, examples: Sequence[Example], *, own: bool = True) -> None:
@@ -62,19 +62,17 @@ def _has_code(spec: MetricSpec | None) -> bool:
 
 
 async def _failure(made: Prepared, examples: Sequence[Example]) -> Exception | None:
-    """Return why a metric fails on every right answer; None where it scores one."""
-    if made.metric.kind == "aggregate":
-        targets = [example.target for example in examples]
-        try:
-            made.value([_right(target) for target in targets], targets)
-        except Exception as error:  # noqa: BLE001  # a metric may be anybody's
-            return error
-        return None
+    """Return why a metric fails on every right answer, the first reason; None where it scores one."""
+    together = made.metric.kind == "aggregate"
     first: Exception | None = None
-    for example in examples[:TRIED]:
+    for tried in (*([examples] if together else []), *([example] for example in examples[:TRIED])):
+        targets = [example.target for example in tried]
         try:
-            await made.scored(_right(example.target), example)
-        except Exception as error:  # noqa: BLE001  # as above
+            if together:
+                made.value([_right(target) for target in targets], targets)
+            else:
+                await made.scored(_right(targets[0]), tried[0])
+        except Exception as error:  # noqa: BLE001  # a metric may be anybody's
             first = first or error
         else:
             return None
@@ -90,4 +88,4 @@ def _told(made: Prepared, error: Exception, task: Task) -> str:
     files = {str(path) for path, _ in task.code.values()}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
     line = f" (line {frames[-1].lineno} of its file)" if frames else ""
-    return f"{made.name} fails on right answers: {type(error).__name__}: {error}{line}"
+    return f"{made.name} fails on every right answer it was tried on: {type(error).__name__}: {error}{line}"

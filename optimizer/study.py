@@ -16,15 +16,13 @@ from optimizer.bounds import USUAL_RATIO
 from optimizer.budget import Spent
 from optimizer.calls import NO_TRIAL, Caller
 from optimizer.candidate import Candidate
-from optimizer.config import RunSpec
 from optimizer.digest import derived_seed
 from optimizer.errors import Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
 from optimizer.history import Stage, State, TrialRecord
 from optimizer.judging import ROLES, Bench, Terms, open_bench
-from optimizer.lanes import Lanes
+from optimizer.lanes import Lanes, pace_of
 from optimizer.ledger import CacheMode, Ledger
-from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.smoke import check_metrics
@@ -38,9 +36,6 @@ SCOUTING = NO_TRIAL - 1
 
 # Under which number the identity of a model is kept, by what it is to the study.
 _RECORDED = ("model", *ROLES)
-
-# As many requests as one event loop keeps under way with a core to itself.
-MOST_CONCURRENT = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,9 +200,16 @@ class Study:
         candidate: Candidate,
         evaluation: Evaluation,
         state: State = "complete",
+        *,
+        of: int = 0,
     ) -> TrialRecord:
-        """Return the row of one trial, once every call of its batch is done; `state` where it did not fail."""
-        failed = evaluation.error_rate > self.plan.file.run.max_error_rate
+        """Return the row of one trial, once every call of its batch is done; `state` where it did not fail.
+
+        Args:
+            of: How many examples it is scored on if it goes on; one error among the first few is no failure.
+        """
+        bound = self.plan.file.run.max_error_rate * max(of, len(evaluation.results))
+        failed = not evaluation.scored or evaluation.n_errors > bound
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
         calls, answered = self.ledger.tally(number)
@@ -239,6 +241,11 @@ class Study:
         bounds = self.plan.file.constraints
         values = {name: evaluation.measure(name) for name in bounds}
         return all(value is None or bounds[name].holds(value) for name, value in values.items())
+
+    @property
+    def next_number(self) -> int:
+        """Return the number of the next trial; those that were asked for and never scored keep theirs."""
+        return 1 + max([self.asked.last, *(row.trial for row in self.trials)])
 
     def confirmable(self, number: int) -> bool:
         """Return whether the budget holds a confirmation by that trial and the test after it.
@@ -335,19 +342,6 @@ async def open_study(
                 yield Study(plan, Trials(plan, trials), study, asked, watch)
             finally:
                 await caller.close()
-
-
-def pace_of(run: RunSpec, *, slots: int, fixed: bool) -> Pace:
-    """Return how many requests may be under way and how often one may be sent.
-
-    Args:
-        slots: How many requests the model serves at once with good use of the machine.
-        fixed: Whether more than the slots never pay, because the model runs on this machine.
-    """
-    start, most = slots, (slots if fixed else max(slots, MOST_CONCURRENT))
-    if run.concurrency != "auto":
-        start = most = run.concurrency
-    return Pace(start=start, most=most, requests_per_minute=run.requests_per_minute)
 
 
 def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:

@@ -73,6 +73,11 @@ class Trials:
             self._held = None
         self._told |= {row.trial: row for row in news}
 
+    @property
+    def last(self) -> int:
+        """Return the greatest number that was asked for; -1 where none was."""
+        return max(self._asked(), default=-1)
+
     def ask(self, numbers: Sequence[int], board: Board) -> list[tuple[int, Candidate, PromptTemplate]]:
         """Return the candidates of some trials, asked now unless an earlier process did; fewer when all were tried.
 
@@ -100,6 +105,7 @@ class Trials:
             template = space.render(candidate)
             assert template is not None  # it is admissible
             tried.add(template.fingerprint)
+            board.claim(candidate.point)
             found.append((number, candidate, template))
         add_trials(self._optuna, fresh)
         if fresh:

@@ -35,13 +35,13 @@ from optimizer.errors import (
     OptimizerError,
     UnreachableError,
 )
-from optimizer.lanes import Lanes, endpoint_key, strictest
+from optimizer.lanes import Lanes, endpoint_key, pace_of, strictest
 from optimizer.models import ModelSpec
 from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.runs import Batch, Outcome, UnexpectedError, run_all
 from optimizer.sharing import Shared
-from optimizer.study import Progress, pace_of
+from optimizer.study import Progress
 
 if TYPE_CHECKING:
     from tests.virtual_clock import RunVirtual

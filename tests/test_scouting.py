@@ -112,7 +112,7 @@ def by_item(request: Request) -> str:
 
 def test_nothing_is_asked_for_selectors_that_need_nothing() -> None:
     for scouting in (a_scouting("random", "nearest", "diverse"), a_scouting("hard", size=0)):
-        assert (scouting.needs, scouting.most_calls, scouting.longest) == ((), 0, ())
+        assert (scouting.needs, scouting.most_calls) == ((), 0)
         assert gathered(scouting, by_item) == (NO_EVIDENCE, [])
 
 

@@ -105,7 +105,9 @@ def check(study: Path, examples: Sequence[Example] | None = None) -> None:
 def test_a_function_that_fails_on_every_right_answer_is_told_with_its_line(
     written: Written, name: str, message: str
 ) -> None:
-    assert mistakes(written(own(name))) == [f"5: metric: own.py:{name} fails on right answers: {message}"]
+    assert mistakes(written(own(name))) == [
+        f"5: metric: own.py:{name} fails on every right answer it was tried on: {message}"
+    ]
 
 
 def test_every_metric_that_fails_is_told_at_once_wherever_it_stands(written: Written) -> None:
@@ -124,7 +126,7 @@ def test_a_metric_that_scores_one_of_those_tried_is_taken(written: Written, name
     examples = load_examples(study.with_name("task.yaml"))[1].validation
     red = next(example for example in examples if example.target == "red")
     others = [example for example in examples if example.target != "red"]
-    check(study, [*others[: TRIED - 1], red, *others])
+    check(study, [*(others * TRIED)[: TRIED - 1], red])
 
 
 def test_what_a_metric_is_tried_on_is_bounded(written: Written) -> None:
@@ -132,8 +134,11 @@ def test_what_a_metric_is_tried_on_is_bounded(written: Written) -> None:
     examples = load_examples(study.with_name("task.yaml"))[1].validation
     red = [example for example in examples if example.target == "red"]
     others = [example for example in examples if example.target != "red"]
-    with pytest.raises(InputError, match=r"of_red_alone fails on right answers: KeyError: '(green|blue)'"):
-        check(study, [*others[:TRIED], *red])
+    with pytest.raises(
+        InputError,
+        match=r"of_red_alone fails on every right answer it was tried on: KeyError: '(green|blue)'",
+    ):
+        check(study, [*(others * TRIED)[:TRIED], *red])
 
 
 def test_a_split_without_examples_tells_nothing_of_a_metric(written: Written) -> None:
@@ -158,10 +163,10 @@ def test_an_objective_of_all_examples_is_tried_with_what_stands_in_for_it(
     failing = Metric(aggregate=no_use, proxy="numeric", outputs=("text",))
     monkeypatch.setattr(importlib.import_module("optimizer.metrics.chrf"), "chrf", failing)
     assert mistakes(written("chrf")) == [
-        "5: metric: numeric fails on right answers: ValueError: expected a target with a number, found 'red'",
-        "5: metric: chrf fails on right answers: ValueError: of no use",
+        "5: metric: numeric fails on every right answer it was tried on: ValueError: expected a target with a number, found 'red'",
+        "5: metric: chrf fails on every right answer it was tried on: ValueError: of no use",
     ]
-    assert asked == [(9, 9)]
+    assert asked == [(9, 9), *[(1, 1)] * 9]
 
 
 def test_a_study_with_such_a_metric_asks_nothing_and_leaves_nothing(
@@ -175,7 +180,9 @@ def test_a_study_with_such_a_metric_asks_nothing_and_leaves_nothing(
         async with open_study(plan):
             raise AssertionError("the study was opened")
 
-    with pytest.raises(InputError, match=r":5: metric: own\.py:misspelt fails on right answers"):
+    with pytest.raises(
+        InputError, match=r":5: metric: own\.py:misspelt fails on every right answer it was tried on"
+    ):
         asyncio.run(work(plan))
     assert not plan.database.exists()
     assert not model.requests
@@ -200,6 +207,9 @@ def test_validate_tries_the_products_own_metrics_and_runs_no_code_of_the_task(
     study = written(f"{{weighted: [{{metric: {own('misspelt')}}}]}}\nmetrics: [numeric, {own('misspelt')}]")
     code, said = told()
     assert code == 2
-    assert said.count("fails on right answers") == 1
-    assert "task.yaml:6: metrics[0]: numeric fails on right answers: ValueError: expected a target" in said
+    assert said.count("fails on every right answer it was tried on") == 1
+    assert (
+        "task.yaml:6: metrics[0]: numeric fails on every right answer it was tried on: ValueError: expected a target"
+        in said
+    )
     assert not (tmp_path / "imported").exists()

@@ -28,6 +28,7 @@ from optimizer.errors import (
 )
 from optimizer.evaluation import Evaluation
 from optimizer.history import TrialRecord
+from optimizer.lanes import MOST_CONCURRENT, pace_of
 from optimizer.ledger import CacheMode
 from optimizer.models.scripted import Scripted
 from optimizer.patience import CONTACT_SECONDS
@@ -36,7 +37,7 @@ from optimizer.samplers import Sampler, random_search
 from optimizer.search import search as search_all
 from optimizer.storage import create_study, open_storage
 from optimizer.store import Store
-from optimizer.study import MOST_CONCURRENT, Progress, open_study, pace_of
+from optimizer.study import Progress, open_study
 
 if TYPE_CHECKING:
     from tests.virtual_clock import RunVirtual
