@@ -171,7 +171,21 @@ def test_the_outlook_ranks_points_that_were_not_tried_and_is_the_same_until_more
     assert set(outlook.arms) == {0, 1, 6, 7}
     means = [mean for mean, _ in outlook.points]
     assert means == sorted(means, reverse=True)
-    untried = [point for _, point in outlook.points if point not in [arm.point for arm in board.arms]]
-    assert {point["style"] for point in untried[:4]} == {"good"}
+    assert {point["style"] for _, point in outlook.points[:4]} == {"good"}
     board.take({0: readings(d=0.0)})
     assert board.outlook() is not outlook
+
+
+def test_the_outlook_has_each_point_once_and_none_that_entered_or_was_asked_for() -> None:
+    points: list[Point] = [{"style": style, "wording": w} for style in ("good", "bad") for w in "abc"]
+    board = Board(EXAMPLES, lambda rng, n: rng.choices(points, k=n), kindred=True)
+    board.enter([Arm(number=k, cost=1, point=points[k]) for k in (0, 3)])
+    board.take({0: readings(a=1.0, b=1.0), 3: readings(a=0.0, b=0.0)})
+    assert [point["style"] for _, point in board.outlook().points] == ["good", "good", "bad", "bad"]
+    board.claim(points[1])
+    board.take({0: readings(c=1.0)})
+    assert sorted(str(point) for _, point in board.outlook().points) == sorted(
+        str(point) for point in (points[2], *points[4:])
+    )
+    assert board.has_entered(points[1])
+    assert not board.has_entered(points[2])

@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, QMCSampler
 from optimizer.completion import Completion, Request
 from optimizer.conclusion import artifacts
 from optimizer.digest import digest
-from optimizer.errors import InterruptedRunError, OverloadedError, RejectedError
+from optimizer.errors import IncompleteError, InterruptedRunError, OverloadedError, RejectedError
 from optimizer.history import TrialRecord
 from optimizer.models.scripted import Scripted
 from optimizer.plan import StudyPlan, load_plan
@@ -382,6 +382,40 @@ def test_what_fails_now_and_then_cannot_win_by_what_is_left(write: Write, run: R
     assert ended.winner.point["format"] != "json"
 
 
+@pytest.mark.parametrize("place", [1, 8])
+def test_one_example_that_nobody_can_be_scored_on_fails_no_candidate_that_goes_on(
+    write: Write, run: Run, place: int
+) -> None:
+    plan = write(("deadline_seconds: 5", "deadline_seconds: 5, max_error_rate: 0.05"))
+    refused = plan.dataset.validation[place].values["text"]
+
+    def script(request: Request) -> str:
+        if refused in text(request):
+            raise RejectedError("not this one")
+        return by_luck(request)
+
+    ended = run(plan, script)
+    assert {row.state for row in ended.rows} <= {"complete", "pruned"}
+    assert {row.errors for row in ended.rows} == {0, 1}  # one of 24 is less than a twentieth
+    assert PLANTED in ended.files["prompt.json"]
+    assert run(plan, script).files == ended.files
+
+
+def test_a_baseline_that_fails_on_too_many_ends_the_study_and_says_why(write: Write, run: Run) -> None:
+    plan, sent = write(), list[Request]()
+    refused = plan.dataset.validation[1].values["text"]
+
+    def script(request: Request) -> str:
+        if refused in text(request):
+            raise RejectedError("not this one")
+        return by_luck(request)
+
+    with pytest.raises(IncompleteError, match=r"the baseline could not be scored: .*not this one"):
+        run(plan, script, sent=sent)
+    ended = run(plan, by_luck, sent=sent)  # it can be asked now
+    assert ended.files == run(write(folder="undisturbed"), by_luck).files
+
+
 def test_the_winner_keeps_the_constraints(write: Write, run: Run) -> None:
     def script(request: Request) -> str:
         if wants_json(request) and draw(request) < 0.3:
@@ -474,14 +508,16 @@ def test_what_the_demonstrations_go_by_is_found_out_first_and_paid_from_the_budg
         assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
 
 
+@pytest.mark.parametrize("pruner", ["", "  pruner: {name: paired_test}\n"])
 def test_without_a_test_split_candidates_are_screened_on_everything_and_cross_validated(
-    write: Write, run: Run
+    write: Write, run: Run, pruner: str
 ) -> None:
-    plan = write(("test: 24", "test: 0"))
+    plan = write(("test: 24", "test: 0"), ("budget:", f"{pruner}budget:"))
     assert not plan.races
     ended = run(plan, by_luck)
     assert ended.calls <= 300
-    assert {(row.n, row.state) for row in ended.rows} == {(24, "complete")}
+    assert {row.state for row in ended.rows} <= {"complete", *(["pruned"] if pruner else [])}
+    assert {row.n for row in ended.rows if row.state == "complete"} == {24}
     assert '"cross_validation"' in ended.files["prompt.json"]
     assert run(plan, by_luck).requests == []
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from optimizer.board import Board
+from optimizer.board import Arm, Board, Reading
 from optimizer.candidate import Candidate
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan, load_plan
@@ -145,6 +145,29 @@ def test_the_same_number_after_the_same_trials_asks_for_the_same_in_another_stud
         return found
 
     assert sequence("a") == sequence("b")
+
+
+def test_several_asked_for_at_once_are_those_of_whom_the_most_is_expected(
+    write_study: Callable[..., Path], stored: Callable[[str], optuna.Study]
+) -> None:
+    wordings = ", ".join(f"Wording {k}?" for k in range(30))
+    changes = (("Which colour is it?", wordings), ("sets: 2", "sets: 6"), ("{name: tpe}", "{name: joint}"))
+    plan = load_plan(write_study(TASK, STUDY, *changes, items=36))
+    space, examples = plan.space, [example.id for example in plan.dataset.validation]
+    board = Board(examples, lambda rng, n: space.draw(rng, 4 * n), kindred=True, traits=space.traits)
+    asked = Trials(plan, stored("wide#1"))
+    first = [Arm(number=n, cost=1, point=c.point) for n, c, _ in asked.ask(range(1, 41), board)]
+    board.enter(first)
+    rng = Random(0)
+    liked = {arm.number: float(arm.point["instruction"] < "i0010") for arm in first}
+    for n, chance in liked.items():
+        board.take({n: {e: Reading(score=float(rng.random() < 0.3 + 0.6 * chance)) for e in examples}})
+    best = [point for _, point in board.outlook().points]
+    found = [candidate.point for _, candidate, _ in asked.ask(range(41, 61), board)]
+    assert found == best[:20]
+    again = Trials(plan, stored("wide#1"))
+    assert again.last == 60
+    assert [c.point for _, c, _ in again.ask(range(41, 61), Board(()))] == found
 
 
 def test_every_rendering_is_asked_for_once_and_then_none(plan: StudyPlan, trials: Trials) -> None:
