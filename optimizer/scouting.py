@@ -99,7 +99,9 @@ class Scouting:
         said = ""
         if "reasoned" in self.needs and (tokens := self.space.style(self._reasoned.style).reasoning_tokens):
             said = "x" * (_TOKEN_BYTES * tokens)
-        ranked = sorted(self.train, key=lambda example: len(_text(example).encode("utf-8", "surrogatepass")))
+        ranked = sorted(
+            self.train, key=lambda e: len(f"{_text(e)}{e.target}".encode("utf-8", "surrogatepass"))
+        )
         shots = [as_demonstration(example) for example in ranked[len(ranked) - self.size :]]
         shown = tuple(dataclasses.replace(shot, reasoning=said) for shot in shots)
         return (DemonstrationSet(id="", demonstrations=shown, selector="none"),)

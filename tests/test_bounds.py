@@ -25,6 +25,7 @@ from optimizer.space import NO_DEMONSTRATIONS, SearchSpace
 from optimizer.styles import STYLES
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, Splits
+from optimizer.variation import vary
 
 LABELS = ("red", "green", "blue")
 AMPLE = Budget(calls=10_000, attempts=20_000)
@@ -575,3 +576,39 @@ def test_a_budget_that_cannot_hold_the_least_study_is_told_with_what_would(
 def test_every_shortage_is_told() -> None:
     short = with_budget(calls=1, tokens=1, usd=0.1)
     assert [unit for unit, _ in short.shortages()] == ["calls", "tokens", "usd"]
+
+
+def test_sets_that_are_made_while_candidates_race_take_no_more_than_was_planned(
+    write_study: Callable[..., Path],
+) -> None:
+    race = (
+        ("sampler: {name: tpe}", "demos: {sizes: [0, 2], sets: 2}\n  sampler: {name: joint}"),
+        ("calls: 100", "calls: 400"),
+    )
+    path = write_study(TASK, STUDY, *race, items=27)
+    plan = load_plan(path)
+    shown = {shot.example_id for each in plan.space.demonstration_sets for shot in each.demonstrations}
+    unseen = next(example for example in plan.dataset.train if example.id not in shown)
+    data = path.with_name("data.csv")
+    text = unseen.values["text"]
+    data.write_text(data.read_text().replace(f",{text},", f",{text + ' or not' * 200},"))
+    plan = load_plan(path)
+    assert plan.races
+    assert unseen.id in {example.id for example in plan.dataset.train}
+    longest = max((*plan.dataset.validation, *plan.dataset.test), key=lambda e: len(e.values["text"]))
+    sets, dearer = list(plan.space.demonstration_sets), 0
+    for seed in range(200):
+        parent = sets[1 + seed % (len(sets) - 1)]
+        child = vary(parent, plan.dataset.train, seed, most=2, least=1)
+        if child is None:
+            continue
+        before = len(plan.space.demonstration_sets)
+        space = plan.space.grown(demonstration_sets=[child])
+        for each in space.demonstration_sets[before:]:
+            template = space.render(space.candidate({**space.baseline.point, "demonstrations": each.id}))
+            assert template is not None
+            tokens = _amount(template, (longest,), None).tokens
+            assert tokens <= plan.bounds.call.tokens
+            dearer += tokens > 1000
+        sets.append(dataclasses.replace(child, id=f"x{seed:04d}"))
+    assert dearer  # the long example came in
