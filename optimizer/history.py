@@ -17,7 +17,7 @@ class TrialRecord:
     """One row of the score history.
 
     Attributes:
-        trial: Our own number, from 0, without gaps.
+        trial: Our own number, from 0; there is a gap where a candidate was asked for and never scored.
         digest: Digest of the candidate.
         fingerprint: Fingerprint of its rendering.
         point: Where it lies in the search space.
@@ -27,6 +27,7 @@ class TrialRecord:
         valid: Share of completions an answer could be read from.
         errors: Examples without a score.
         feasible: Whether it keeps the study's constraints.
+        broken: Those that it breaks, by name.
         outage: Whether an example is without a score that another attempt, later, may well bring.
         calls: Logical calls this trial pays for.
         cached: Calls it used that were paid for before.
@@ -53,11 +54,12 @@ class TrialRecord:
     completion_tokens: int
     cost_usd: float | None
     parents: tuple[str, ...]
+    broken: tuple[str, ...] = ()
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "TrialRecord":
         """Return the record that `dataclasses.asdict` took apart."""
-        return cls(**{**value, "parents": tuple(value["parents"])})
+        return cls(**{**value, "parents": tuple(value["parents"]), "broken": tuple(value.get("broken", ()))})
 
 
 def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:

@@ -32,7 +32,7 @@ from optimizer.probing import probe
 from optimizer.prompt import PromptTemplate
 from optimizer.search import search
 from optimizer.space import NO_DEMONSTRATIONS
-from optimizer.standing import Standing, about_answers
+from optimizer.standing import Standing
 from optimizer.study import Study
 
 _LEVEL = 0.95
@@ -176,8 +176,6 @@ def _choice(study: Study, standing: Standing, examples: tuple[str, ...]) -> str:
     bounds, effects = study.plan.file.constraints, standing.effects(examples)
     others = [arm for arm in effects.estimates if arm != standing.baseline]
     # What an arm costs is known of all examples alike; what it answers is judged by those it is chosen on.
-    if not all(map(about_answers, bounds)):
-        others = [arm for arm in others if standing.rows[arm].feasible]
     others = [arm for arm in standing.rows if arm in others and standing.keeps(arm, examples, bounds)]
     finalists = shortlist([standing.contender(arm, effects, examples) for arm in others], MOST_CONFIRMED)
     return final(

@@ -17,6 +17,9 @@ from optimizer.metrics import METRICS
 from optimizer.slices import SLICE_GAP
 from optimizer.study import Study
 
+# Measures that are read off an answer alone. What passes for a refusal is told by the completion as well.
+_READ_OFF = frozenset(("answer_length", "strict", "truncated", "valid"))
+
 
 class Standing:
     """The arms of a study that have a score, by fingerprint, in the order in which they were tried.
@@ -68,9 +71,9 @@ class Standing:
         return self._results[arm]
 
     def keeps(self, arm: str, examples: Sequence[str], bounds: Mapping[str, Bound]) -> bool:
-        """Return whether an arm keeps those constraints that are about answers, on some examples."""
+        """Return whether an arm keeps the constraints: those on answers by some examples, those on costs by all of its own."""
         results = self.results(arm, examples)
-        if not results:
+        if not results or not all(map(about_answers, self.rows[arm].broken)):
             return False
         evaluation = Evaluation(fingerprint=arm, results=tuple(results), scorer=self._scorer)
         return all(
@@ -123,7 +126,7 @@ class Standing:
 
 def about_answers(name: str) -> bool:
     """Return whether a constraint is about what was answered, and not about what it cost."""
-    return name == SLICE_GAP or METRICS[name].measure is None or name == "valid"
+    return name == SLICE_GAP or METRICS[name].measure is None or name in _READ_OFF
 
 
 def _cost(row: TrialRecord, rows: Mapping[str, TrialRecord]) -> float:

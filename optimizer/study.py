@@ -210,6 +210,7 @@ class Study:
         """
         bound = self.plan.file.run.max_error_rate * max(of, len(evaluation.results))
         failed = not evaluation.scored or evaluation.n_errors > bound
+        broken = self.broken(evaluation)
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
         calls, answered = self.ledger.tally(number)
@@ -226,7 +227,7 @@ class Study:
             upper=None if failed or interval is None else interval.upper,
             valid=evaluation.measure("valid"),
             errors=evaluation.n_errors,
-            feasible=not failed and self.feasible(evaluation),
+            feasible=not failed and not broken,
             outage=any(result.outage for result in evaluation.results),
             calls=calls,
             cached=max(0, len(completions) - answered),
@@ -234,13 +235,16 @@ class Study:
             completion_tokens=sum(completion.completion_tokens for completion in completions),
             cost_usd=evaluation.cost_usd,
             parents=candidate.instruction.parents,
+            broken=broken,
         )
 
-    def feasible(self, evaluation: Evaluation) -> bool:
-        """Return whether an evaluation keeps the study's constraints, as far as they could be measured."""
+    def broken(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """Return the constraints of the study that an evaluation breaks, as far as they could be measured."""
         bounds = self.plan.file.constraints
         values = {name: evaluation.measure(name) for name in bounds}
-        return all(value is None or bounds[name].holds(value) for name, value in values.items())
+        return tuple(
+            name for name, value in values.items() if value is not None and not bounds[name].holds(value)
+        )
 
     @property
     def next_number(self) -> int:

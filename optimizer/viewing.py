@@ -238,7 +238,7 @@ class View:
         return self.trials[0].fingerprint if name == "baseline" and self.trials else ""
 
     def _unknown(self, name: str) -> Problem:
-        numbers = f"a trial from 0 to {len(self.trials) - 1}, " if self.trials else ""
+        numbers = f"a trial from 0 to {self.trials[-1].trial}, " if self.trials else ""
         hint = did_you_mean(name, NAMES)
         # All names are said already, so nothing but a near one is added.
         near = hint if hint.endswith("?") else ""

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optimizer.completion import Request
+from optimizer.completion import Completion, Request
 from optimizer.digest import derived_seed
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.power import smallest_provable_difference
+from optimizer.selection import _choice
+from optimizer.standing import Standing
+from optimizer.study import open_study
 
 if TYPE_CHECKING:
     from tests.conftest import Outcome
@@ -255,3 +258,30 @@ def test_a_constraint_is_judged_by_the_examples_that_a_choice_is_made_on(world: 
     held = world(unreadable, SMALL, bound, folder="held")
     assert "Which" not in held.selection.winner.candidate.instruction.text
     assert held.evidence["infeasible"] > 0
+
+
+@pytest.mark.parametrize("bound", ["valid: {min: 0.95}", "truncated: {max: 0.05}", "strict: {min: 0.95}"])
+def test_a_bound_on_costs_beside_it_lets_no_held_out_answer_decide(
+    world: World, run_virtual: Callable[..., Any], bound: str
+) -> None:
+    def unreadable(request: Request) -> str | Completion:
+        text = request.messages[0].content
+        if "Which" in text and item(request) % 3 == 0:
+            return Completion(text="It is hard to say, since", finish_reason="length")
+        return right_in(lambda text: 0.95 if "Which" in text else 0.3)(request)
+
+    bounds = f"constraints: {{{bound}, tokens: {{max: 100000}}}}"
+    outcome = world(unreadable, SMALL, ("budget: {calls: 400}", f"{bounds}\nbudget: {{calls: 400}}"))
+
+    async def chosen() -> tuple[str, str]:
+        async with open_study(outcome.plan) as study:
+            standing = Standing(study, study.trials)
+            names = [(int(e.id[1:]), e.id) for e in outcome.plan.dataset.validation]
+            readable = tuple(name for n, name in names if n % 3)
+            picked = [_choice(study, standing, seen) for seen in (readable, tuple(name for _, name in names))]
+            one, other = (study.space.candidate(standing.rows[arm].point).instruction.text for arm in picked)
+            return one, other
+
+    by_readable, by_all = run_virtual(chosen())
+    assert "Which" in by_readable
+    assert "Which" not in by_all
