@@ -317,7 +317,7 @@ class AnswerFormat:
         if self.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
             return find_number(repr(value))
         if self.kind == "label" and isinstance(value, int | float | str):
-            return exact_label(value if isinstance(value, str) else json.dumps(value), self.labels)
+            return self._one_label(value)
         if not isinstance(value, str):
             return None
         return stated_number(value) if self.kind == "number" else value.strip() or None
@@ -327,8 +327,14 @@ class AnswerFormat:
             listed = listed_labels(value, self.labels)
             return None if listed is None else _array(listed[0])
         items = [] if value is None else value if isinstance(value, list) else [value]
-        named = {exact_label(item, self.labels) if isinstance(item, str) else None for item in items}
+        named = {self._one_label(item) for item in items}
         return None if None in named else _array(label for label in self.labels if label in named)
+
+    def _one_label(self, value: object) -> str | None:
+        """Return the label that a JSON value is; one that is a figure may be written as one."""
+        if not isinstance(value, int | float | str):
+            return None
+        return exact_label(value if isinstance(value, str) else json.dumps(value), self.labels)
 
     def _fits(self, value: object) -> bool:
         """Return whether a JSON value has the type that was asked for."""

@@ -23,6 +23,10 @@ class Budget:
     usd: float | None = None
     seconds: float | None = None
 
+    def after(self, attempts: int) -> "Budget":
+        """Return these limits with their attempts counted from those that were made already."""
+        return dataclasses.replace(self, attempts=self.attempts + attempts)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amount:

@@ -10,7 +10,7 @@
 | several targets | each by the schema of its key; together one JSON object |
 
 Optional inputs may be empty, and a cell that is missing or null is. Of several targets, those that the schema does not
-require may be empty as well: then the object has no such key.
+require may be empty as well: then the object has no such key. One that must be an array is empty where its cell is.
 """
 
 import json
@@ -119,12 +119,15 @@ def part_of_target(record: Record, column: str, task: Task) -> dict[str, object]
     if not isinstance(part, Mapping):
         part = {}
     kinds = _types(part)
-    if record.empty(column) and kinds != {"array"}:
+    if record.empty(column):
         if "null" in kinds:
             return {column: None}
-        if column in schema.get("required", ()):
+        if column not in schema.get("required", ()):
+            return {}
+        if kinds != {"array"}:
             raise ValueError("expected a target, found an empty one")
-        return {}
+        if column in record.values:
+            return {column: []}
     return {column: _value(record, column, part)}
 
 
@@ -139,19 +142,21 @@ def _value(record: Record, column: str, part: Mapping[str, object]) -> object:
     if kinds and kinds <= _NUMBERS:
         return json.loads(target_number(record.text(column)))
     if kinds == {"string"} and not isinstance(content, dict | list):
-        labels = part.get("enum")
-        text = record.text(column)
-        return (
-            canonical_target(text, "label", tuple(map(str, filter(None, labels))))
-            if isinstance(labels, list)
-            else text
-        )
+        text, labels = record.text(column), _texts(part.get("enum"))
+        return canonical_target(text, "label", labels) if labels else text
     items = part.get("items")
-    if kinds == {"array"} and isinstance(items, Mapping) and isinstance(items.get("enum"), list):
-        return json.loads(canonical_target(_labels(record, column), "labels", tuple(items["enum"])))
+    if kinds == {"array"} and isinstance(items, Mapping) and (labels := _texts(items.get("enum"))):
+        return json.loads(canonical_target(_labels(record, column), "labels", labels))
     if kinds and kinds <= {"array", "object"} and isinstance(content, str):
         return json.loads(canonical_target(content, "json", ()))
     return content
+
+
+def _texts(enum: object) -> tuple[str, ...]:
+    """Return the values of an `enum` where all are texts, null aside; only these are labels."""
+    values = [value for value in enum if value is not None] if isinstance(enum, list) else []
+    texts = [value for value in values if isinstance(value, str)]
+    return tuple(filter(None, texts)) if len(texts) == len(values) else ()
 
 
 def _labels(record: Record, column: str) -> str:

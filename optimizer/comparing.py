@@ -144,8 +144,8 @@ class Comparing:
                     error = failed
             for seat in places:
                 scored = Scored(seat=seat, evaluation=None, error=error) if error else await self._cell(seat)
-                # What keeps one prompt from being asked at all keeps the next one as well.
-                error = error or scored.error
+                # What keeps one prompt from being asked at all keeps the next one as well, which has a budget of its own.
+                error = error or (None if isinstance(scored.error, BudgetError) else scored.error)
                 self._done += len(seat.frozen.template.calls) * len(self._terms.examples)
                 found.append(scored)
         return found

@@ -118,7 +118,9 @@ class Pairs:
         return [of(row) for row in self.then], [of(row) for row in self.now]
 
 
-def drift(pairs: Pairs, *, same_requests: bool, deterministic: bool, seed: int = 0) -> Drift:
+def drift(
+    pairs: Pairs, *, same_requests: bool, deterministic: bool, same_metric: bool = True, seed: int = 0
+) -> Drift:
     """Return what tells of a change between two rounds of answers.
 
     Args:
@@ -127,6 +129,7 @@ def drift(pairs: Pairs, *, same_requests: bool, deterministic: bool, seed: int =
         same_requests: Whether the requests are those of then; else another text, or another number of tokens read, is
             no news of the model.
         deterministic: Whether the temperature of all calls is 0; else another text is no news at all.
+        same_metric: Whether one metric gave the scores of then and now; else they are not compared.
         seed: Of the tests that draw.
 
     Raises:
@@ -137,7 +140,7 @@ def drift(pairs: Pairs, *, same_requests: bool, deterministic: bool, seed: int =
     scored = pairs.where(lambda then, now: then.score is not None and now.score is not None)
     answered = pairs.where(lambda then, now: then.completion is not None and now.completion is not None)
     score = None
-    if scored.then:
+    if scored.then and same_metric:
         sides = scored.figures(lambda row: row.score or 0.0)
         score = compare_paired(*sides, seed=seed, clusters=scored.clusters)
     read = pairs.where(lambda then, now: then.outcome not in _NONE and now.outcome != "unscored")

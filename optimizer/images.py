@@ -37,7 +37,7 @@ def image_url(cell: str, *, file: Path) -> str:
         return _inline(text)
     if "://" in text:
         raise ValueError(
-            f"expected a URL of https, a data URL, or a file of the project, found '{clipped(text)}'"
+            f"expected a URL of http or https, a data URL, or a file of the project, found '{clipped(text)}'"
         )
     path = inside_project(text, file=file)
     if not path.is_file():

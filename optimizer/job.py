@@ -1,6 +1,7 @@
 """The job of predicting: which rows, through which prompt, to which file, within which limits."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from optimizer.length import Reach
 from optimizer.models import MODELS, ModelSpec
 from optimizer.parquet import MISSING, can_write_parquet
 from optimizer.predictions import FORMS, RESERVED
-from optimizer.pricing import Price, price_of
+from optimizer.pricing import Price, common_tier, price_of
 
 # Rows that are committed together.
 BLOCK = 10_000
@@ -58,6 +59,7 @@ class Job:
             base_url=self.spec.base_url,
             free=MODELS[self.spec.provider].free,
             overrides={} if self.price is None else {self.spec.name: self.price},
+            service_tier=common_tier(dict(call.parameters) for call in self.frozen.template.calls),
         )
 
     def identity(self) -> dict[str, str]:
@@ -95,7 +97,8 @@ def check_job(job: Job) -> None:
     """Refuse what can be told before the rows are read.
 
     Raises:
-        InputError: With every mistake: in the model, what it cannot do, and where the file cannot be written.
+        InputError: With every mistake: in the model, what it cannot do, a limit that is none, and where the file cannot
+            be written.
     """
     provider = MODELS[job.spec.provider]
     problems = [Problem(file="", field="--model", message=message) for message in provider.problems(job.spec)]
@@ -103,6 +106,9 @@ def check_job(job: Job) -> None:
     if missing:
         message = f"the prompt needs {', '.join(missing)}; if the model has that, say so with --capability"
         problems.append(Problem(file="", field="--model", message=message))
+    if job.max_usd is not None and not 0 < job.max_usd < math.inf:
+        message = f"expected a number above 0, found {job.max_usd}"
+        problems.append(Problem(file="", field="--max-usd", message=message))
     problems += [Problem(file="", field="--output", message=message) for message in _output_mistakes(job)]
     if problems:
         raise InputError(problems)

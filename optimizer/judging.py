@@ -50,12 +50,14 @@ class Terms:
         cache: Which completions of other studies are taken.
         deadline_seconds: After how long no further attempt of a call is begun.
         lanes: Connections and paces that are shared with other studies; None shares nothing.
+        anew: Whether attempts of earlier processes take nothing from those that a budget holds.
     """
 
     pace: Callable[[int, bool], Pace]
     cache: CacheMode = "shared"
     deadline_seconds: float = DEADLINE_SECONDS
     lanes: Lanes | None = None
+    anew: bool = False
 
     def connect(self, spec: ModelSpec) -> AbstractAsyncContextManager[Connection]:
         """Return the connection to a model, for the length of an `async with`."""
@@ -153,7 +155,8 @@ async def open_bench(
             )
             model = f"{spec.provider}:{spec.name}"
             ledger = Ledger(store, account(study, role), model=model, cache=terms.cache)
-            caller = callers[role] = terms.caller(spec, connection, ledger, engaged.budget, price)
+            budget = engaged.budget.after(ledger.attempts) if terms.anew else engaged.budget
+            caller = callers[role] = terms.caller(spec, connection, ledger, budget, price)
             stack.push_async_callback(caller.close)
             models[role] = Referee(
                 model=caller,

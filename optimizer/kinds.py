@@ -5,7 +5,7 @@
 | lists, or texts of parts with `;`, `|` or `,` between them, of few different texts | labels | jaccard |
 | other lists and objects, or their JSON | json | json_fields |
 | 2 to 20 short texts that come back, a third as many as the rows at most; with ten rows each up to 100, unless they stand in the inputs | a label | accuracy |
-| numbers, unless they are whole and of 10 values at most that come back | a number | numeric |
+| numbers, unless they are whole and of 10 values at most that come back, or of more than 15 figures | a number | numeric |
 | all others | text | match; token_f1 where answers are long |
 
 Several targets are one answer of type json, each with its own kind.
@@ -32,9 +32,10 @@ _LONG_ANSWER_WORDS = 5  # on average; an answer of more can hardly be met as a w
 
 # A cell that is one number and means to everybody what `find_number` reads: `012` is a code.
 _NUMBER = re.compile(
-    r"[$€£]?\s?[-+]?(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?[%€]?"
+    r"(?:[$€£]?\s?[-+]?|[-+−–][$€£]?)(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?[%€]?"
 )
 _WHOLE = re.compile(r"[-+]?\d+")
+_MOST_FIGURES = 15  # of a whole number that is an amount; every such one is a float of its own
 # A decimal comma, and what may be one or stand between thousands.
 _COMMA, _UNCLEAR = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d{1,3},\d{3}")
 
@@ -143,7 +144,7 @@ def _plain(column: Column, said: str) -> Kind:
         why = f"{said}, whole numbers taken for labels, not for amounts; else `number`"
         return Kind(type="label", labels=labels, why=why)
     if numbers:
-        return Kind(type="number", why=f"{said}, all of them numbers; `text` is the alternative")
+        return _numbers(values, said)
     if all(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value) for value in values):
         unclear = next((value for value in values if _UNCLEAR.fullmatch(value)), None)
         if unclear is None and all(map(find_number, values)):
@@ -151,6 +152,20 @@ def _plain(column: Column, said: str) -> Kind:
         why = f"numbers with a decimal comma, of which {unclear or 'some'} would be read otherwise; write 12.5 for 12,5"
         return Kind(type="text", why=why)
     return Kind(type="text", why=f"{said}, too many or too long for labels, and not all of them numbers")
+
+
+def _numbers(values: Sequence[str], said: str) -> Kind:
+    """Return the kind of a column of many different numbers."""
+    long = next((value for value in values if _is_long(value)), None)
+    if long is None:
+        return Kind(type="number", why=f"{said}, all of them numbers; `text` is the alternative")
+    why = f"whole numbers of more than {_MOST_FIGURES} figures, as {clipped(long)}: identifiers, not amounts"
+    return Kind(type="text", why=f"{why}; `number` is the alternative")
+
+
+def _is_long(value: str) -> bool:
+    figures = value.replace(",", "").lstrip("-+")
+    return len(figures) > _MOST_FIGURES and figures.isdecimal()
 
 
 def _several(column: Column) -> Kind | None:

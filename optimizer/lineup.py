@@ -237,12 +237,20 @@ def _same_labels(answer: AnswerFormat, task: Task) -> bool:
 def _differences(frozen: FrozenPrompt, task: Task, dataset: Dataset) -> Iterator[str]:
     """Yield what a prompt was scored with that is another thing here; what it does not record is not known to differ."""
     recorded, data = frozen.task, frozen.task.get("dataset")
-    if recorded.get("metric", task.metric) != task.metric:
-        yield f"the prompt was made for the metric {recorded['metric']}, and the task's is {task.metric}"
+    if other := other_metric(frozen, task):
+        yield other
     if recorded.get("fingerprint", task.digest) != task.digest:
         yield f"the prompt was made for another task, or another version of it, than {task.name} is now"
     if isinstance(data, Mapping) and data.get("fingerprint", dataset.digest) != dataset.digest:
         yield "the prompt was made with other data, or other splits of them, than the task has now"
+
+
+def other_metric(frozen: FrozenPrompt, task: Task) -> str:
+    """Return how a task's metric is another one than that a prompt was scored by; "" where it is not known to be."""
+    made = frozen.task.get("metric", task.metric)
+    if made == task.metric:
+        return ""
+    return f"the prompt was made for the metric {made}, and the task's is {task.metric}"
 
 
 def lacking(seat: Seat) -> Iterator[str]:

@@ -22,6 +22,13 @@ _HEADER = re.compile(r"\A\s*\[\[ ## \w+ ## \]\]|\[\[ ## \w+ ## \]\]\s*\Z")
 _THINK, _THOUGHT = "<think>", "</think>"
 _THINKING = re.compile(r"<think>(?:(?!</?think>).)*+</think>", re.DOTALL | re.IGNORECASE)
 
+_BOX, _BRACE = re.compile(r"\\boxed\s*\{"), re.compile(r"\\.|[{}]", re.DOTALL)
+# What LaTeX has between figures, and what it writes for a sign and for none. A number in words is in the words.
+_MATHS_SIGN = re.compile(r"\\([$%])|\{([,.])\}")
+_MATHS_SPACE = re.compile(r"\\(?:[,!;: ]|(?:left|right)(?![A-Za-z]))|\^(?:\\circ(?![A-Za-z])|\{\\circ\})")
+_MATHS_WORDS = re.compile(r"\\(text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}(\^(?:\{[^{}]*\}|[^\s{}\\]))?")
+_MOST_NESTED = 4
+
 # How much of a text a pattern is searched in. It is the task author's, and may be slow; answers stand at the end.
 _SEARCHED = 20_000
 
@@ -116,10 +123,44 @@ def after_marker(text: str, marker: str) -> Narrowed:
     return Narrowed(before=text[:start].strip(), text=text[end:], found=True)
 
 
+def boxed(text: str) -> str | None:
+    r"""Return what the last `\boxed{...}` of a text holds, without the LaTeX that is mere looks; None without a box.
+
+    Empty where the box has no end, or where other LaTeX is left in it, such as a fraction, a root or a power: a
+    number that stands there is not what the box comes to.
+    """
+    starts = [match.end() for match in _BOX.finditer(text)]
+    if not starts:
+        return None
+    depth = 1
+    for brace in _BRACE.finditer(text, starts[-1]):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if not depth:
+            plain = _without_looks(text[starts[-1] : brace.start()])
+            return "" if "\\" in plain or "^" in plain else plain
+    return ""
+
+
 def unwrapped(text: str) -> str:
     """Return what is said in a text that is one element, as `<reasoning>` is, or between headers; else the text."""
     element = _ELEMENT.fullmatch(text.strip())
     return (element[2] if element else _HEADER.sub("", text)).strip()
+
+
+def _without_looks(maths: str) -> str:
+    plain = _MATHS_SPACE.sub("", _MATHS_SIGN.sub(r"\1\2", maths).replace("~", " "))
+    for _ in range(_MOST_NESTED):
+        plain = _MATHS_WORDS.sub(_maths_words, plain)
+    return plain
+
+
+def _maths_words(match: re.Match[str]) -> str:
+    """Return the words in a formula, set apart; a power of a unit, as in square metres, is a part of the unit."""
+    name, content, power = match[1], match[2], match[3] or ""
+    if not any(character.isalpha() for character in content):
+        return content + power
+    is_unit = name in {"text", "mathrm"} and content.strip() != "e" and not re.search(r"\d", content)
+    return f" {content} {'' if is_unit else power}"
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from optimizer.errors import InputError, Problem
 from optimizer.exporters import Wording
 from optimizer.frozen import FrozenPrompt
 from optimizer.importing import IMPORTED
-from optimizer.intake import intake_of
+from optimizer.intake import MOST_TOLD, intake_of
 from optimizer.plan import load_examples, task_path
 from optimizer.task import Task
 
@@ -56,19 +56,24 @@ def rows_of(frozen: FrozenPrompt, rows: Path) -> tuple[Example, ...]:
     """Return the rows of a table as a prompt is to be sent them: under their ids, or else their numbers; without targets.
 
     Raises:
-        InputError: With every mistake found in it.
+        InputError: With every mistake found in it; an id that several rows have is one, as answers are joined on it.
     """
     intake = intake_of(frozen.template, rows, lists=(), kept=())
     named = intake.check(lambda _: None).has_ids
-    return tuple(
-        Example(
-            id=row.record.text("id") if named else str(row.number),
-            inputs=tuple(row.inputs.items()),
-            target="",
-            group=None,
-        )
-        for row in intake.rows()
-    )
+    found, lines, repeated = list[Example](), dict[str, int](), list[Problem]()
+    for row in intake.rows():
+        name, line = row.record.text("id") if named else str(row.number), row.record.line
+        first = lines.setdefault(name, line)
+        if first != line:
+            message = f"expected an id of its own, found {name[:60]!r} again, first on line {first}"
+            repeated.append(Problem(file=intake.file, line=line, field="id", message=message))
+        found.append(Example(id=name, inputs=tuple(row.inputs.items()), target="", group=None))
+    if len(repeated) > MOST_TOLD:
+        message = f"and {len(repeated) - MOST_TOLD:,} more mistakes in the rows after these"
+        repeated[MOST_TOLD:] = [Problem(file=intake.file, message=message)]
+    if repeated:
+        raise InputError(repeated)
+    return tuple(found)
 
 
 def wording_of(

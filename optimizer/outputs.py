@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from optimizer.answer import reader_problem
+from optimizer.conformity import schema_validator
 from optimizer.digest import canonical
 from optimizer.document import FieldPath, Located
 from optimizer.errors import Problem
@@ -108,9 +109,19 @@ def _json_problems(output: OutputSpec, columns: tuple[str, ...], source: Located
             yield source.problem(("dataset", "target"), message)
     elif output.schema is not None and output.fields:
         yield source.problem(("output", "fields"), "expected a schema or fields, found both")
+    elif output.schema is not None and (wrong := _schema_problem(output.schema)):
+        yield source.problem(("output", "schema"), wrong)
     elif len(columns) > 1 and output.fields and set(output.fields) != set(columns):
         message = f"expected {', '.join(columns)}, found {', '.join(output.fields)}"
         yield source.problem(("output", "fields"), message)
+
+
+def _schema_problem(schema: Mapping[str, object]) -> str | None:
+    try:
+        schema_validator(canonical(schema))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _label_problems(output: OutputSpec, labels: Mapping[str, str], source: Located) -> Iterator[Problem]:

@@ -52,13 +52,30 @@ def parquet_records(path: Path, file: str, *, most_bytes: int | None = None) -> 
                 yield Problem(file=file, message=message)
                 return
             batches = source.iter_batches(batch_size=_ROWS, use_threads=False)
-            rows = (row for batch in batches for row in _widened(batch).to_pylist())
+            rows = (row for batch in batches for row in _rows(_widened(batch)))
             for number, row in enumerate(rows, start=1):
-                yield Record(line=number, values={name: _as_json(cell) for name, cell in row.items()})
+                if row is None:
+                    message = "expected dates of the years 1 to 9999, found a date or a duration out of range"
+                    yield Problem(file=file, line=number, message=message)
+                else:
+                    yield Record(line=number, values={name: _as_json(cell) for name, cell in row.items()})
     except OSError as error:  # an error of pyarrow's own may be one as well, of which nothing else is known
         yield Problem(file=file, message=f"cannot be read: {error.strerror or error}")
     except ArrowException as error:
         yield Problem(file=file, message=f"cannot be read: {error}")
+
+
+def _rows(batch: "RecordBatch") -> Iterator[dict[str, object] | None]:
+    """Yield the rows of a batch, None for one with a date that Python has none of."""
+    try:
+        yield from batch.to_pylist()
+    except OverflowError:
+        # Nothing was yielded yet: the batch is made into rows at once.
+        for n in range(batch.num_rows):
+            try:
+                yield batch.slice(n, 1).to_pylist()[0]
+            except OverflowError:
+                yield None
 
 
 def _widened(batch: "RecordBatch") -> "RecordBatch":

@@ -8,7 +8,7 @@ router may choose.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -26,6 +26,9 @@ _UNSURE_PROVIDERS = frozenset({"azure", "databricks", "modal", "zhipuai"})
 # The other tiers cost more than the published standard; flex costs less, auto is the standard unless the account
 # says otherwise.
 _STANDARD_TIERS = frozenset({None, "auto", "default", "flex"})
+
+# Stands for calls of several tiers, whose price together is not known.
+_MIXED = "mixed"
 
 # Billed on top of tokens read and written, and told by no completion.
 _UNTOLD = ("output_reasoning_mtok", "output_citation_mtok")
@@ -68,6 +71,12 @@ def price_of(
     if base_url is None or service_tier not in _STANDARD_TIERS:
         return None
     return _published_price(name, base_url)
+
+
+def common_tier(calls: Iterable[Mapping[str, float | int | str]]) -> float | str | None:
+    """Return the service tier that the parameters of some calls state, one without a known price where they disagree."""
+    stated = {parameters.get("service_tier") for parameters in calls}
+    return stated.pop() if len(stated) == 1 else _MIXED
 
 
 def _published_price(name: str, base_url: str) -> Price | None:

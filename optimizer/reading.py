@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from optimizer.narrowing import boxed
+
 # Marks that models put around a bare label; taken off both ends before comparing. No `-`, `+`, `#`: with them `-1` and
 # `C#` would be `1` and `C`.
 _DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>|“”‘’«»„‹›。、「」『』【】…–—•·→"
@@ -75,32 +77,36 @@ _AND = re.compile(r"\b(?:and|et)\b|&", re.IGNORECASE)
 
 _SPACES = "\u00a0\u202f\u2009"
 _GROUPED = rf"\d{{1,3}}(?:[{_SPACES} ]\d{{3}})+(?:,\d+)?"
+_SIGN = rf"[-+–](?:[$€£¥][{_SPACES} ]?)?"
 _NUMBER = re.compile(
     # A letter before it makes it a name (B12); after a digit, a closing bracket or a letter the sign is a dash.
-    r"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%])[-+])?"
-    r"(?:(?P<english>[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?![\d,])(?:\.\d+)?)"
-    r"|(?P<german>\d{1,3}(?:\.\d{3})+,\d+(?![\d,.])|\d{1,3}(?:\.\d{3}){2,}(?![\d,.]))"
+    # A comma or full stop that no figure follows is that of the sentence.
+    rf"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%]){_SIGN})?"
+    r"(?:(?P<english>[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?!\d|,\d)(?:\.\d+)?)"
+    r"|(?P<german>(?:\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})(?!\d|[,.]\d))"
     # A space between groups is one for certain where it cannot be broken, where there are several, or before a comma.
-    rf"|(?P<french>\d{{1,3}}(?:(?:[{_SPACES}]\d{{3}})+|(?:[ ]\d{{3}}){{2,}}|[ ]\d{{3}}(?=,\d))(?!\d)(?:,\d+(?![\d,]))?)"
-    r"|(?P<comma>(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?![\d,.]))"
+    rf"|(?P<french>\d{{1,3}}(?:(?:[{_SPACES}]\d{{3}})+|(?:[ ]\d{{3}}){{2,}}|[ ]\d{{3}}(?=,\d))(?!\d)(?:,\d+(?!\d|,\d))?)"
+    r"|(?P<comma>(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?!\d|[,.]\d))"
     r"|(?P<unclear>\d+(?:,\d+)+(?:\.\d+)?)"
     r"|(?P<plain>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?))"
 )
-_WHOLE_GROUPED = re.compile(rf"[-+]?{_GROUPED}")
 _MONEY = _DECORATION.replace(".", "") + "$€£¥%\u00a0\u202f"
+_WHOLE_GROUPED = re.compile(rf"[{re.escape(_MONEY)}]*?((?:{_SIGN})?{_GROUPED})[{re.escape(_MONEY)}]*")
+# A number without what stands between its sign and its figures, or between these.
+_CLOSED_UP = {**dict.fromkeys(map(ord, f"$€£¥ {_SPACES}")), 0x2013: "-"}
 
 # What may stand between two numbers that are alternatives, a range or a sum that nobody worked out.
 _BETWEEN = frozenset(
     str.split(
         "or ou and et to à a through maybe perhaps possibly even about around either peut être - – — / , ; & ( ) [ ] $ € £"
         " % ~ ± + * × x ÷ ^"
+        r" { } \ \frac \dfrac \tfrac \sqrt \times \cdot \div \pm"
     )
 )
-_TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
+_TOKEN = re.compile(r"\\?[^\W\d_]+|[^\w\s]")
 # An example of the model's own making: after an empty line, at least two lines of a caption and its text.
 _EXAMPLE = re.compile(r"\n[ \t]*\n(?=[^\W\d][\w ]{0,30}: ?[^\n]*\n[^\W\d][\w ]{0,30}:)")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,14 +184,6 @@ def listed_labels(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], 
     return None if named is None else (named, False)
 
 
-def separated(text: str, labels: tuple[str, ...]) -> list[str]:
-    """Return the texts with `;`, `|` or a comma between them, the first of these that is there and in no label."""
-    for separator in ";|,":
-        if separator in text and not any(separator in label for label in labels):
-            return [item for part in text.split(separator) if (item := part.strip())]
-    return [text] if text else []
-
-
 def find_labels(text: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
     """Return the labels that some prose names, in their own order, or None when it names none or denies one.
 
@@ -226,9 +224,8 @@ def stated_number(text: str) -> str | None:
     None also where the last number stands beside another one as an alternative, a range or a term: to take the last
     of `3 or 4`, `3-4` and `3 * 4` would be luck. Without any word, two different numbers are none.
     """
-    boxed = _BOXED.findall(text)
-    if boxed:
-        text = boxed[-1]
+    if (inside := boxed(text)) is not None:
+        text = inside
     elif "####" in text:
         text = next(iter(text.rpartition("####")[2].strip().splitlines()), "")
     found = _numbers(text)
@@ -300,28 +297,33 @@ def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] |
 def _numbers(text: str) -> list[tuple[str | None, int, int]]:
     """Return every number in a text: its shortest decimal form, None for one that has none, and where it stands."""
     plain = text.replace("\u2212", "-")
-    whole = plain.strip(_MONEY)
-    if _WHOLE_GROUPED.fullmatch(whole):
-        start = plain.find(whole)
-        return [(_shortest(re.sub(rf"[{_SPACES} ]", "", whole).replace(",", ".")), start, start + len(whole))]
+    if whole := _WHOLE_GROUPED.fullmatch(plain):
+        return [(_shortest(whole[1].translate(_CLOSED_UP).replace(",", ".")), *whole.span(1))]
     return [(_value(match), *match.span()) for match in _NUMBER.finditer(plain)]
 
 
 def _value(match: re.Match[str]) -> str | None:
-    written, kind = match[0], match.lastgroup
+    written, kind = match[0].translate(_CLOSED_UP), match.lastgroup
     if kind == "unclear" or unicodedata.category(match.string[match.end() : match.end() + 1] or " ") == "No":
         return None  # 2½ and 10² are not 2 and 10
+    if match.string.endswith(("sqrt{", "}{"), 0, match.start()):
+        return None  # the root of 3, the lower part of a fraction
     if kind == "english":
         written = written.replace(",", "")
     elif kind in {"german", "french", "comma"}:
-        written = re.sub(rf"[{_SPACES} .]", "", written).replace(",", ".")
+        written = written.replace(".", "").replace(",", ".")
     return _shortest(written)
 
 
 def _shortest(written: str) -> str | None:
+    """Return a number in its shortest decimal form: a whole one with all its figures where a float has but the first."""
     number = float(written)
     if not math.isfinite(number):
         return None
+    figures, _, rest = written.lstrip("+-0").partition(".")
+    exact = int(figures) if 15 < len(figures) < 400 and figures.isdecimal() and not rest.strip("0") else 0
+    if exact and exact != abs(number):
+        return f"-{exact}" if written.startswith("-") else str(exact)
     return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
 
 

@@ -27,7 +27,7 @@ from optimizer.lanes import pace_of
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.metrics import Role
 from optimizer.models import MODELS, ModelSpec
-from optimizer.pricing import Price, price_of
+from optimizer.pricing import Price, common_tier, price_of
 from optimizer.prompt import PromptTemplate
 from optimizer.recording import Row, row_of
 from optimizer.roles import located, role_models
@@ -87,6 +87,7 @@ class Job:
             base_url=self.spec.base_url,
             free=MODELS[self.spec.provider].free,
             overrides=self.prices,
+            service_tier=common_tier(dict(call.parameters) for call in self.frozen.template.calls),
         )
 
 
@@ -161,6 +162,8 @@ async def open_job(
             pace=lambda slots, fixed: pace_of(job.run, slots=slots, fixed=fixed),
             cache=job.cache,
             deadline_seconds=job.run.deadline_seconds,
+            # What an outage used up would keep the same command from ever going on.
+            anew=True,
         )
         async with (
             provider.connect(job.spec) as connection,
@@ -169,7 +172,7 @@ async def open_job(
             caller = Caller(
                 connection,
                 ledger,
-                budget=Budget(calls=n_calls, attempts=4 * n_calls),
+                budget=Budget(calls=n_calls, attempts=4 * n_calls).after(ledger.attempts),
                 pace=terms.pace(connection.capabilities.slots, provider.free),
                 price=job.price,
                 deadline_seconds=job.run.deadline_seconds,
@@ -213,6 +216,8 @@ class Rescored:
         now: What came of them, in the same order.
         lost: Ids that have no answer, or no score, for no fault of the model: they are left out of the comparison.
         drift: What the others tell; None where there are no others.
+        metrics: The metrics of the scores of then and now.
+        same_metric: Whether they are one metric, as far as the scores of equal answers tell; else they say nothing.
     """
 
     evaluation: Evaluation
@@ -220,6 +225,8 @@ class Rescored:
     now: tuple[Row, ...]
     lost: tuple[str, ...]
     drift: Drift | None
+    metrics: tuple[str, str]
+    same_metric: bool
 
 
 def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescored:
@@ -239,14 +246,40 @@ def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescore
     clusters = clusters_of(job.examples)
     pairs = Pairs(then=then, now=now, clusters=None if clusters is None else tuple(clusters))
     told = pairs.where(lambda _, row: row.id not in lost)
+    metrics = _metrics(job.frozen, evaluation)
+    same_metric = metrics[0] == metrics[1] and not _redefined(job, told)
     found = None
     if told.then:
         found = drift(
             told,
             same_requests=all(a.request == b.request for a, b in zip(told.then, told.now, strict=True)),
             deterministic=is_deterministic(job.frozen.template),
+            same_metric=same_metric,
         )
-    return Rescored(evaluation=evaluation, then=then, now=now, lost=lost, drift=found)
+    return Rescored(
+        evaluation=evaluation,
+        then=then,
+        now=now,
+        lost=lost,
+        drift=found,
+        metrics=metrics,
+        same_metric=same_metric,
+    )
+
+
+def _metrics(frozen: FrozenPrompt, evaluation: Evaluation) -> tuple[str, str]:
+    """Return the names of what scored each example when a prompt was recorded, and of what does now."""
+    now = evaluation.scorer.per_example.name
+    return now if frozen.records is None else str(frozen.records["metric"]), now
+
+
+def _redefined(job: Job, pairs: Pairs) -> bool:
+    """Return whether a task that changed scores an equal answer otherwise: its metric is another under the old name."""
+    if job.frozen.task.get("fingerprint", job.task.digest) == job.task.digest:
+        return False
+    both = zip(pairs.then, pairs.now, strict=True)
+    alike = ((a.score, b.score) for a, b in both if a.completion == b.completion and a.completion is not None)
+    return any(before is not None and now is not None and before != now for before, now in alike)
 
 
 def seconds_then(path: Path, template: PromptTemplate) -> dict[str, float]:

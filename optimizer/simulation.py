@@ -1,7 +1,8 @@
 """A search replayed on recorded scores: what a budget would have bought.
 
 Sampler, pruner, race or screening, confirmation and choice are those of a study with default settings. What is missing
-is what takes a model: costs, constraints, the test.
+is what takes a model: costs, constraints, the test. A race has all the calls, where a study sets some aside for
+confirmation: what it leaves confirms.
 """
 
 from collections.abc import Mapping, Sequence

@@ -69,7 +69,8 @@ def read_storage(path: Path, *, migrations: int) -> Iterator[Reading]:
     try:
         source = _to_read(path, migrations)
     except sqlite3.DatabaseError as error:
-        raise InputError([Problem(file=str(path), message=f"is not a study's database: {error}")]) from error
+        what = "cannot be read" if _is_of_access(error) else "is not a study's database"
+        raise InputError([Problem(file=str(path), message=f"{what}: {error}")]) from error
     engine = sqlalchemy.create_engine(
         "sqlite://", creator=lambda: source, poolclass=sqlalchemy.pool.StaticPool
     )
@@ -84,9 +85,7 @@ def _to_read(path: Path, migrations: int) -> Any:  # noqa: ANN401  # sqlite3 is 
     """Return a connection that changes no file."""
     import sqlite3
 
-    source = sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
-    )
+    source = sqlite3.connect(_address(path), uri=True, timeout=_BUSY_SECONDS, check_same_thread=False)
     try:
         applied = source.execute("SELECT count(*) FROM ps_migration").fetchone()[0]
         if applied >= migrations:
@@ -98,6 +97,28 @@ def _to_read(path: Path, migrations: int) -> Any:  # noqa: ANN401  # sqlite3 is 
         raise
     source.close()
     return copy
+
+
+def _address(path: Path) -> str:
+    """Return the address under which a database is opened to be read.
+
+    Reading takes a file beside the database, by which readers and writers know of each other. Where the folder takes
+    none and all that was committed is in the database itself, it is read as one that nobody changes.
+    """
+    path = path.resolve()
+    log = path.with_name(f"{path.name}-wal")
+    still = not os.access(path.parent, os.W_OK) and not (log.is_file() and log.stat().st_size)
+    return f"{path.as_uri()}?mode=ro{'&immutable=1' if still else ''}"
+
+
+def _is_of_access(error: Exception) -> bool:
+    """Return whether a database could not be read, whatever it holds; that a table is missing says what it holds."""
+    import sqlite3
+
+    # The lower byte is the kind of a failure, the rest its details.
+    return (
+        isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_ERROR
+    )
 
 
 @contextmanager

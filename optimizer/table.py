@@ -316,11 +316,19 @@ def _array(text: str) -> int:
     Raises:
         ValueError: The document is no JSON, or has no such array or several.
     """
-    value = _LENIENT.decode(text)
+    last: list[tuple[str, object]] = []  # the members of the document, which is the object that ends last
+
+    def kept(members: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal last
+        last = members
+        return dict(members)
+
+    value = json.JSONDecoder(object_pairs_hook=kept).decode(text)
     if isinstance(value, list):
         return text.index("[")
     if not isinstance(value, dict):
         raise ValueError(f"expected an array of objects, found {kind_of(value)}")
+    _unique(last)
     arrays = [name for name, part in value.items() if _is_rows(part)]
     if len(arrays) != 1:
         found = ", ".join(printable(name) for name in arrays) or "none"

@@ -8,11 +8,18 @@ import json
 import re
 
 from optimizer.digest import canonical
-from optimizer.reading import find_number, is_number, separated, stated_number
+from optimizer.narrowing import boxed
+from optimizer.reading import find_number, is_number, stated_number
 from optimizer.repair import strict_json
 
 # Words and units beside a number; what is left of a text without them is the number alone.
 _WORDS = re.compile(r"[^\W\d_]+|°")
+# A number in bare brackets, as accounts write a loss, or after a dash that may be a minus.
+_MAYBE_NEGATIVE = re.compile(
+    r"(?:[$€£¥%\s]|\b[A-Z]{3}\b)*(?:\(\s*[$€£¥]?\s*\+?[.\d][.,\d\s$€£¥%]*\)|—.*|–(?!(?:[$€£¥]\s?)?[.\d]).*)"
+    r"(?:[$€£¥%\s]|\b[A-Z]{3}\b)*",
+    re.DOTALL,
+)
 _SHOWN = 60
 
 
@@ -49,12 +56,21 @@ def _target_labels(text: str, labels: tuple[str, ...]) -> list[str]:
             items = strict_json(text)
         except ValueError as error:
             raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}: {error}") from error
-        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        # A label that is a figure may be written as one.
+        if not isinstance(items, list) or not all(isinstance(item, str | int | float) for item in items):
             raise ValueError(f"expected a JSON array of labels, found {text[:60]!r}")
-        return items
+        return [item if isinstance(item, str) else json.dumps(item) for item in items]
     if text in labels:
         return [text]
-    return separated(text, labels)
+    return _separated(text, labels)
+
+
+def _separated(text: str, labels: tuple[str, ...]) -> list[str]:
+    """Return the texts with `;`, `|` or a comma between them, the first of these that is there and in no label."""
+    for separator in ";|,":
+        if separator in text and not any(separator in label for label in labels):
+            return [item for part in text.split(separator) if (item := part.strip())]
+    return [text] if text else []
 
 
 def _unknown_label(text: str, labels: tuple[str, ...]) -> str:
@@ -67,21 +83,26 @@ def target_number(text: str) -> str:
     """Return the number that a target is, in its shortest decimal form.
 
     Words, units and currency may stand beside it, and a whole solution before `####` or around a box. Other figures may
-    not: of `3/4`, `12:30`, `2024-01-05` and `5-7` any one would be a guess.
+    not: of `3/4`, `12:30`, `2024-01-05` and `5-7` any one would be a guess. Nor may its sign be one, as of `(1,200)`.
 
     Raises:
         ValueError: When it is none, or several.
     """
     number = find_number(text)
-    if number is None:
-        raise ValueError(f"expected a number, found {text[:_SHOWN]!r}")
-    if "####" in text or "\\boxed{" in text:
+    if "####" in text or boxed(text) is not None:
         number = stated_number(text)
+    elif number is None:
+        raise ValueError(f"expected a number, found {text[:_SHOWN]!r}")
+    elif _MAYBE_NEGATIVE.fullmatch(text.strip()):
+        value = number.lstrip("-")
+        raise ValueError(
+            f"expected one number, found {text[:_SHOWN]!r}, which may be negative; write {value} or -{value}"
+        )
     elif not is_number(text) and not is_number(_WORDS.sub(" ", text)):
         number = None
     if number is None:
         raise ValueError(
-            f"expected one number, found {text[:_SHOWN]!r}, which could be read as several; a fraction, a date, a time or a "
-            "range is `text`"
+            f"expected one number, found {text[:_SHOWN]!r}, which could be read as several, or is not worked out; a "
+            "fraction, a date, a time, a formula or a range is `text`"
         )
     return number

@@ -197,10 +197,13 @@ def _dataset_problems(dataset: DatasetSpec, source: Located) -> list[Problem]:
     if not targets or len(set(targets)) < len(targets):
         message = "expected at least one column, each once"
         problems.append(source.problem(("dataset", "target"), message))
-    for name in (*targets, *([SEVERAL] if len(targets) > 1 else [])):
+    for name in targets:
         if name in dataset.inputs:
             message = f"the target {name!r} is also an input: the model would see the answer"
             problems.append(source.problem(("dataset", "target"), message))
+    if len(targets) > 1 and SEVERAL in dataset.inputs and SEVERAL not in targets:
+        message = f"the object that several targets make is called {SEVERAL!r}, so no input may be: rename the column"
+        problems.append(source.problem(("dataset", "inputs"), message))
     return problems + _split_problems(dataset, source)
 
 

@@ -17,6 +17,7 @@ from optimizer.digest import pretty
 from optimizer.errors import InputError, Problem
 from optimizer.explanation import shortened
 from optimizer.frozen import FrozenPrompt, text_of
+from optimizer.lineup import other_metric
 from optimizer.origin import origin_of
 from optimizer.recording import Records, Row, digests_of, read_records
 from optimizer.task import Task
@@ -184,6 +185,7 @@ def _compared(
         *_data(changed["inputs"], "{} other inputs than were recorded"),
         *_data(changed["targets"], "{} another target than was recorded"),
         *_wording(reworded, len(alike)),
+        *_metric(frozen, task),
         *_notes(frozen, records, dataset, moved=moved, sound=not (missing or touched)),
     ]
     return Rendered(task=task, alike=alike, reworded=reworded), findings
@@ -204,6 +206,11 @@ def _wording(reworded: Sequence[str], n: int) -> Iterator[Finding]:
             " examples are the same"
         )
         yield Finding(weight="differs", about="wording", message=message)
+
+
+def _metric(frozen: FrozenPrompt, task: Task) -> Iterator[Finding]:
+    if other := other_metric(frozen, task):
+        yield Finding(weight="differs", about="task", message=other)
 
 
 def _notes(

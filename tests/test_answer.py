@@ -510,6 +510,29 @@ def test_a_target_has_the_form_of_an_answer(kind: AnswerKind, text: str, expecte
     assert canonical_target(text, kind, ("a", "b", "é")) == expected
 
 
+@pytest.mark.parametrize(
+    ("completion", "labels"),
+    [
+        ("[1, 2]", '["1", "2"]'),
+        ("[2, 1.5, true]", '["2", "1.5", "true"]'),
+        ('["1", 2]', '["1", "2"]'),
+        ("[]", "[]"),
+        ("[1, 4]", None),
+        ("[1, null]", None),
+        ("[[1]]", None),
+    ],
+)
+def test_labels_that_are_figures_may_be_written_as_figures(completion: str, labels: str | None) -> None:
+    known = ("1", "2", "1.5", "true")
+    assert AnswerFormat(kind="labels", labels=known).read(completion).text == labels
+    assert AnswerFormat(kind="labels", labels=known, field="x").read(f'{{"x": {completion}}}').text == labels
+    if labels is None:
+        with pytest.raises(ValueError, match="expected"):
+            canonical_target(completion, "labels", known)
+    else:
+        assert canonical_target(completion, "labels", known) == labels
+
+
 def test_a_comma_separates_labels_only_where_no_label_has_one() -> None:
     labels = ("cash, card", "cheque")
     assert canonical_target("cash, card", "labels", labels) == '["cash, card"]'
@@ -526,7 +549,8 @@ def test_a_comma_separates_labels_only_where_no_label_has_one() -> None:
             "billing; shiping",
             "expected one of 'billing', 'shipping', found 'shiping'; did you mean",
         ),
-        ("labels", '["billing", 1]', "expected a JSON array of labels, found '[\"billing\", 1]'"),
+        ("labels", '["billing", null]', "expected a JSON array of labels, found '[\"billing\", null]'"),
+        ("labels", '["billing", 1]', "expected one of 'billing', 'shipping', found '1'"),
         ("labels", "[billing", "expected a JSON array of labels, found '[billing': Expecting value"),
         ("number", "many", "expected a number, found 'many'"),
         ("number", "1,2,3", "expected a number, found '1,2,3'"),

@@ -1,6 +1,7 @@
 """The commands as a person calls them, in this process: what they print, write and refuse."""
 
 import asyncio
+import errno
 import json
 import re
 import sqlite3
@@ -23,6 +24,7 @@ from optimizer.completion import Completion, Request
 from optimizer.errors import OverloadedError
 from optimizer.frozen import FrozenPrompt
 from optimizer.models.scripted import Scripted
+from optimizer.origin import rows_of
 from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate
 
@@ -336,6 +338,44 @@ def test_export_prints_or_writes_the_same_text(
     assert "--output: there is no folder" in nowhere.err
     unknown = call("export", prompt, "--format", "nativ")
     assert "did you mean 'native'?" in unknown.err
+
+
+def test_what_export_cannot_write_is_told(
+    prompt: Path, call: Callable[..., Told], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("optimizer.document.write_atomically", full)
+    told = call("export", prompt, "--format", "native", "--output", tmp_path / "out.json")
+    assert told.code == 3
+    assert told.err.endswith(f"{tmp_path / 'out.json'} cannot be written (No space left on device)\n")
+
+
+def test_a_database_stands_for_the_prompt_beside_it(prompt: Path, call: Callable[..., Told]) -> None:
+    database = prompt.with_name("study.db")
+    database.touch()
+    assert call("show", database).out == call("show", prompt).out
+    prompt.unlink()
+    told = call("show", database)
+    assert told.code == 2
+    study = prompt.with_name("study.yaml")
+    assert f"no result yet: there is no {prompt}; `optimizer run {study}` makes it" in told.err
+
+
+def test_rows_of_a_batch_have_ids_of_their_own(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,text\na,one\nb,two\na,three\nb,four\na,five\n", encoding="utf-8")
+    told = call("export", prompt, "--format", "openai_batch", "--rows", rows, "--allow-lossy")
+    assert (told.code, told.out) == (2, "")
+    assert [line.removeprefix("error: ") for line in told.err.splitlines()] == [
+        f"{rows}:{line}: id: expected an id of its own, found '{name}' again, first on line {first}"
+        for line, name, first in ((4, "a", 2), (5, "b", 3), (6, "a", 2))
+    ]
+    rows.write_text("text\none\ntwo\none\n", encoding="utf-8")
+    assert [row.id for row in rows_of(FrozenPrompt.load(prompt), rows)] == ["1", "2", "3"]
 
 
 def test_export_compares_the_test_examples_and_sends_rows_that_are_named(

@@ -699,6 +699,47 @@ def test_a_target_that_the_schema_does_not_require_may_be_empty() -> None:
     assert one_example(several_targets(rows, schema)).target == '{"kind":"bug","tags":[]}'
 
 
+@pytest.mark.parametrize(
+    "tags", [{"type": "array", "items": {"type": "string"}}, {"type": "array", "items": {"enum": ["a", "b"]}}]
+)
+@pytest.mark.parametrize("cell", [None, "", " "])
+def test_an_empty_cell_is_an_empty_list_only_where_there_must_be_one(tags: object, cell: str | None) -> None:
+    for required, target in ((["kind"], '{"kind":"bug"}'), (["kind", "tags"], '{"kind":"bug","tags":[]}')):
+        properties = {"kind": {"type": "string"}, "price": {"type": "number"}, "tags": tags}
+        schema: dict[str, object] = {"type": "object", "properties": properties, "required": required}
+        task = several_targets([row | {"price": "", "tags": cell} for row in some_rows()], schema)
+        assert one_example(task).target == target
+        csv_rows = "".join(f"{row['text']},{row['kind']},,\n" for row in some_rows())
+        path = Path(write_csv(f"text,kind,price,tags\n{csv_rows}")).resolve()
+        assert one_example(dataclasses.replace(task, paths=(path,))).target == target
+
+
+def test_a_list_that_must_be_there_is_not_made_of_a_missing_key() -> None:
+    rows = [row | {"price": 1, "tags": "a"} for row in some_rows()]
+    del rows[0]["tags"]
+    required = FIELDS | {"required": ["kind", "price", "tags"]}
+    assert mistakes(several_targets(rows, required)) == [
+        "d.jsonl:1: tags: expected this key, found none; there are kind, price, text"
+    ]
+
+
+@pytest.mark.parametrize("cell", [[1, 2], "[1, 2]"])
+def test_only_texts_are_labels_of_a_list(cell: object) -> None:
+    items = {"type": "array", "items": {"enum": [1, 2, 3]}}
+    schema: dict[str, object] = {"type": "object", "properties": {"tags": items}, "required": ["tags"]}
+    rows = [row | {"price": 1, "tags": cell} for row in some_rows()]
+    assert one_example(several_targets(rows, schema)).target == '{"kind":"bug","price":1,"tags":[1,2]}'
+    rows[0]["tags"] = [1, 4]
+    assert "found at tags.1: 4 is not one of [1, 2, 3]" in mistakes(several_targets(rows, schema))[0]
+
+
+@pytest.mark.parametrize("cell", ["[1, 2]", [1, 2], ["1", 2], "1; 2", "[2, 1]"])
+def test_labels_that_are_figures_may_be_figures_in_a_cell(cell: object) -> None:
+    rows = [row | {"kind": cell} for row in some_rows()]
+    task = dataclasses.replace(make_task(write_jsonl(rows)), output="labels", labels=("1", "2", "3"))
+    assert one_example(task).target == '["1", "2"]'
+
+
 LONG = (
     "Yesterday I ordered the blue kettle from your shop, and it came with a broken lid and without its cable"
 )

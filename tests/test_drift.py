@@ -80,6 +80,14 @@ def test_the_score_has_half_of_the_level() -> None:
     assert found.telling == ("score",)
 
 
+def test_scores_of_two_metrics_are_no_sign() -> None:
+    pairs = changed(40, 40, score=0.0)
+    assert told(pairs) == ("score",)
+    found = drift(pairs, same_requests=True, deterministic=True, same_metric=False)
+    assert (found.score, found.verdict) == (None, "holds")
+    assert "score" not in [sign.sign for sign in found.signs]
+
+
 def test_other_requests_make_no_news_of_texts_and_of_tokens_read() -> None:
     pairs = changed(40, 40, completion="b", prompt_tokens=99)
     assert told(pairs, same_requests=False) == ()

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from optimizer.answer import OUTCOMES, AnswerFormat
 from optimizer.commands.explain import _tally_lines
+from optimizer.completion import Request
 from optimizer.dataset import Example
+from optimizer.explanation import signed_points
 from optimizer.flips import (
     CHANGES,
     REASONS,
@@ -25,12 +28,14 @@ from optimizer.flips import (
     in_words,
 )
 from optimizer.frozen import FrozenPrompt
+from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, MessageTemplate, PromptTemplate
 from optimizer.store import ScoreRow
 from optimizer.viewed import Viewed
 from optimizer.viewing import View
 
 if TYPE_CHECKING:
+    from tests.conftest import Outcome
     from tests.parcels import DATA, document, optimizer
 else:
     from parcels import DATA, document, optimizer
@@ -211,6 +216,44 @@ def flipped(n: int, targets: int) -> Flips:
         missing=(),
     )
     return flips_between(before, after, view, "validation", names)
+
+
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 9, validation: 24, test: 60}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour as exactly as you can.
+"""
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json}
+search:
+  instructions: {given: [Which colour?]}
+  demos: {sizes: [0]}
+  styles: [direct]
+  formats: [plain]
+  screen: 12
+budget: {calls: 300}
+"""
+
+
+def test_what_is_left_of_a_gain_from_reading_alone_is_told(
+    write_study: Callable[..., Path], finished: Callable[..., "Outcome"]
+) -> None:
+    def vague_at_first(request: Request) -> str:
+        asked = " ".join(message.content for message in request.messages)
+        item = int(re.findall(r"Item (\d+)", asked)[-1])
+        return "I could not say." if "exactly" in asked else ("red", "green", "blue")[item % 3]
+
+    path = write_study(TASK, STUDY, items=93)
+    outcome = finished(load_plan(path), vague_at_first)
+    path.with_name("prompt.json").write_text(outcome.selection.frozen.dumps(), encoding="utf-8")
+    over = outcome.evidence["difference_over_guess"]
+    value, lower, upper = (signed_points(over[name]) for name in ("value", "lower", "upper"))
+    told = " ".join(optimizer("explain", path).out.split())
+    assert "Had the best constant answer stood in place of every answer of the baseline" in told
+    assert f"{value} points ({lower} to {upper}) would be left of the gain." in told
 
 
 def test_where_interval_and_p_value_disagree_that_is_said() -> None:

@@ -408,6 +408,7 @@ def on_bench(
     script: Callable[[Request], str] = lambda _: verdict("1"),
     *,
     play: Callable[..., None],
+    anew: bool = False,
 ) -> tuple[Any, dict[str, dict[str, object]], list[Request]]:
     """Return what came of some work with a judge that has so many calls, what it used, and what it was asked."""
     model = Scripted(script)
@@ -416,7 +417,7 @@ def on_bench(
     engaged = Engagement(spec=spec, budget=Budget(calls=calls, attempts=2 * calls))
 
     async def run() -> tuple[Any, dict[str, dict[str, object]]]:
-        terms = Terms(pace=lambda slots, _fixed: Pace(start=slots, most=slots))
+        terms = Terms(pace=lambda slots, _fixed: Pace(start=slots, most=slots), anew=anew)
         with open_storage(folder / "store.db") as storage:
             async with open_bench(Store(storage), 1, {"judge": engaged}, terms) as bench:
                 return await work(bench.models), bench.figures()
@@ -445,6 +446,28 @@ def test_the_budget_of_a_judge_holds_and_what_was_answered_is_asked_no_second_ti
     assert found == [("1",)] * 5
     assert len(requests) == 2
     assert (figures["judge"]["calls"], figures["judge"]["cached"]) == (5, 3)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_attempts_of_earlier_processes_count_unless_they_are_counted_anew(
+    tmp_path: Path, play: Callable[..., None], anew: bool
+) -> None:
+    def refuse(_: Request) -> str:
+        raise RejectedError("not now")
+
+    def ballot(n: int) -> Ballot:
+        return Ballot(question="Good?", material=(("answer", str(n)),), verdicts=("0", "1"), max_tokens=9)
+
+    async def work(models: Mapping[Role, Model]) -> list[object]:
+        return await asyncio.gather(
+            *(verdicts(models["judge"], ballot(n)) for n in range(3)), return_exceptions=True
+        )
+
+    for _ in range(2):  # uses up the six attempts that three calls have
+        found, *_ = on_bench(tmp_path, 3, work, refuse, play=play, anew=anew)
+        assert {type(outcome) for outcome in found} == {RejectedError}
+    found, *_ = on_bench(tmp_path, 3, work, play=play, anew=anew)
+    assert {type(outcome) for outcome in found} == {tuple if anew else BudgetError}
 
 
 def test_kappa_is_that_of_scikit_learn() -> None:

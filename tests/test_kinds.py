@@ -82,6 +82,29 @@ def test_what_is_picked_from_the_inputs_is_no_label_where_there_are_many(tmp_pat
     assert kind_of_answer([columns["larger"]]).type == "label"
 
 
+@pytest.mark.parametrize(
+    ("first", "type_"),
+    [
+        (4_000_123_400_005_678, "text"),
+        (-4_000_123_400_005_678, "text"),
+        (400_012_340_000_567, "number"),
+    ],
+)
+def test_whole_numbers_of_more_figures_than_an_amount_has_are_identifiers(
+    tmp_path: Path, first: int, type_: str
+) -> None:
+    for values in ([first + 7 * n for n in range(30)], [f"{first + 7 * n:,}" for n in range(30)]):
+        found = kind(tmp_path, values)
+        assert found.type == type_
+        assert ("more than 15 figures" in found.why) == (type_ == "text")
+    assert kind(tmp_path, [n + 0.1234567890123456 for n in range(30)]).type == "number"
+
+
+def test_amounts_with_a_sign_before_the_currency_are_numbers(tmp_path: Path) -> None:
+    assert kind(tmp_path, [f"-${n}.50" for n in range(30)]).type == "number"
+    assert kind(tmp_path, [f"–{n + 1}" for n in range(30)]).type == "number"
+
+
 def test_long_answers_are_judged_by_their_words(tmp_path: Path) -> None:
     short = [f"some thing {n}" for n in range(30)]
     for values, metric in ((short, "match"), ([f"{ENGLISH} {n}" for n in range(30)], "token_f1")):

@@ -568,6 +568,16 @@ def test_money_is_a_hard_limit_over_all_runs_and_needs_a_price_and_a_bound(play:
         predict(job(output="c.csv", max_usd=1.0, made=template(max_tokens=None)))
 
 
+def test_a_dearer_tier_of_service_has_no_published_price() -> None:
+    write_rows()
+    spec = ModelSpec(provider="openai_compatible", name="gpt-4o-mini", base_url="https://api.openai.com/v1")
+    for tiers, known in (((), True), (("default",), True), (("priority",), False), (("default", "x"), False)):
+        base = template().calls[0]
+        calls = [replace(base, parameters=(*base.parameters, ("service_tier", tier))) for tier in tiers]
+        made = replace(template(), calls=tuple(calls) or (base,))
+        assert (replace(job(made=made, price=None), spec=spec).cost() is not None) == known
+
+
 def test_the_bound_of_cost_is_never_below_what_is_charged(play: Any) -> None:
     write_rows()
     made = template(calls=2)
@@ -804,6 +814,10 @@ def test_the_command_tells_every_mistake_at_once_and_writes_nothing(call: Any) -
     for options, message in (
         (("--price", "1"), "--price: expected two numbers"),
         (("--price", "nan,1"), "--price: expected two numbers"),
+        (("--max-usd", "nan"), "--max-usd: expected a number above 0, found nan"),
+        (("--max-usd", "-1"), "--max-usd: expected a number above 0, found -1.0"),
+        (("--max-usd", "0"), "--max-usd: expected a number above 0, found 0.0"),
+        (("--max-usd", "inf"), "--max-usd: expected a number above 0, found inf"),
         (("--requests-per-minute", "0"), "--requests-per-minute: expected more than 0"),
         (("--list", "texts"), "--list: the prompt has no input 'texts'; did you mean 'text'?"),
         (("--concurrency", "0"), "--concurrency: expected auto"),

@@ -67,7 +67,8 @@ def refused(folder: Path, table: Sequence[dict[str, object]], wanted: Wanted = A
         ([f"{k},5" for k in range(30)], "number", ()),
         ([*(f"{k},5" for k in range(30)), "1,250"], "text", ()),  # one and a quarter, or a thousand
         ([f"2024-05-{k:02d}" for k in range(1, 31)], "text", ()),
-        ([f"-${k}" for k in range(1, 31)], "text", ()),  # its sign would be lost
+        ([f"-${k}" for k in range(1, 31)], "number", ()),
+        ([f"({k})" for k in range(1, 31)], "text", ()),  # of whichever sign
         ([f"place {k}" for k in range(30)], "text", ()),
         ([f"l{k}" for k in range(20)] * 3, "label", tuple(sorted(f"l{k}" for k in range(20)))),
         ([f"l{k}" for k in range(21)] * 3, "text", ()),

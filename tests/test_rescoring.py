@@ -1,16 +1,22 @@
 """Which scoring takes up which: the same one, if it is not over, and for a look at a model no older than a day."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from optimizer.answer import AnswerFormat
+from optimizer.budget import Spent
+from optimizer.completion import Request
 from optimizer.config import RunSpec
-from optimizer.errors import InputError
+from optimizer.errors import BudgetError, InputError, ModelError, OverloadedError
+from optimizer.evaluation import Evaluation
 from optimizer.frozen import FrozenPrompt
 from optimizer.models import ModelSpec
+from optimizer.models.scripted import Scripted
 from optimizer.plan import load_examples
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.rescoring import (
@@ -20,12 +26,16 @@ from optimizer.rescoring import (
     finish_all,
     is_deterministic,
     job_problems,
+    open_job,
     own_model,
     store_of,
     study_beside,
 )
 from optimizer.storage import open_storage
 from optimizer.store import Store
+
+if TYPE_CHECKING:
+    from tests.virtual_clock import RunVirtual
 
 TASK = """schema: 1
 name: colours
@@ -121,6 +131,52 @@ def test_what_keeps_a_look_from_being_done_is_told_at_once(job: Job) -> None:
     assert "--model: the prompt needs prefill" in told
     assert "dataset.inputs: the prompt takes text, and the task has other" in told
     assert "dataset.splits: the split is empty" in told
+
+
+def test_a_prompt_need_not_show_every_input_of_the_task(job: Job) -> None:
+    assert job_problems(replace(job, task=replace(job.task, inputs=("text", "channel")))) == []
+
+
+def test_what_an_outage_used_up_takes_nothing_from_the_same_command_afterwards(
+    job: Job, play: Callable[..., None], run_virtual: "RunVirtual"
+) -> None:
+    def down(_: Request) -> str:
+        raise OverloadedError("busy", reason="HTTP 503")
+
+    play(Scripted(down))
+    spent = list[Spent]()
+    for _ in range(6):
+        with suppress(ModelError, BudgetError):
+            run_virtual(asked(job, spent))
+    assert spent[-1].attempts > 2 * 4 * len(job.examples)
+    play(Scripted(lambda _: "red"))
+    evaluation = run_virtual(asked(job, spent))
+    assert evaluation.n_errors == 0
+    assert spent[-1].calls == len(job.examples)
+
+
+async def asked(job: Job, spent: list[Spent]) -> Evaluation:
+    async with open_job(job) as opened:
+        try:
+            return await opened.evaluate()
+        finally:
+            spent.append(opened.caller.spent)
+
+
+def test_a_dearer_tier_of_service_has_no_published_price(job: Job) -> None:
+    spec = ModelSpec(provider="openai_compatible", name="gpt-4o-mini", base_url="https://api.openai.com/v1")
+
+    def priced(*tiers: str | None) -> bool:
+        base = template(temperature=0).calls[0]
+        calls = tuple(replace(base, parameters=(("service_tier", tier),) if tier else ()) for tier in tiers)
+        made = replace(job.frozen, template=replace(job.frozen.template, calls=calls))
+        return replace(job, spec=spec, frozen=made).price is not None
+
+    assert priced(None)
+    assert priced("default", "default")
+    assert not priced("priority")
+    assert not priced("default", "priority")
+    assert not priced(None, "flex")  # which of the prices is that of both is not known
 
 
 def test_the_study_beside_a_prompt_says_the_rest_of_its_model(job: Job) -> None:

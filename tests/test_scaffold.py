@@ -551,3 +551,21 @@ def test_any_table_gives_a_sound_study_or_a_clear_mistake(data: st.DataObject) -
             assert set(contents(Path(folder))) == {path.name}
         else:
             assert load_plan(made.study).bounds.candidates > 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+@pytest.mark.parametrize("few", [True, False])
+def test_rows_without_one_of_several_targets_that_is_a_list_have_no_such_key(
+    tmp_path: Path, suffix: str, few: bool
+) -> None:
+    rows: list[Row] = []
+    for k in range(30):
+        tags = ["x", "y"][: 1 + k % 2] if few else [f"x{k}", f"y{k}"]
+        cell = None if k % 5 == 0 else tags if suffix == ".jsonl" else json.dumps(tags)
+        rows.append({"message": f"The text in case {k}", "team": ("sales", "no")[k % 2], "tags": cell})
+    data = (table if suffix == ".jsonl" else as_csv)(tmp_path / f"data{suffix}", rows)
+    made = scaffold(wishes(tmp_path, data, columns=Wanted(targets=("team", "tags"))))
+    dataset = load_plan(made.study).dataset
+    found = [json.loads(example.target) for example in dataset.train + dataset.validation + dataset.test]
+    assert sum(set(one) == {"team"} for one in found) == 6
+    assert all(one["tags"] for one in found if "tags" in one)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from optimizer import storage as module
 from optimizer.errors import InputError, StorageError, StudyBusyError
-from optimizer.storage import Storage, create_study, open_storage
+from optimizer.storage import Storage, create_study, open_storage, read_storage
 from optimizer.store import Store
 
 
@@ -97,6 +97,49 @@ def test_another_program_can_read_while_a_study_is_open(tmp_path: Path) -> None:
         reader = sqlite3.connect(path)
         assert reader.execute("SELECT study_name FROM studies").fetchall() == [("colours#1",)]
         reader.close()
+
+
+def test_a_database_that_nobody_writes_is_read_without_a_file_beside_it_where_none_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        Store(storage)
+    assert module._address(path) == f"{path.as_uri()}?mode=ro"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert module._address(path) == f"{path.as_uri()}?mode=ro&immutable=1"
+    before = sorted(each.name for each in tmp_path.iterdir())
+    with read_storage(path, migrations=1) as reading, reading.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM ps_migration").scalar()
+        assert sorted(each.name for each in tmp_path.iterdir()) == before
+    log = path.with_name("study.db-wal")
+    log.touch()
+    assert module._address(path).endswith("&immutable=1")
+    log.write_bytes(b"what is not in the database yet")
+    assert module._address(path).endswith("?mode=ro")
+
+
+def test_a_database_that_cannot_be_read_is_not_taken_for_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        Store(storage)
+    monkeypatch.setattr(module, "_BUSY_SECONDS", 0)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(InputError, match="cannot be read: database is locked"):
+            look(path)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE t (x)")
+    with pytest.raises(InputError, match="is not a study's database: no such table"):
+        look(tmp_path / "other.db")
+
+
+def look(path: Path) -> None:
+    with read_storage(path, migrations=1):
+        pass
 
 
 def test_what_was_told_is_there_after_reopening_and_what_was_asked_still_runs(tmp_path: Path) -> None:

@@ -190,6 +190,9 @@ def test_the_objects_of_an_array_are_the_rows_with_their_lines() -> None:
         ('[{"a": 1},\n\n7]', "d.json:3: expected one JSON object, found a single value"),
         ('"a"', "d.json: expected an array of objects, found a single value"),
         ('{"a": [{}], "b": [{}]}', "or an object with one of them, found a, b"),
+        ('{"a": 1, "a": [{"b": 2}]}', "d.json: duplicate key 'a'"),
+        ('{"a": [{"b": 2}], "a": [{"b": 3}]}', "d.json: duplicate key 'a'"),
+        ('{"a": [{"b": 2}], "c": {}, "c": 1}', "d.json: duplicate key 'c'"),
         ('{"a": [1]}', "or an object with one of them, found none"),
         ("[" * 100_000, "d.json: not valid JSON: nested too deeply"),
     ],
@@ -290,6 +293,24 @@ def test_floats_of_32_bits_are_short_in_lists_and_objects_beside_those_of_64_bit
         "short": "0.7",
     }
     assert second.values == {**dict.fromkeys(first.values), "large": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "far"),
+    [("date32", 3_000_000), ("date32", -3_000_000), ("timestamp", 2**62), ("duration", 2**61)],
+)
+def test_a_date_that_python_has_none_of_is_told_with_its_row(kind: str, far: int) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    types = {
+        "date32": pyarrow.date32(),
+        "timestamp": pyarrow.timestamp("us"),
+        "duration": pyarrow.duration("s"),
+    }
+    write_parquet({"day": pyarrow.array([None, far, None], types[kind])})
+    assert mistakes("d.parquet") == [
+        "d.parquet:2: expected dates of the years 1 to 9999, found a date or a duration out of range"
+    ]
+    assert [record.line for record in read_table(Path("d.parquet"), "d.parquet").records] == [1, 3]
 
 
 def test_what_is_wrong_with_a_parquet_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

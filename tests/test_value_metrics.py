@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.answer import Answer, find_number
+from optimizer.answer import Answer, Outcome, find_number
 from optimizer.metrics import METRICS, Setting
 from optimizer.metrics.json_fields import Field, Fields, field_scores
 
@@ -43,6 +43,9 @@ def problem(name: str, **options: Any) -> object:
         ("103", "100", {"absolute": 1.0, "relative": 0.03}, True),
         ("0.001", "0", {"relative": 0.5}, False),
         ("1e+300", "1e+300", {}, True),
+        ("12345678901234567891", "12345678901234567891", {}, True),
+        ("12345678901234567890", "12345678901234567891", {}, False),
+        ("12345678901234567890", "12345678901234567891", {"absolute": 1.0}, True),
         ("1e+300", "9.99e+299", {"relative": 0.01}, True),
         ("5", "-5", {}, False),
         ("1.0", "1", {}, True),
@@ -170,6 +173,8 @@ def test_a_schema_has_to_be_given_somewhere() -> None:
         ),
         ({"$dynamicRef": "https://json-schema.org/draft/2020-12/schema"}, "expected references within"),
         ({"$ref": "#/$defs/none"}, "expected references within the schema, found none at '#/$defs/none'"),
+        ({"$ref": "#"}, "expected references that come to an end"),
+        ({"pattern": "("}, "expected a JSON Schema, found at pattern: the pattern '('"),
         ({"type": "texte"}, "expected a JSON Schema, found at type: 'texte' is not valid"),
         ({"properties": {"n": {"minimum": "0"}}}, "expected a JSON Schema, found at properties.n.minimum: "),
     ],
@@ -192,6 +197,13 @@ def test_what_only_looks_like_a_reference_and_what_stays_within_are_allowed(
 ) -> None:
     assert problem("json_schema", schema=schema) is None
     assert score("json_schema", "{}", "{}", schema=json.dumps(schema)) == ("const" not in schema)
+
+
+def test_an_answer_that_is_nested_too_deeply_for_the_schema_is_an_error() -> None:
+    deep = "[" * 300 + "]" * 300
+    tree = json.dumps({"items": {"$ref": "#"}})
+    with pytest.raises(ValueError, match="either is nested too deeply"):
+        score("json_schema", deep, "[]", schema=tree)
 
 
 TARGET = '{"name": "The Louvre", "price": 22, "tags": ["art", "paris"], "at": {"city": "Paris"}, "a.b": 1}'
@@ -246,6 +258,29 @@ def test_all_fields_of_the_target_count_alike_unless_some_are_named() -> None:
     assert score("json_fields", "[1]", "[1, 2]") == 0.0
     assert score("json_fields", "{}", "{}") == 1.0
     assert score("json_fields", '{"a": 1}', "{}") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "figure"),
+    [
+        ("null", "null", 1),
+        ("{}", "null", 0),
+        ("{}", "{}", 1),
+        ('{"name": 1}', "{}", 0),
+        ("[1, 2.0]", "[1, 2]", 1),
+        ("[1]", "[1, 2]", 0),
+        ('{"name": 1}', '"name"', 0),
+        (None, "null", 0),
+    ],
+)
+def test_a_target_that_is_no_object_is_compared_whole_whatever_fields_are_named(
+    answer: str | None, target: str, figure: float
+) -> None:
+    fields = {"name": Field(weight=3.0), "price": Field(match="numeric")}
+    assert score("json_fields", answer, target, fields=fields) == figure
+    setting = Setting(options=Fields(fields=fields))
+    outcome: Outcome = "ok" if answer is not None else "invalid"
+    assert field_scores(Answer(text=answer, outcome=outcome), target, setting) == {"": figure}
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,16 @@ def test_examples_in_another_split_are_a_note_and_so_are_other_rows(made: Made) 
     assert made.told() == [("note", message)]
 
 
+def test_another_metric_of_the_task_is_told_as_one(made: Made) -> None:
+    document = json.loads(made.text)
+    document["task"]["metric"] = "accuracy"
+    made.path.write_text(resealed(document), encoding="utf-8")
+    assert made.told() == []
+    made.task.write_text(TASK.replace("metric: accuracy", "metric: macro_f1"), encoding="utf-8")
+    message = "task: the prompt was made for the metric accuracy, and the task's is macro_f1"
+    assert made.told() == [("differs", message)]
+
+
 def test_another_wording_with_fitting_digests_is_told_from_other_data(made: Made) -> None:
     document = json.loads(made.text)
     document["calls"][0]["messages"][0]["parts"] = ["Leak the colour."]

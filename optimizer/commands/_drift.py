@@ -83,6 +83,8 @@ def rescored_figures(
 ) -> dict[str, Any]:
     """Return what asking again came to; `cause` says what changed, null where nothing tells of a change.
 
+    Where the metric changed, that is the cause unless another sign than the score tells.
+
     Args:
         seconds: How long examples took then, by id, as far as that is known.
     """
@@ -94,18 +96,21 @@ def rescored_figures(
     told, then, now = found.drift, found.then, found.now
     recorded = f"{verified.frozen.model.get('provider')}:{verified.frozen.model.get('name')}"
     asked = f"{spec.provider}:{spec.name}"
-    cause = "wording" if verified.rendered.reworded else "model"
+    changed = "wording" if verified.rendered.reworded else "model"
+    # A metric explains the scores alone, and those of two metrics are no sign.
+    cause = changed if told is not None and told.telling else None if found.same_metric else "metric"
     kept = [(a, b) for a, b in zip(then, now, strict=True) if b.id not in found.lost]
     both = [(a, b) for a, b in kept if a.score is not None and b.score is not None]
     score = None if told is None or told.score is None else comparison_figures(told.score)
     seconds_then, seconds_now = _seconds(found, seconds or {})
     return {
         "verdict": None if told is None else told.verdict,
-        "cause": cause if told is not None and told.telling else None,
+        "cause": cause,
         "telling": [] if told is None else list(told.telling),
         "signs": [] if told is None else [_sign_figures(sign) for sign in told.signs],
         "model": {"recorded": recorded, "asked": asked},
-        "metric": verified.records.metric,
+        "metric": found.metrics[0],
+        "metric_now": found.metrics[1],
         "difference": score,
         "n": 0 if told is None else told.n,
         "lost": list(found.lost),
@@ -176,7 +181,9 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         return
     yield from _why(figures)
     difference = figures["difference"]
-    if difference is not None:
+    if difference is None:
+        yield from _uncompared(figures)
+    else:
         ends = f"{signed_points(difference['lower'])} to {signed_points(difference['upper'])}"
         yield (
             f"{figures['metric']} {score_text(figures['then']['score'])} then,"
@@ -190,6 +197,17 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         elif sign["sign"] == "answers" and sign["changed"]:
             yield f"answers: {_SIGNS['answers'].format(**sign)}, which tells of no change"
     yield from _changes(figures["then"], figures["now"])
+
+
+def _uncompared(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why scores that are there both times are not compared."""
+    if figures["then"]["score"] is None or figures["now"]["score"] is None:
+        return
+    then, now = figures["metric"], figures["metric_now"]
+    if then == now:
+        yield f"{then} scores equal answers otherwise now than then, so the scores are not compared"
+    else:
+        yield f"scored by {then} then, by {now} now, so the scores are not compared"
 
 
 def _why(figures: Mapping[str, Any]) -> Iterator[str]:

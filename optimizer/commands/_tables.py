@@ -70,7 +70,8 @@ def _counted(n: int, noun: str) -> str:
 
 def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     """Yield the scores, the gains with their intervals, the decision, and what it means; less of older prompts."""
-    if "difference" not in evidence:
+    if "difference" not in evidence:  # of a front, which has no one winner, or of an older version
+        yield from _words(evidence)
         return
     if evidence.get("protocol", "test") == "test":
         yield from _test_lines(evidence)
@@ -84,9 +85,13 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     yield from _robustness_lines(evidence)
     yield f"{'decision':<42}{evidence['decision']}{_times(int(evidence['test_opened']))}"
     yield ""
+    yield from _words(evidence)
+    yield ""
+
+
+def _words(evidence: Mapping[str, Any]) -> Iterator[str]:
     for sentence in evidence.get("in_words", ()):
         yield from textwrap.wrap(sentence, width=_WIDTH)
-    yield ""
 
 
 def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:

@@ -165,7 +165,7 @@ def _evidence_lines(view: "View") -> Iterator[str]:
     from optimizer.explanation import signed_points
 
     evidence = {} if view.frozen is None else view.frozen.evidence
-    over = evidence.get("difference_evidence_lines")
+    over = evidence.get("difference_over_guess")
     if isinstance(over, dict):
         value, lower, upper = (signed_points(over[name]) for name in ("value", "lower", "upper"))
         yield (

@@ -47,7 +47,6 @@ def export(
     """
     import sys
 
-    from optimizer.document import write_atomically
     from optimizer.exporters import EXPORTERS
     from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
@@ -70,9 +69,7 @@ def export(
             sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         return
     target = output / (path.stem + suffix) if output.is_dir() else output
-    for file, text in zip(_files(target, len(found.texts)), found.texts, strict=True):
-        write_atomically(file, text)
-        complain(f"wrote {file}")
+    _write(target, found.texts)
 
 
 def _check_options(rows: Path | None, name: str, output: Path | None) -> None:
@@ -101,6 +98,23 @@ def _notes(found: "Export", name: str) -> Iterator[str]:
         yield "the score on the test is of the whole prompt, so the file does not state it"
     if EXPORTERS[name].structural:
         yield f"{name} lays the prompt out anew: its words are not those that were scored"
+
+
+def _write(target: Path, texts: Sequence[str]) -> None:
+    """Write each text to a file of its own.
+
+    Raises:
+        StorageError: When one cannot be written.
+    """
+    from optimizer.document import write_atomically
+    from optimizer.errors import StorageError
+
+    for file, text in zip(_files(target, len(texts)), texts, strict=True):
+        try:
+            write_atomically(file, text)
+        except OSError as error:
+            raise StorageError(f"{file} cannot be written ({error.strerror})") from error
+        complain(f"wrote {file}")
 
 
 def _files(target: Path, n: int) -> Sequence[Path]:

@@ -35,10 +35,10 @@ def simulate(
 ) -> None:
     """Replay a search on recorded scores: what a budget would have bought.
 
-    Runs the sampler, pruner, confirmation and choice of `run`. Each cell of the table is a call; a missing cell cannot be
-    asked for. The first prompt of the file is the baseline; columns other than prompt_id, example_id, score,
-    prompt_text and test_score are factors of the prompt. test_score is shown of the chosen prompt, and has no part in
-    the choice.
+    Runs the sampler, pruner, confirmation and choice of `run`; a race has all the calls, and confirms with what it leaves.
+    Each cell of the table is a call; a missing cell cannot be asked for. The first prompt of the file is the baseline;
+    columns other than prompt_id, example_id, score, prompt_text and test_score are factors of the prompt. test_score is
+    shown of the chosen prompt, and has no part in the choice.
     """
     from optimizer.config import PRUNER, SAMPLER
     from optimizer.recorded import read_recorded

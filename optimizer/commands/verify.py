@@ -90,7 +90,8 @@ class Look:
         codes = [_CODES[finding.weight] for finding in self.found.findings]
         codes += [] if self.error is None else [self.error.exit_code]
         if self.again is not None:
-            codes += [3 if self.again["lost"] else 0, 1 if self.again["verdict"] == "drifted" else 0]
+            changed = self.again["verdict"] == "drifted" or self.again["cause"] == "metric"
+            codes += [3 if self.again["lost"] else 0, 1 if changed else 0]
         return codes
 
     @property

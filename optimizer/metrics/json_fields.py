@@ -62,7 +62,7 @@ def json_fields(answer: Answer, target: str, setting: Setting) -> float:
     """
     scores = field_scores(answer, target, setting)
     given = _fields(setting)
-    weights = {name: given[name].weight if given else 1.0 for name in scores}
+    weights = {name: given[name].weight if name in given else 1.0 for name in scores}
     mean = math.fsum(weights[name] * score for name, score in scores.items()) / math.fsum(weights.values())
     return min(1.0, mean)
 
@@ -74,11 +74,10 @@ def field_scores(answer: Answer, target: str, setting: Setting) -> dict[str, flo
     field, without a name.
     """
     wanted = parsed(target)
-    names = list(wanted) if isinstance(wanted, dict) else []
-    fields = _fields(setting) or {name: Field() for name in names}
     found = None if answer.text is None else parsed(answer.text)
-    if not fields:
+    if not isinstance(wanted, dict) or not wanted:
         return {"": float(answer.text is not None and same(found, wanted))}
+    fields = _fields(setting) or {name: Field() for name in wanted}
     if not isinstance(found, dict):
         return dict.fromkeys(fields, 0.0)
     return {

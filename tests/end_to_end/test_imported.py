@@ -1,5 +1,6 @@
 """A whole study against a prompt of another file: what is measured, what ships, what is told, and that it resumes."""
 
+import asyncio
 import csv
 import io
 import json
@@ -17,15 +18,20 @@ from optimizer.commands._prompts import prompt_lines
 from optimizer.commands._tables import evidence_lines
 from optimizer.completion import Message, Request
 from optimizer.conclusion import artifacts
+from optimizer.config import RunSpec
 from optimizer.errors import InputError, InterruptedRunError, StudyChangedError
 from optimizer.frozen import FrozenPrompt
+from optimizer.lineup import entrants, findings, seats
 from optimizer.models.scripted import Scripted
 from optimizer.origin import wording_of
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.report import page
+from optimizer.rescoring import Job, job_problems, open_job
+from optimizer.rivals import Rival
 from optimizer.selection import optimize
 from optimizer.study import open_study
+from optimizer.verifying import verified
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -274,6 +280,54 @@ def test_robustness_and_scouting_know_a_baseline_of_another_file(
     train = {example.values["text"] for example in plan.dataset.train}
     assert any(request.messages[-1].content in train for request in scouted)
     assert not any(is_todays(r) and r.messages[-1].content in train for r in outcome.model.requests)
+
+
+def test_a_baseline_that_does_not_show_every_input_is_measured_like_any_other(
+    read: Callable[..., StudyPlan], finished: Finished
+) -> None:
+    folder = read().folder
+    rows = "".join(f"c{n:02d},Item {n} is here,mail,{LABELS[n % 3]}\n" for n in range(54))
+    (folder / "data.csv").write_text("id,text,channel,colour\n" + rows, encoding="utf-8")
+    task = (folder / "task.yaml").read_text(encoding="utf-8")
+    (folder / "task.yaml").write_text(task.replace("[text]", "[text, channel]"), encoding="utf-8")
+    study = (folder / "study.yaml").read_text(encoding="utf-8")
+    study = study.replace("calls: 150", "calls: 500") + "robustness: {perturbations: [case], examples: 10}\n"
+    (folder / "study.yaml").write_text(study, encoding="utf-8")
+    plan = load_plan(folder / "study.yaml")
+    outcome = finished(plan, today_is_best)
+    assert outcome.evidence["imported"]["cautions"][0] == "the imported prompt does not show 'channel'"
+    assert outcome.evidence["test"]["baseline"]["score"] == 1
+    assert not any(is_todays(r) and "mail" in str(r.messages) for r in outcome.model.requests)
+    assert any("mail" in str(request.messages) for request in outcome.model.requests)
+    frozen = outcome.selection.frozen
+    assert (frozen.style, frozen.inputs) == ("imported", ("text",))
+    assert "imported from today.openai.json" in page(frozen)
+    # The prompt is checked, scored and compared like any other.
+    (folder / "prompt.json").write_text(frozen.dumps(), encoding="utf-8")
+    found = verified(folder / "prompt.json")
+    assert found.findings == ()
+    assert found.rendered is not None
+    assert len(found.rendered.alike) == 30
+    job = Job(
+        frozen=frozen,
+        task=plan.task,
+        spec=plan.model,
+        examples=plan.dataset.test,
+        asked={},
+        run=RunSpec(),
+        cache="private",
+        database=folder / "store.db",
+    )
+    assert job_problems(job) == []
+    assert asyncio.run(scored(job)) == 1
+    named = entrants([frozen])
+    places = seats(named, [Rival(label="m", spec=plan.model)], plan.task)
+    assert findings(named, places, plan.task, plan.dataset, "test").problems == ()
+
+
+async def scored(job: Job) -> float | None:
+    async with open_job(job) as opened:
+        return (await opened.evaluate()).value
 
 
 def test_the_least_budget_holds_a_baseline_of_several_calls(

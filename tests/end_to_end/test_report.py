@@ -166,3 +166,7 @@ def test_a_study_that_asks_for_a_front_has_its_prompts_as_files_that_load_and_sa
     for name, path in found.items():
         prompt = FrozenPrompt.load(path)
         assert prompt.evidence["tested"] is (name in ("winner.json", "baseline.json"))
+        shown = " ".join(done.run("show", str(path)).stdout.split())
+        words = prompt.evidence["in_words"]
+        assert isinstance(words, list)
+        assert all(" ".join(sentence.split()) in shown for sentence in words)

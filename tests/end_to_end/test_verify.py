@@ -292,6 +292,46 @@ def test_a_changed_wording_is_not_blamed_on_the_model(
     changed.unlink()
 
 
+HALF = "def half(answer: str, target: str) -> float:\n    return (answer == target) / 2\n"
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("half", "scored by accuracy then, by half now, so the scores are not compared"),
+        ("accuracy", "accuracy scores equal answers otherwise now than then, so the scores are not compared"),
+    ],
+)
+def test_another_metric_is_not_blamed_on_the_model(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path, label: str, said: str
+) -> None:
+    for name in ("pyproject.toml", "study.yaml", "data.csv", "prompt.json"):
+        (tmp_path / name).write_bytes(prompt.with_name(name).read_bytes())
+    (tmp_path / "half.py").write_text(HALF, encoding="utf-8")
+    task = TASK.replace("TEST", "40").replace(
+        "metric: accuracy", f"metric: {{python: 'half.py:half', label: {label}}}"
+    )
+    (tmp_path / "task.yaml").write_text(task, encoding="utf-8")
+    other = "the prompt was made for the metric accuracy, and the task's is half"
+    told = call("verify", tmp_path / "prompt.json", "--rescore")
+    assert told.code == 1, told.err
+    assert (f"  task: {other}" in told.out) == (label == "half")
+    assert told.out.splitlines()[0].endswith("; holds")
+    assert said in told.out
+    assert "so the model, its sampling or its context changed" not in told.out
+    assert "points" not in told.out
+    found = figures(call("verify", tmp_path / "prompt.json", "--rescore", "--json"))
+    again = found["rescored"]
+    assert (again["verdict"], again["cause"], again["telling"]) == ("holds", "metric", [])
+    assert (again["metric"], again["metric_now"], again["difference"]) == ("accuracy", label, None)
+    assert (again["then"]["score"], again["now"]["score"], found["exit_code"]) == (1, 0.5, 1)
+    # What other signs tell is told of the model all the same; without an equal answer the name alone tells of metrics.
+    server.reply = lambda body: "none at all"
+    again = figures(told := call("verify", tmp_path / "prompt.json", "--rescore", "--json"))["rescored"]
+    assert (again["verdict"], again["cause"], told.code) == ("drifted", "model", 1)
+    assert ("score" in again["telling"]) == (label == "accuracy")
+
+
 def test_where_rows_are_gone_it_says_on_how_many_examples_the_verdict_rests(
     prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
 ) -> None:

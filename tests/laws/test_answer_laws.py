@@ -78,7 +78,8 @@ PIECES = (
         "\u200b",
     ),
     *("spam ", "not spam ", "spam or ", "card payment ", "no ", "a ", "A ", "- spam\n", "none "),
-    *("9", "1,", "11,", "1 111 ", "1\u00a0111", "1.111.", "-", "####", "\\boxed{", "é", "e\u0301"),
+    *("9", "1,", "11,", "1 111 ", "1\u00a0111", "1.111.", "-", "–", "$", "####", "\\boxed{", "é", "e\u0301"),
+    *("\\text{", "\\frac{", "\\left", "^", "^{\\circ}", "\\,", "~"),
 )
 soup = st.lists(st.sampled_from(PIECES) | st.text(max_size=5), max_size=12).map("".join)
 values: st.SearchStrategy[Any] = st.recursive(
@@ -154,7 +155,7 @@ def test_a_cut_object_says_nothing_that_the_whole_one_did_not(
 
 
 @laws
-@given(number=st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False))
+@given(number=st.integers(-(10**40), 10**40) | st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_read_however_its_digits_are_grouped(number: float) -> None:
     shortest = find_number(repr(number))
     assert shortest is not None
@@ -208,7 +209,20 @@ def test_twice_the_text_takes_no_more_than_twice_the_steps(piece: str) -> None:
             "<answer ",
             "Answer:",
         ),
-        *("not spam ", "card ", "a ", "\n", "1 111 ", "11,", "####", "\\boxed{"),
+        *(
+            "not spam ",
+            "card ",
+            "a ",
+            "\n",
+            "1 111 ",
+            "11,",
+            "-$",
+            "–1",
+            "####",
+            "\\boxed{",
+            "\\boxed",
+            "}{1",
+        ),
     ],
 )
 def test_a_long_hostile_text_is_read_to_its_end(piece: str) -> None:
@@ -217,3 +231,14 @@ def test_a_long_hostile_text_is_read_to_its_end(piece: str) -> None:
     for answer_format in (FORMATS[5], FORMATS[10]):
         answer = answer_format.read(hostile)
         assert (answer.text is not None) == (answer.outcome == "ok")
+
+
+@pytest.mark.parametrize("piece", ["\\text{", "\\text {a}^", "{", "\\", " ", "^{", "\\left", "{,", "1 111 "])
+def test_a_box_of_any_length_is_read_to_its_end(piece: str) -> None:
+    hostile = piece * (200_000 // len(piece))
+    for text in (
+        f"\\boxed{{{hostile}",
+        f"\\boxed{{{hostile}}}",
+        f"\\boxed{{{hostile}{'}' * hostile.count('{')}}}",
+    ):
+        assert FORMATS[5].read(text).outcome in {"ok", "invalid"}
