@@ -285,7 +285,9 @@ class Study:
             self.asked.tell(self.trials)
 
     def _report(self) -> None:
-        scores = [row.score for row in self.trials if row.score is not None and row.feasible]
+        # Of a race's arms that left, many were asked little: the luckiest of them would stand here.
+        whole = [row for row in self.trials if row.feasible and row.state == "complete"]
+        scores = [row.score for row in whole if row.score is not None]
         progress = Progress(
             stage=self._stage,
             trials=len(self.trials),

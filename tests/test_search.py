@@ -25,7 +25,7 @@ from optimizer.samplers import SAMPLERS, sampler
 from optimizer.selection import optimize
 from optimizer.storage import create_study, open_storage
 from optimizer.store import Store
-from optimizer.study import open_study
+from optimizer.study import Progress, open_study
 from optimizer.styles import ReasoningStyle
 
 if TYPE_CHECKING:
@@ -184,6 +184,24 @@ def test_no_budget_is_exceeded_and_every_call_stands_in_a_row(
     tested = ended.calls - sum(row.calls for row in ended.rows)
     assert 0 < tested <= plan.bounds.test.calls
     assert [row.trial for row in ended.rows] == list(range(len(ended.rows)))
+
+
+def test_what_is_shown_as_the_best_so_far_is_of_none_that_was_asked_little(
+    write: Write, play: Callable[..., None], run_virtual: "RunVirtual"
+) -> None:
+    plan, seen = write(("screen: 2", "screen: 1")), list[Progress]()
+    play(Scripted(by_luck))
+
+    async def work() -> tuple[TrialRecord, ...]:
+        async with open_study(plan, watch=seen.append) as study:
+            await optimize(study)
+            return study.trials
+
+    rows = run_virtual(work())
+    lucky = [row.score for row in rows if row.state == "pruned" and row.score is not None]
+    whole = [row.score for row in rows if row.state == "complete"]
+    assert max(lucky) == 1.0
+    assert {each.best for each in seen} - {None} <= set(whole)
 
 
 def test_who_left_the_race_is_pruned_in_the_history_and_in_optuna(write: Write, run: Run) -> None:
