@@ -19,6 +19,7 @@ from optimizer.agreement import agreement
 from optimizer.answer import Answer
 from optimizer.ballot import Ballot, Referee, read_verdict, verdicts
 from optimizer.budget import Budget
+from optimizer.commands._judges import human_scores
 from optimizer.completion import Capabilities, Completion, Message, Model, Request
 from optimizer.dataset import Example
 from optimizer.errors import (
@@ -37,7 +38,7 @@ from optimizer.metrics.pairwise import Comparing
 from optimizer.models import MODELS, ModelSpec
 from optimizer.models.scripted import Scripted
 from optimizer.pacing import Pace
-from optimizer.plan import load_plan, plan_in_words
+from optimizer.plan import load_examples, load_plan, plan_in_words
 from optimizer.scoring import Prepared
 from optimizer.service import read_embedding
 from optimizer.storage import open_storage
@@ -732,3 +733,31 @@ def test_a_study_that_stops_asks_its_judge_nothing_more(write_study: Callable[..
 
     with pytest.raises(InterruptedRunError):
         asyncio.run(stopped())
+
+
+WITH_PEOPLE = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 6, validation: 9, test: 6}}
+output: {type: text}
+metric: METRIC
+slices: [human]
+instruction: Name the colour.
+"""
+JUDGE = "{name: llm_judge, args: {rubric: Is it right?, categories: {bad: 0, good: 1}}}"
+
+
+def test_people_are_compared_with_a_judge_and_not_with_a_mean_of_which_it_is_a_part(tmp_path: Path) -> None:
+    rows = (f"c{n:02d},Item {n} is here,red,{('bad', 'good')[n % 2]}\n" for n in range(21))
+    (tmp_path / "data.csv").write_text("id,text,colour,human\n" + "".join(rows))
+    path, mean = tmp_path / "task.yaml", f"{{weighted: [{{metric: {JUDGE}}}, {{metric: match}}]}}"
+
+    def found(metric: str) -> Any:
+        path.write_text(WITH_PEOPLE.replace("METRIC", metric))
+        task, dataset = load_examples(path)
+        return human_scores(task, (*dataset.validation, *dataset.test), "human")
+
+    with pytest.raises(InputError, match="asks a judge by itself, not as a part of a weighted mean"):
+        found(mean)
+    beside = found(f"{mean}\nmetrics: [{JUDGE}]")
+    assert (beside.metric, beside.categories) == ("llm_judge", (0.0, 1.0))
+    assert set(beside.scores.values()) == {0.0, 1.0}

@@ -117,11 +117,13 @@ def human_scores(task: "Task", examples: "Sequence[Example]", column: str | None
 
     if column is None:
         return None
-    judging = [(name, made) for name, made in prepared(task).items() if "judge" in made.needs]
+    # People grade what the judge grades, not a mean of which its grade is a part.
+    judging = [(name, made) for name, made in prepared(task).items() if "judge" in made.metric.needs]
     if column not in task.slices or not judging:
         listed = ", ".join(task.slices) or "none"
         message = (
-            f"expected one of the task's slices ({listed}) and a metric that asks a judge, found {column!r}"
+            f"expected one of the task's slices ({listed}) and a metric that asks a judge by itself, not as a part of "
+            f"a weighted mean, found {column!r}"
         )
         raise InputError([Problem(file=task.source.file, field="--agreement", message=message)])
     name, made = judging[0]
