@@ -298,10 +298,10 @@ class Prediction:
     def _left(self) -> Budget:
         job, spent = self._job, self._spent
         calls = None if job.max_calls is None else job.max_calls - spent.get("calls", 0)
-        attempts = None if job.max_calls is None else 4 * job.max_calls - spent.get("attempts", 0)
         return Budget(
             calls=_UNBOUNDED if calls is None else max(0, calls),
-            attempts=_UNBOUNDED if attempts is None else max(0, attempts),
+            # Counted anew by each run: what an outage used up would keep the same command from ever going on.
+            attempts=_UNBOUNDED if job.max_calls is None else 4 * job.max_calls,
             usd=None if job.max_usd is None else max(0.0, job.max_usd - spent.get("usd", 0.0)),
         )
 

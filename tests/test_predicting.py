@@ -624,6 +624,24 @@ def test_rows_without_an_answer_are_told_and_asked_again_alone(play: Any, whole:
         assert not Path(f"out{form}.predict.db").exists()
 
 
+def test_rows_that_fail_run_after_run_use_up_nothing_that_a_later_run_needs(play: Any, whole: Any) -> None:
+    expected, down = whole(".csv"), {"on": True}
+
+    def flaky(request: Request) -> Completion | str:
+        if down["on"] and "item 1" in request.messages[-1].content:
+            raise RejectedError("not now")
+        return colour(request)
+
+    model = Scripted(flaky)
+    play(model)
+    for _ in range(25):
+        assert predict(job(max_calls=11)).errors == 2
+    assert len(model.requests) > 4 * 11
+    down["on"] = False
+    assert predict(job(max_calls=11)).errors == 0
+    assert Path("out.csv").read_bytes() == expected
+
+
 def test_a_file_that_was_cut_or_deleted_meanwhile_is_made_again_without_a_call(play: Any, whole: Any) -> None:
     expected = whole(".csv")
     model = Scripted(colour)
