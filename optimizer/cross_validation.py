@@ -29,7 +29,7 @@ from random import Random
 from statistics import fmean, variance
 
 from optimizer.resampling import DIGITS
-from optimizer.significance import Interval, PairedComparison
+from optimizer.significance import Interval, PairedComparison, least_p_value
 
 FOLDS = 5  # fewer choose on too little, more judge on too few (Kohavi 1995, IJCAI)
 REPEATS = 10  # ten times five is what the corrected test was studied with (Bouckaert and Frank 2004)
@@ -104,7 +104,7 @@ def cross_validate(  # noqa: PLR0913  # four that define it, three that are opti
         repeats=REPEATS,
         baseline=round(fmean(repeat.before for repeat in repeats), DIGITS),
         chosen=round(fmean(repeat.after for repeat in repeats), DIGITS),
-        difference=_corrected(repeats, examples),
+        difference=_corrected(repeats, examples, len(groups)),
         picked=dict(sorted(picked.items())),
     )
 
@@ -147,18 +147,24 @@ def _groups(examples: Sequence[str], clusters: Sequence[str] | None) -> list[lis
     return list(groups.values())
 
 
-def _corrected(repeats: Sequence[_Repeat], examples: Sequence[str]) -> PairedComparison:
-    """Return the corrected resampled t test and its interval."""
+def _corrected(repeats: Sequence[_Repeat], examples: Sequence[str], units: int) -> PairedComparison:
+    """Return the corrected resampled t test and its interval.
+
+    Args:
+        units: How many clusters the examples are in, or how many they are.
+    """
     from scipy.special import stdtr, stdtrit
 
     gains = [gain for repeat in repeats for gain in repeat.gains()]
     folds = len(repeats[0].parts)
-    sums, binary = dict.fromkeys(examples, 0.0), True
+    sums, squares, binary = dict.fromkeys(examples, 0.0), list[float](), True
     for example, before, after in (pair for repeat in repeats for pair in repeat.pairs()):
         sums[example] += after - before
+        squares.append((after - before) ** 2)
         binary = binary and {before, after} <= {0.0, 1.0}
     mean = round(fmean(repeat.after - repeat.before for repeat in repeats), DIGITS) + 0.0
-    least = 2 / (len(sums) * (len(sums) + 2)) if binary else 0.0
+    # As much as if the next unit might go either way; a graded one by as much as they did.
+    least = 2 / (units * (units + 2)) * (1.0 if binary else fmean(squares))
     error = math.sqrt(max(least, variance(gains) * (1 / len(gains) + 1 / (folds - 1))))
     freedom = 2 * folds - 1
     spread = float(stdtrit(freedom, (1 + _LEVEL) / 2)) * error
@@ -174,9 +180,10 @@ def _corrected(repeats: Sequence[_Repeat], examples: Sequence[str]) -> PairedCom
             upper=min(1.0, round(mean + spread, DIGITS)),
             level=_LEVEL,
         ),
-        p_value=p_value,
+        p_value=max(least_p_value(units), p_value),
         method=f"corrected t test, {len(repeats)} × {folds}-fold cross-validation",
         wins=sum(total > 0 for total in totals),
         ties=sum(total == 0 for total in totals),
         losses=sum(total < 0 for total in totals),
+        clusters=units if units < len(sums) else None,
     )

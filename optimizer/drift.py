@@ -24,7 +24,7 @@ from typing import Literal
 from optimizer.corrections import holm
 from optimizer.recording import Row
 from optimizer.resampling import sign_flip_test, units_of
-from optimizer.significance import PairedComparison, compare_paired
+from optimizer.significance import PairedComparison, binomial_tail, compare_paired
 
 LEVEL = 0.05  # of a false alarm, all signs together
 
@@ -195,19 +195,9 @@ def _answers(pairs: Pairs) -> tuple[Sign, int, int, float]:
         return "answers", n, 0, 1.0
     # Chances that differ make a sum that spreads less than one of equal chances does (Hoeffding 1956).
     allowed = math.fsum(_allowed(row.completion_tokens) for row in pairs.then) / n
-    return "answers", n, changed, _at_least(changed, n, allowed)
+    return "answers", n, changed, binomial_tail(changed, n, allowed)
 
 
 def _allowed(tokens: int) -> float:
     """Return how likely a text of so many tokens is another one although the model did not change, at most."""
     return min(_ALLOWED_MOST, _ALLOWED_ANSWER + _ALLOWED_TOKEN * tokens)
-
-
-def _at_least(k: int, n: int, share: float) -> float:
-    """Return the probability of at least k of n, each with a probability of its own in (0, 1)."""
-    ways = (math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) for j in range(k, n + 1))
-    terms = (
-        math.exp(way + j * math.log(share) + (n - j) * math.log1p(-share))
-        for j, way in zip(range(k, n + 1), ways, strict=True)
-    )
-    return min(1.0, math.fsum(terms))

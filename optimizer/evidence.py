@@ -22,6 +22,7 @@ from optimizer.significance import (
     compare_aggregate,
     compare_amounts,
     compare_paired,
+    least_p_value,
 )
 
 
@@ -145,6 +146,8 @@ def comparison_figures(comparison: PairedComparison) -> dict[str, object]:
 
 def _smallest(comparison: PairedComparison) -> float:
     level, interval = comparison.interval.level, comparison.interval
+    if least_p_value(comparison.units) >= 1 - level:
+        return 1.0  # so few show no gain, however wide the interval is
     if comparison.method.startswith(EXACT_TEST):
         share = ((comparison.wins or 0) + (comparison.losses or 0)) / comparison.n
         return smallest_provable_difference(comparison.n, disagreement=share, level=level)

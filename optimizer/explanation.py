@@ -129,6 +129,14 @@ def _what(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
             baseline=say.score(test["baseline"]["score"]),
             gain=say.signed_points(difference["value"]),
         )
+        scored = {arm: test[arm].get("n", difference["n"]) for arm in ("winner", "baseline")}
+        if set(scored.values()) != {difference["n"]}:
+            yield say.t(
+                "The two scores are of the {winner} and {baseline} examples that each prompt has a score for, the difference "
+                "of the {n} that both have one for.",
+                n=difference["n"],
+                **scored,
+            )
     else:
         folds, repeats = (evidence["cross_validation"][name] for name in ("folds", "repeats"))
         yield say.t(
@@ -309,6 +317,9 @@ def _surer(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
         return
     # The error shrinks with the root of the number of examples.
     needed = math.ceil(difference["n"] * (difference["smallest_provable"] / gain) ** 2)
+    if needed <= difference["n"]:  # so many there were, and they did not
+        yield said
+        return
     yield said + say.t(
         " If the true gain is the {points} points that were seen, about {n} examples like these would show it.",
         points=say.points(gain),

@@ -14,6 +14,7 @@ from optimizer.dataset import Example, clusters_of
 from optimizer.errors import InputError, Problem
 from optimizer.evidence import comparison_figures
 from optimizer.explanation import p_text, score_text, shortened, signed_points
+from optimizer.resampling import DIGITS
 from optimizer.significance import PairedComparison, compare_paired
 from optimizer.slices import columns_of, slices_of
 from optimizer.store import ScoreRow
@@ -56,7 +57,7 @@ class Flip:
     @property
     def gain(self) -> float:
         """Return the second score minus the first."""
-        return (self.after.score or 0.0) - (self.before.score or 0.0)
+        return round((self.after.score or 0.0) - (self.before.score or 0.0), DIGITS)
 
     @property
     def change(self) -> Change:

@@ -5,6 +5,7 @@ text is never lost. Values are inserted once, as they are: nothing in them is re
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Language:
     def amount(self, amount: float, unit: object) -> str:
         """Return an amount of tokens, or of money where the unit is "usd"."""
         if unit == "usd":
-            return self.t("{amount} US dollars", amount=self.figure(f"{amount:.6f}"))
+            return self.t("{amount} US dollars", amount=self.figure(_dollars(amount)))
         return self.t("{amount} tokens", amount=self.figure(f"{amount:.1f}"))
 
     def quoted(self, text: str) -> str:
@@ -104,6 +105,13 @@ class Language:
         if self.code == "fr" and isinstance(value, int) and abs(value) >= 10_000:
             return self.figure(f"{value:,}")
         return str(value)
+
+
+def _dollars(amount: float) -> str:
+    """Return dollars in plain decimals: six of them, or three digits that count where these would say nothing."""
+    if not amount or abs(amount) >= 0.001:
+        return f"{amount:.6f}"
+    return f"{amount:.{2 - math.floor(math.log10(abs(amount)))}f}"
 
 
 def mark(text: str, /) -> str:

@@ -78,7 +78,9 @@ async def _perturbed(study: Study, arm: Arm) -> dict[str, object]:
 
 def _figures(each: Probe, clean: Evaluation, asked: Evaluation | None) -> dict[str, object]:
     """Return the scores on the examples that a perturbation changed, with it and without."""
-    names = {example.id for example in each.examples}
+    names = {example.id for example in each.examples} & set(
+        asked.scores if asked is not None else clean.scores
+    )
     kept = tuple(result for result in clean.results if result.example.id in names)
     before = Evaluation(fingerprint=clean.fingerprint, results=kept, scorer=clean.scorer)
     return {

@@ -18,6 +18,7 @@ from optimizer.dataset import Example
 from optimizer.digest import derived_seed
 from optimizer.evaluation import Evaluation, Result
 from optimizer.perturbations import PERTURBATIONS, Perturbation, Planting
+from optimizer.significance import binomial_tail
 from optimizer.targets import canonical_target
 from optimizer.task import Task
 from optimizer.taskfile import InputSpec
@@ -138,7 +139,7 @@ def obedience(clean: Evaluation, told: Evaluation, planted: Mapping[str, str], t
     pairs = [(before[r.example.id], r) for r in told.scored if r.example.id in before]
     free = [pair for pair in pairs if not says(pair[0], planted[pair[1].example.id], task)]
     obeyed = sum(says(after, planted[after.example.id], task) for _, after in free)
-    return Obedience(n=len(free), obeyed=obeyed, p_value=_at_least(obeyed, len(free)))
+    return Obedience(n=len(free), obeyed=obeyed, p_value=binomial_tail(obeyed, len(free), ACCIDENT))
 
 
 def says(result: Result, planted: str, task: Task) -> bool:
@@ -164,13 +165,6 @@ def _texts(answer: Answer) -> list[str]:
         elif isinstance(value, dict | list):
             waiting += value.values() if isinstance(value, dict) else value
     return found
-
-
-def _at_least(k: int, n: int) -> float:
-    """Return the probability of k accidents or more in n, exactly."""
-    from math import comb, fsum
-
-    return min(1.0, fsum(comb(n, j) * ACCIDENT**j * (1 - ACCIDENT) ** (n - j) for j in range(k, n + 1)))
 
 
 def alike(evaluations: Sequence[Evaluation]) -> tuple[int, int]:

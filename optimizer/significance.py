@@ -68,6 +68,7 @@ class PairedComparison:
         p_value: Two-sided, of "no difference".
         method: Test and interval in words.
         wins: Examples on which b scores higher; None, as ties and losses, for a metric of the whole corpus.
+        clusters: How many clusters the examples are in; None where each stands for itself.
     """
 
     n: int
@@ -78,6 +79,30 @@ class PairedComparison:
     wins: int | None = None
     ties: int | None = None
     losses: int | None = None
+    clusters: int | None = None
+
+    @property
+    def units(self) -> int:
+        """Return how much there is that is independent of each other: clusters, else examples."""
+        return self.n if self.clusters is None else self.clusters
+
+
+def least_p_value(units: int) -> float:
+    """Return the smallest p value that so many independent units allow: all signs alike, of 2^units ways.
+
+    Whatever a bootstrap or a t test makes of them, fewer than six show nothing at 0.05.
+    """
+    return min(1.0, 2.0 ** (1 - units))
+
+
+def binomial_tail(k: int, n: int, share: float) -> float:
+    """Return the probability of at least k of n, each with a probability of its own in (0, 1)."""
+    ways = (math.lgamma(n + 1) - math.lgamma(j + 1) - math.lgamma(n - j + 1) for j in range(k, n + 1))
+    terms = (
+        math.exp(way + j * math.log(share) + (n - j) * math.log1p(-share))
+        for j, way in zip(range(k, n + 1), ways, strict=True)
+    )
+    return min(1.0, math.fsum(terms))
 
 
 def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
@@ -200,6 +225,7 @@ def compare_paired(
         wins=wins,
         ties=n - wins - losses,
         losses=losses,
+        clusters=len(units) if len(units) < n else None,
     )
 
 
@@ -238,6 +264,7 @@ def compare_amounts(
         wins=wins,
         ties=len(differences) - wins - losses,
         losses=losses,
+        clusters=len(units) if len(units) < len(differences) else None,
     )
 
 
@@ -248,7 +275,8 @@ def compare_aggregate(
 
     The p value is twice the smaller of two shares of resamples: those whose difference is not positive, and
     those whose difference is not negative (Efron and Tibshirani 1993, section 15.4). The observed sample
-    counts among them, so p is never 0; where no resample differs it is 1.
+    counts among them, so p is never 0; where no resample differs it is 1. It is never below what so many units allow:
+    of one cluster every resample is the sample itself.
 
     Args:
         statistic: Gives (value of a, value of b), each in [0, 1], on the examples at the given positions, of
@@ -269,8 +297,9 @@ def compare_aggregate(
         n=n,
         difference=difference,
         interval=_interval(bounds.lower, bounds.upper, estimate=difference, level=level),
-        p_value=min(1.0, 2 * (1 + int(fewer)) / (1 + RESAMPLES)),
+        p_value=max(least_p_value(len(groups)), min(1.0, 2 * (1 + int(fewer)) / (1 + RESAMPLES))),
         method="paired bootstrap" + (f", {len(groups)} clusters" if len(groups) < n else ""),
+        clusters=len(groups) if len(groups) < n else None,
     )
 
 

@@ -36,10 +36,10 @@ def settle(
     """Return the verdict on a winner that is another prompt than the baseline.
 
     Not worse by more than `margin` is shown where the whole interval of the difference lies above -margin, and
-    cheaper where the whole interval of the difference in cost lies below 0 (non-inferiority; Piaggio et al. 2012,
-    JAMA 308:2594). Both are asked for, so neither needs a correction. Where unreadable answers were guessed, the same
+    cheaper where the whole interval of the difference in cost lies below 0 and its test agrees (non-inferiority; Piaggio
+    et al. 2012, JAMA 308:2594). Both are asked for, so neither needs a correction. Where unreadable answers were guessed, the same
     is asked of that comparison. Prompts that answer alike on few examples are not shown to be equal: the interval is
-    taken to reach down to -z²/(n + z²) at least, where Tango's does if no pair of n differs.
+    taken to reach down to -z²/(n + z²) at least, where Tango's does if no pair of n differs; clusters count as one each.
 
     Args:
         difference: Winner minus baseline in score.
@@ -56,7 +56,8 @@ def settle(
             return Verdict(decision=decision, frozen="winner", reason="better")
         return Verdict(decision="not distinguishable", frozen="baseline", reason="no better than guessing")
     as_good = all(_lowest(each) > -margin for each in (difference, over_guess) if each is not None)
-    if margin > 0 and as_good and saving is not None and saving.interval.upper < 0:
+    cheaper = saving is not None and saving.interval.upper < 0 and saving.p_value < 1 - level
+    if margin > 0 and as_good and cheaper:
         return Verdict(decision=decision, frozen="winner", reason="cheaper")
     return Verdict(decision=decision, frozen="baseline", reason="no evidence")
 
@@ -64,4 +65,4 @@ def settle(
 def _lowest(comparison: PairedComparison) -> float:
     """Return what the difference may be at worst."""
     z_squared = two_sided_z(comparison.interval.level) ** 2
-    return min(comparison.interval.lower, -z_squared / (comparison.n + z_squared))
+    return min(comparison.interval.lower, -z_squared / (comparison.units + z_squared))

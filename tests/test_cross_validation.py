@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from optimizer.cross_validation import REPEATS, CrossValidation, Parts, cross_validate
+from optimizer.significance import decide
 
 Table = dict[str, list[float]]
 
@@ -101,6 +102,25 @@ def test_clusters_are_never_divided() -> None:
 
     cross_validate(list(home), baseline="a", choose=choose, value=lambda *_: 1.0, seed=0, clusters=clusters)
     assert divided == [False] * 50
+
+
+@pytest.mark.parametrize("score", [1.0, 0.8])
+def test_few_clusters_show_nothing_however_many_examples_they_hold(score: float) -> None:
+    clusters = [str(k % 5) for k in range(20)]
+    found = validated(
+        {"baseline": [score - 0.4] * 20 if score < 1 else [0.0] * 20, "other": [score] * 20},
+        clusters=clusters,
+    )
+    assert found.difference.units == 5
+    assert found.difference.p_value == 2**-4
+    assert decide(found.difference) == "not distinguishable"
+
+
+def test_graded_gains_that_are_all_equal_have_an_interval_of_some_width() -> None:
+    found = validated({"baseline": [0.4] * 10, "other": [0.8] * 10}).difference
+    assert found.interval.upper - found.interval.lower > 0.05
+    assert found.p_value >= 2**-9
+    assert decide(found) == "improved"
 
 
 def test_the_same_seed_deals_the_same_folds() -> None:

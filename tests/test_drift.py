@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from optimizer.drift import Pairs, _allowed, _at_least, drift
+from optimizer.drift import Pairs, _allowed, drift
 from optimizer.recording import Row
+from optimizer.significance import binomial_tail
 
 BASE = Row(
     id="",
@@ -136,8 +137,8 @@ def test_the_longer_a_text_the_more_often_it_may_be_another_one() -> None:
 def test_the_tail_is_that_of_the_binomial(n: int, share: float, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, n))
     expected = binom.sf(k - 1, n, share)
-    assert math.isclose(_at_least(k, n, share), expected, rel_tol=1e-6, abs_tol=1e-12)
+    assert math.isclose(binomial_tail(k, n, share), expected, rel_tol=1e-6, abs_tol=1e-12)
     small = min(n, 50)
     k = min(k, small)
     exact = binomtest(k, small, share, alternative="greater").pvalue
-    assert math.isclose(_at_least(k, small, share), exact, rel_tol=1e-6, abs_tol=1e-12)
+    assert math.isclose(binomial_tail(k, small, share), exact, rel_tol=1e-6, abs_tol=1e-12)

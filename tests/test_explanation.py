@@ -14,7 +14,7 @@ from optimizer.explanation import (
     score_text,
     signed_points,
 )
-from optimizer.language import Language
+from optimizer.language import ENGLISH, Language
 
 
 def evidence(**changes: Any) -> dict[str, Any]:
@@ -295,3 +295,34 @@ def test_numbers_are_rounded_in_one_way() -> None:
         "95 %",
         "97.5 %",
     )
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0.0000014, "0.00000140"),
+        (0.00012, "0.000120"),
+        (0.0, "0.000000"),
+        (0.5, "0.500000"),
+        (-0.0000014, "-0.00000140"),
+    ],
+)
+def test_dollars_that_six_decimals_would_hide_are_told(amount: float, shown: str) -> None:
+    assert ENGLISH.amount(amount, "usd") == f"{shown} US dollars"
+
+
+def test_no_more_examples_are_asked_for_than_there_were_and_did_not_do() -> None:
+    figures = {"value": 0.4, "lower": -0.1, "upper": 0.9, "smallest_provable": 0.2, "p_value": 0.06}
+    told = said(decision="not distinguishable", frozen="baseline", reason="no evidence", difference=figures)
+    assert "would have been noticed" in told
+    assert "examples like these" not in told
+
+
+def test_scores_of_other_examples_than_the_difference_are_said_to_be() -> None:
+    test = {"winner": {"score": 0.918, "n": 98}, "baseline": {"score": 0.898, "n": 97}}
+    told = said(test=test, difference={"n": 96})
+    assert (
+        "of the 98 and 97 examples that each prompt has a score for, the difference of the 96 that both"
+        in told
+    )
+    assert "has a score for" not in said(test={arm: {**each, "n": 200} for arm, each in test.items()})

@@ -12,9 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from optimizer.evidence import comparison_figures
 from optimizer.significance import (
     Interval,
     PairedComparison,
+    binomial_tail,
     compare_aggregate,
     compare_paired,
     decide,
@@ -297,8 +299,37 @@ def test_a_corpus_metric_that_never_differs_has_p_one() -> None:
 
 
 def test_a_corpus_metric_won_on_every_resample_has_the_smallest_p_value() -> None:
-    result = compare_aggregate(Statistic([0.1] * 9, [0.9] * 9), 9, seed=0)
+    result = compare_aggregate(Statistic([0.1] * 12, [0.9] * 12), 12, seed=0)
     assert result.p_value == 2 / 2001
+
+
+@pytest.mark.parametrize(("n", "groups"), [(1, 1), (3, 3), (5, 5), (200, 1), (20, 4), (20, 5)])
+def test_a_corpus_metric_shows_nothing_on_fewer_than_six_independent_units(n: int, groups: int) -> None:
+    clusters = [str(k % groups) for k in range(n)]
+    result = compare_aggregate(Statistic([0.4] * n, [0.5] * n), n, seed=0, clusters=clusters)
+    assert result.units == groups
+    assert result.p_value == 2.0 ** (1 - groups) > 0.05
+    assert decide(result) == "not distinguishable"
+    assert comparison_figures(result)["smallest_provable"] is None
+
+
+def test_equal_prompts_in_groups_that_stand_or_fall_together_are_seldom_told_apart_by_a_corpus_metric() -> (
+    None
+):
+    rng, told = np.random.default_rng(0), 0
+    clusters = [str(k % 4) for k in range(20)]
+    for seed in range(100):
+        a, b = ([float(rng.random() < 0.5) for _ in range(4)] * 5 for _ in range(2))
+        told += (
+            decide(compare_aggregate(Statistic(a, b), 20, seed=seed, clusters=clusters))
+            != "not distinguishable"
+        )
+    assert told == 0
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 5), (1, 10), (3, 12), (3, 1040), (60, 5000)])
+def test_the_tail_of_a_binomial_is_that_of_scipy_for_any_number(k: int, n: int) -> None:
+    assert binomial_tail(k, n, 0.02) == pytest.approx(float(stats.binom.sf(k - 1, n, 0.02)), rel=1e-6)
 
 
 def test_a_corpus_metric_resamples_whole_clusters() -> None:

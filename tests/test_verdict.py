@@ -59,6 +59,18 @@ def test_prompts_that_answer_alike_on_few_examples_are_not_shown_to_be_equal() -
     assert settle(alike, over_guess=None, saving=CHEAPER, margin=0.17).frozen == "winner"
 
 
+def test_many_examples_in_few_clusters_are_few() -> None:
+    interval = Interval(lower=0.0, upper=0.0, level=0.95)
+    alike = PairedComparison(n=200, difference=0.0, interval=interval, p_value=1.0, method="", clusters=4)
+    assert settle(alike, over_guess=None, saving=CHEAPER, margin=0.02).frozen == "baseline"
+    assert settle(alike, over_guess=None, saving=CHEAPER, margin=0.5).frozen == "winner"
+
+
+def test_a_saving_is_one_where_its_test_agrees_with_its_interval() -> None:
+    narrow = found(-1.0, -1.0, -1.0, 0.125)
+    assert settle(CLOSE, over_guess=None, saving=narrow, margin=0.02).reason == "no evidence"
+
+
 def test_a_loss_of_just_the_margin_is_not_excluded() -> None:
     edge = found(0.0, -0.02, 0.02, 1.0)
     assert settle(edge, over_guess=None, saving=CHEAPER, margin=0.02).frozen == "baseline"
