@@ -82,15 +82,19 @@ def prepared(view: View) -> InMemoryStorage:
         study.set_user_attr("metric", view.objective)
     distributions = _distributions(trials)
     constrained = any(not row.feasible for row in trials)
-    study.add_trials([_trial(view, row, distributions, constrained=constrained) for row in trials])
+    rows = {row.trial: row for row in trials}
+    study.add_trials(
+        _trial(view, rows[k], distributions, constrained=constrained) if k in rows else _unscored(view)
+        for k in range(max(rows, default=-1) + 1)
+    )
     best = best_trial(view)
     storage.best = None if best is None else best.trial
     save_note(study, study_note(view))
     ranked = sorted(trials, key=lambda row: (row is not best, row.stage != "baseline", -(row.score or 0.0)))
+    shown = study.get_trials(deepcopy=False)
     for row in ranked[:MOST_NOTES]:
         # A finished trial has no handle of its own; this is what a note is told of one.
-        number = study.get_trials(deepcopy=False)[row.trial]._trial_id  # noqa: SLF001  # no public way
-        handle: Any = SimpleNamespace(storage=storage, study=study, _trial_id=number)
+        handle: Any = SimpleNamespace(storage=storage, study=study, _trial_id=shown[row.trial]._trial_id)  # noqa: SLF001  # no public way
         save_note(handle, trial_note(view, row))
     return storage
 
@@ -146,6 +150,14 @@ def _trial(
         system_attrs=system,
         intermediate_values={row.n: row.score} if row.state == "pruned" and row.score is not None else {},
     )
+
+
+def _unscored(view: View) -> FrozenTrial:
+    """Return what stands under a number without a row, since Optuna counts without gaps."""
+    if view.frozen is not None:
+        return create_trial(state=TrialState.FAIL, user_attrs={"stage": "asked for, never scored"})
+    # An open page looks again at what waits, and never again at what failed.
+    return create_trial(state=TrialState.WAITING, user_attrs={"stage": "asked for, not scored so far"})
 
 
 def _attributes(view: View, row: TrialRecord) -> dict[str, object]:
@@ -211,21 +223,16 @@ def study_note(view: View) -> str:
 def trial_note(view: View, row: TrialRecord) -> str:
     """Return what the dashboard says of a trial, as Markdown; its prompt is text in it and nothing else."""
     score = "no score" if row.score is None else f"score {score_text(row.score)} on {row.n} examples"
-    interval = (
-        ""
-        if row.lower is None or row.upper is None
-        else f" ({score_text(row.lower)} to {score_text(row.upper)})"
-    )
+    interval = ""
+    if row.lower is not None and row.upper is not None:
+        interval = f" ({score_text(row.lower)} to {score_text(row.upper)})"
     valid = "" if row.valid is None else f", {percent(row.valid)} valid"
     lines = [plain(f"{row.stage}, {row.state}: {score}{interval}{valid}")]
     if not row.feasible and row.state != "failed":
         lines.append("**It breaks a constraint of the study, and cannot win.**")
     template = None if view.archive is None else view.archive.templates.get(row.fingerprint)
-    lines.append(
-        "Its messages were not kept; an older version scored it."
-        if template is None
-        else fenced(prompt_text(template))
-    )
+    missing = "Its messages were not kept; an older version scored it."
+    lines.append(missing if template is None else fenced(prompt_text(template)))
     return "\n\n".join(lines)
 
 
@@ -303,9 +310,10 @@ class Artifacts:
         lines = []
         for name, result in results.items():
             example = self._view.examples.get(name)
-            known = {} if example is None else {"target": example.target, **_prefixed(example.values)}
-            split = self._view.splits.get(name)
-            document = {"id": name, "split": split, **result_figures(result), **known}
+            values = {} if example is None else {f"input:{key}": text for key, text in example.values.items()}
+            known = {} if example is None else {"target": example.target, **values}
+            told = {"id": name, "split": self._view.splits.get(name)}
+            document = {**told, **result_figures(result), **known}
             lines.append(json.dumps(document, ensure_ascii=False) + "\n")
         return "".join(lines)
 
@@ -313,10 +321,6 @@ class Artifacts:
         archive = self._view.archive
         template = None if archive is None else archive.templates.get(row.fingerprint)
         return "" if template is None else prompt_text(template) + "\n"
-
-
-def _prefixed(values: Mapping[str, str]) -> dict[str, str]:
-    return {f"input:{name}": text for name, text in values.items()}
 
 
 class Dashboard:

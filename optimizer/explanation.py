@@ -317,14 +317,13 @@ def _surer(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
         return
     # The error shrinks with the root of the number of examples.
     needed = math.ceil(difference["n"] * (difference["smallest_provable"] / gain) ** 2)
-    if needed <= difference["n"]:  # so many there were, and they did not
-        yield said
-        return
-    yield said + say.t(
-        " If the true gain is the {points} points that were seen, about {n} examples like these would show it.",
-        points=say.points(gain),
-        n=say.figure(f"{needed:,}"),
-    )
+    if needed > difference["n"]:  # those there were did not
+        said += say.t(
+            " If the true gain is the {points} points that were seen, about {n} examples like these would show it.",
+            points=say.points(gain),
+            n=say.figure(f"{needed:,}"),
+        )
+    yield said
 
 
 def flags_in_words(evidence: Mapping[str, Any], language: Language = ENGLISH) -> Iterator[str]:

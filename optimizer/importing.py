@@ -6,6 +6,7 @@ hole. Files are read by the exporters, which run, look up and fetch nothing of w
 """
 
 import re
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -34,6 +35,28 @@ UNSAID = AnswerFormat(kind="text")
 
 # How people write the place of an input, where a format has no words of its own for it.
 _PLACE = re.compile(r"\{\{\s*(?P<double>\w[\w .-]*?)\s*\}\}|(?P<dollar>\$)?\{\s*(?P<single>\w[\w.-]*)\s*\}")
+
+# What engines of templates run, of Jinja, Liquid, Handlebars and Mustache. Words they do not know are text.
+_TAG = re.compile(
+    r"\{%[-+~]?\s*(?P<word>\w+)(?:[^%]|%(?!\})){0,500}?%\}"
+    r"|\{\{~?\s*(?P<mark>[#/^>])\s*(?P<name>[\w./-]+)[^{}]*\}\}|\{\{~?\s*(?P<other>else)\b[^{}]*\}\}"
+)
+_CONTROL = frozenset(
+    {"assign", "block", "call", "capture", "case", "each", "elif", "else", "elsif", "endblock", "endcall", "endcapture"}
+    | {"endcase", "endfilter", "endfor", "endif", "endmacro", "endraw", "endset", "endunless", "endwith", "filter"}
+    | {"for", "if", "macro", "raw", "set", "unless", "when", "with"}
+)  # fmt: skip
+_REFERENCES = frozenset({"extends", "from", "import", "include", "render"})
+
+# Where a text shows code, in Markdown.
+_CODE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)|`[^`\n]+`", re.DOTALL)
+
+# Why a file of text with such a tag cannot be measured as it is meant.
+_RUN = (
+    "would be run by an engine of templates, and nothing is run here: write what is to be said in its place"
+)
+_FETCHED = "refers to another text, and nothing is looked up here: write that text in its place"
+_CHANGED = "has more than the name of an input, and nothing is run here: write the name alone"
 
 # The parameter that says of which form an answer is to be, where a file has no JSON Schema for it.
 _RESPONSE = "response_format"
@@ -128,7 +151,7 @@ def load_imported(task: Task) -> Imported | None:
     except PluginError as error:
         raise InputError([task.source.problem(("baseline", "format"), str(error))]) from error
     template = read.template
-    if problems := list(_problems(template, read.format, task)):
+    if problems := list(_problems(read, task)):
         raise _refusal(task, file, problems)
     answer, misread = _answer(template, read.format, task)
     calls = tuple(replace(call, parameters=()) for call in template.calls)
@@ -194,8 +217,9 @@ def _model_cautions(
         yield f"{before.file} takes about {tokens:,} tokens with the longest example; the model has {context:,}"
 
 
-def _problems(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
+def _problems(read: PromptText, task: Task) -> Iterator[str]:
     """Yield why a prompt cannot be measured on the task."""
+    template, name = read.template, read.format
     places = _places(template)
     for variable in template.inputs:
         if variable not in task.inputs:
@@ -209,9 +233,12 @@ def _problems(template: PromptTemplate, name: str, task: Task) -> Iterator[str]:
     if name != NATIVE and (len(template.calls) > 1 or template.shows_images):
         yield f"prompts of several calls or with images are read from {NATIVE} files alone"
     unused = [variable for variable in task.inputs if variable not in template.inputs]
+    tags = _tags(read, task.inputs)
+    yield from _refused(tags)
+    told = {tag for _, tag in tags}
     left = [] if name == NATIVE else dict.fromkeys(_left(template))
     for written, variable in left:
-        if hint := meant(variable, unused):
+        if written not in told and (hint := meant(variable, unused)):
             yield f"'{clipped(written)}' is the place of no input{hint}"
     if not set(template.inputs) & set(task.inputs):
         yield f"expected the place of an input such as {{{{{task.inputs[0]}}}}}, found none"
@@ -225,6 +252,8 @@ def _cautions(read: PromptText, task: Task) -> Iterator[str]:
             f"the imported prompt asks for an answer of the form '{clipped(form)}' without a JSON Schema that is read "
             "here: it is left out"
         )
+    if tags := dict.fromkeys(tag for _, tag in _tags(read, task.inputs)):
+        yield f"in the imported prompt nothing is run: {_listed(tags)} stays as it is"
     unused = [variable for variable in task.inputs if variable not in template.inputs]
     if unused:
         yield f"the imported prompt does not show {_listed(unused)}"
@@ -254,6 +283,42 @@ def _left(template: PromptTemplate) -> Iterator[tuple[str, str]]:
     for text in literals(template):
         for match in _PLACE.finditer(text):
             yield match[0], match["double"] or match["single"]
+
+
+def _refused(tags: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield why tags are refused, those of one reason together."""
+    for reason in (_RUN, _FETCHED, _CHANGED):
+        if found := dict.fromkeys(tag for why, tag in tags if why == reason):
+            yield f"{_listed(found)} {reason}"
+
+
+def _tags(read: PromptText, inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what an engine of templates would run of a text that does not say itself what in it is text.
+
+    Each has before it why it is refused: "" for one that names no input and is shown as code, or is of no known word,
+    because then the prompt may speak of templates.
+    """
+    if read.is_declared:
+        return []
+    names = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
+    named = re.compile(rf"(?<!\w)(?:{names})(?!\w)")
+    changed = re.compile(
+        rf"\{{\{{(?:[-~]\s*(?:{names})(?!\w)|\s*(?:{names})(?:\s*\||[(\[]|\.\w))[^{{}}]*\}}\}}"
+    )
+    found: list[tuple[str, str]] = []
+    for message in (message for call in read.template.calls for message in call.messages):
+        text = "".join(part if isinstance(part, str) else "…" for part in message.parts)
+        code = [match.span() for match in _CODE.finditer(text)]
+        starts = [start for start, _ in code]
+        for match in _TAG.finditer(text):
+            word = match["word"] or match["name"] or match["other"]
+            fetched = match["mark"] == ">" or (match["word"] is not None and word in _REFERENCES)
+            k = bisect(starts, match.start())
+            is_code = k > 0 and match.start() < code[k - 1][1]
+            is_meant = named.search(match[0]) or (not is_code and (fetched or word in _CONTROL))
+            found.append(((_FETCHED if fetched else _RUN) if is_meant else "", match[0]))
+        found += [(_CHANGED, match[0]) for match in changed.finditer(text)]
+    return found
 
 
 def _places(template: PromptTemplate) -> dict[str, str]:

@@ -238,7 +238,8 @@ class Lanes:
         except Exception as error:
             if kept.ready.done():
                 raise
-            del self._kept[key]  # the next one may have more luck
+            if self._kept.get(key) is kept:  # closing may have taken it out
+                del self._kept[key]  # the next one may have more luck
             kept.ready.set_exception(error)
 
     async def _close(self, key: str) -> None:

@@ -245,7 +245,7 @@ class Prediction:
         self._caller = caller = Caller(
             connection,
             ledger,
-            budget=self._left(),
+            budget=self._left().after(ledger.attempts),
             pace=pace,
             price=self._price,
             deadline_seconds=job.run.deadline_seconds,

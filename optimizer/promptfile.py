@@ -51,12 +51,14 @@ class PromptText:
         template: The prompt.
         sha256: Digest of the file.
         is_single: Whether some input stands in single braces, so that another name in such braces was meant for one.
+        is_declared: Whether the file itself says what of it is the place of an input, so that the rest is text.
     """
 
     format: str
     template: PromptTemplate
     sha256: str
     is_single: bool
+    is_declared: bool
 
 
 def _content(path: Path) -> tuple[bytes, str]:
@@ -96,20 +98,19 @@ def read_prompt(file: PromptFile, inputs: Sequence[str]) -> PromptText:
         name, template = file.format, _attempt(file.format, text, inputs)
     else:
         name, template = _told(file, text, inputs)
+    # Without inputs to look for, only what the file itself declares is a place, and others are as they were written.
+    unfilled = _tried(name, text, ())
     return PromptText(
         format=name,
         template=template,
         sha256=sha256(content),
-        is_single=_is_single(name, text, template),
+        is_single=not isinstance(unfilled, str) and _is_single(unfilled, template),
+        is_declared=name == NATIVE or (not isinstance(unfilled, str) and bool(unfilled.inputs)),
     )
 
 
-def _is_single(name: str, text: str, template: PromptTemplate) -> bool:
+def _is_single(unfilled: PromptTemplate, template: PromptTemplate) -> bool:
     """Return whether some input is written in single braces, in a format where that is one way among others."""
-    # Without inputs to look for, their places are still as they were written.
-    unfilled = _tried(name, text, ())
-    if isinstance(unfilled, str):
-        return False
     written, left = "\n".join(literals(unfilled)), "\n".join(literals(template))
     places = (re.compile(rf"(?<![{{$])\{{{re.escape(each)}\}}(?!\}})") for each in template.inputs)
     return any(place.search(written) and not place.search(left) for place in places)

@@ -3,7 +3,7 @@
 Likeness is the cosine of TF-IDF weights, as scikit-learn's `TfidfVectorizer` has them by default: the count of a word
 times ln((1 + n) / (1 + texts with it)) + 1, scaled to length 1. Words are runs of letters, digits and underscores
 after NFKC and case folding, so that `l’été` is `l` and `été` in any spelling. A script without spaces has few words
-to compare, and its likenesses are coarse.
+to compare, and its likenesses are coarse. The content of images is not compared.
 """
 
 import math
@@ -20,6 +20,9 @@ _WORD = re.compile(r"\w+")
 
 # Digits of a likeness that count: the last ones differ between machines, and a tie must be one on all of them.
 _DIGITS = 12
+
+# What an image begins with that is shipped whole: its base64 has more words than any text, and they mean nothing.
+_IMAGE = "data:image/"
 
 _KEYS = {"rule", "shown", "inputs", "pool"}
 
@@ -74,7 +77,7 @@ class Retrieval:
     measures nothing.
 
     Attributes:
-        inputs: Names of the inputs, all of which are compared.
+        inputs: Names of the inputs, all of which are compared but for the content of images.
         pool: At least `shown`; of equally alike ones the earlier counts as more alike.
         shown: At least 1.
     """
@@ -91,7 +94,7 @@ class Retrieval:
 
     def nearest(self, inputs: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
         """Return what is shown with some inputs, the most alike last: texts by the ends of their holes' names."""
-        likeness = self._likeness.to("\n".join(inputs[name] for name in self.inputs))
+        likeness = self._likeness.to(compared([inputs[name] for name in self.inputs]))
         ranked = sorted(range(len(self.pool)), key=lambda place: (-likeness[place], place))
         return tuple(self.texts(self.pool[place]) for place in reversed(ranked[: self.shown]))
 
@@ -130,7 +133,12 @@ class Retrieval:
 
     @cached_property
     def _likeness(self) -> Likeness:
-        return Likeness(["\n".join(shot.values) for shot in self.pool])
+        return Likeness([compared(shot.values) for shot in self.pool])
+
+
+def compared(values: Sequence[str]) -> str:
+    """Return what is compared of the values of an example: all of their text, and no content of an image."""
+    return "\n".join(value for value in values if not value.startswith(_IMAGE))
 
 
 def words(text: str) -> list[str]:

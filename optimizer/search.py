@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from random import Random
 
+from optimizer.answer import Answer
 from optimizer.batches import screen_batches
 from optimizer.board import Arm, Board, Point, Reading
 from optimizer.calls import NO_TRIAL
@@ -68,7 +69,9 @@ class _Leg:
         calls: What it may spend.
         budget: What it was begun under.
         tries: How often scores were wanted that the budget held; an earlier process may have been interrupted at it.
-        over: Whether the budget did not hold those that were wanted next.
+        over: Whether it has ended, or the budget did not hold those that were wanted next.
+        missing: What was asked and got no score, by the number of the try: arm, example, and whether another attempt may
+            well succeed. It stays missing: what came after was decided without it.
     """
 
     first: int
@@ -76,6 +79,7 @@ class _Leg:
     budget: dict[str, float | None]
     tries: int = 0
     over: bool = False
+    missing: dict[str, list[tuple[int, str, bool]]] = dataclasses.field(default_factory=dict)
 
 
 class _Searching:
@@ -170,6 +174,8 @@ class _Searching:
                 self._board, batch=plan.file.run.batch, first=plan.first, prune=self._pruning is not None
             )
             await self._drive(screening.run())
+        leg.over = True
+        self._study.store.record("leg", number, dataclasses.asdict(leg))
         changed = [n for n, arm in sorted(self._arms.items()) if len(arm.results) != self._told.get(n, 0)]
         self._close(changed, state="complete")
 
@@ -223,7 +229,32 @@ class _Searching:
         if calls > self._left or not self._holds(work):
             return None
         self._left -= calls
-        return await self._try(work)
+        leg, number = self._leg, str(self._n_tries)
+        if (
+            self._n_tries < leg.tries + leg.over
+        ):  # it was done with when the next one began, or the search ended
+            return await self._try(self._known(work, leg.missing.get(number, ())))
+        readings = await self._try(work)
+        lost = [
+            (n, name, found.outage)
+            for n, names in work.items()
+            for name in names
+            if (found := self._arms[n].results[name]).answer.outcome == "error"
+        ]
+        leg.missing |= {number: lost} if lost else {}
+        return readings
+
+    def _known(
+        self, work: Mapping[int, Sequence[str]], missing: Sequence[tuple[int, str, bool]]
+    ) -> dict[int, Sequence[str]]:
+        """Return some work without what got no score when it was done; that is noted as it was."""
+        gone = {(n, name): outage for n, name, outage in missing}
+        for (n, name), outage in gone.items():
+            nothing = Answer(text=None, outcome="error")
+            self._arms[n].results[name] = Result(
+                example=self._examples[name], answer=nothing, score=None, completions=(), outage=outage
+            )
+        return {n: [name for name in names if (n, name) not in gone] for n, names in work.items()}
 
     def _holds(self, work: Mapping[int, Sequence[str]]) -> bool:
         """Return whether the budget holds some work; what was found of it once is not asked again.
@@ -278,8 +309,14 @@ class _Searching:
             0, "baseline", candidate, evaluation, of=whole
         )  # it may leave the race, and is never given up
         if row.state == "failed":
+            self._forget()
             raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")
         return row
+
+    def _forget(self) -> None:
+        """Have everything that got no score asked for again, as if for the first time: without a baseline nothing counts."""
+        for number, leg in self._study.store.records("leg").items():
+            self._study.store.record("leg", number, {**leg, "missing": {}, "tries": 0, "over": False})
 
     def _evaluation(self, number: int) -> Evaluation:
         arm = self._arms[number]

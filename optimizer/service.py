@@ -1,4 +1,4 @@
-"""What an endpoint can be asked for, and what its answer holds besides a chat completion: an embedding."""
+"""What an endpoint can be asked for, and what its answer holds besides a chat completion: an embedding, tokens."""
 
 import base64
 import binascii
@@ -70,3 +70,17 @@ def _finite(number: object) -> bool:
         return math.isfinite(number)
     except OverflowError:  # a whole number that no float holds
         return False
+
+
+def tokens_of(answer: object) -> tuple[int, int]:
+    """Return the tokens read and written; some count those of hidden reasoning in the total alone, and bill them."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
+    read, written, whole = (_count(usage, kind) for kind in kinds)
+    return read, max(written, whole - read) if read else written
+
+
+def _count(usage: object, key: str) -> int:
+    value = usage.get(key) if isinstance(usage, dict) else None
+    # What is above the bound is no count, and no column of a database could hold it.
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0

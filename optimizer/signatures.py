@@ -18,6 +18,7 @@ Nothing of DSPy is imported: whoever has a signature has it already.
 
 import enum
 import json
+import math
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 # The column of an answer that only a schema describes, when several fields make it.
 _ANSWER = "answer"
+
+# The column that tells rows apart, whatever else it is.
+_ID = "id"
 
 _METRICS = {"label": "accuracy"}  # for all others, the answer has to be the target
 
@@ -114,6 +118,8 @@ class _Field:
         if self.kind == "number":
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"expected a number, found {value!r:.60}")
+            if not math.isfinite(value):
+                raise ValueError(f"expected a finite number, found {value!r}")
             return value
         if self.kind == "label":
             return self._label(value)
@@ -121,7 +127,8 @@ class _Field:
             return _json([self._label(each) for each in _listed(value)])
         if self.kind == "image":
             return str(getattr(value, "url", value))
-        return value if isinstance(value, str) and self.kind == "text" else _json(value)
+        written = _finite_json if self.kind == "json" else _json
+        return value if isinstance(value, str) and self.kind == "text" else written(value)
 
     def _label(self, value: object) -> str:
         label = _label(value)
@@ -153,13 +160,12 @@ def task_files(
         problems.append(Problem(file="", field="name", message=message))
     inputs = _fields(signature.input_fields, _input, problems)
     outputs = _fields(_answering(signature), _output, problems)
-    for each in outputs:
-        if each.optional:
-            message = "expected an answer that is always there, found one that may be None"
-            problems.append(Problem(file="", field=f"signature.{each.name}", message=message))
     together = len(outputs) > 1 and any(each.kind == "json" for each in outputs)
+    problems += _unfit(inputs, outputs, together=together)
     cells = tuple(replace(each, kind="json") for each in outputs) if together else outputs
     rows = [] if problems else list(_rows(examples, (*inputs, *cells), problems))
+    if any(each.name == _ID for each in (inputs if together else (*inputs, *outputs))):
+        problems += _clashes(rows)
     if not rows and not problems:
         problems.append(Problem(file="", field="examples", message="expected at least one, found none"))
     if problems:
@@ -213,6 +219,17 @@ def _fields(found: Plain, read: Callable[[Any], _Kind], problems: list[Problem])
             Problem(file="", field="signature", message="expected inputs and outputs, found none of them")
         )
     return tuple(fields)
+
+
+def _unfit(inputs: tuple[_Field, ...], outputs: tuple[_Field, ...], *, together: bool) -> Iterator[Problem]:
+    """Yield what is wrong with fields whose types are right."""
+    for each in outputs:
+        if each.optional:
+            message = "expected an answer that is always there, found one that may be None"
+            yield Problem(file="", field=f"signature.{each.name}", message=message)
+    if together and any(each.name == _ANSWER for each in inputs):
+        message = f"expected another name: the outputs together are the column {_ANSWER!r}"
+        yield Problem(file="", field=f"signature.{_ANSWER}", message=message)
 
 
 def _required(annotation: Any) -> tuple[Any, bool]:  # noqa: ANN401
@@ -283,6 +300,22 @@ def _rows(examples: Iterable[Any], fields: tuple[_Field, ...], problems: list[Pr
         yield row
 
 
+def _clashes(rows: Iterable[Plain]) -> Iterator[Problem]:
+    """Yield what is wrong with a field that is the id of its row as well: no text, or that of another row."""
+    first: dict[object, int] = {}
+    for n, row in enumerate(rows):
+        cell = row.get(_ID)
+        if cell is None:  # known to be wrong
+            continue
+        if not isinstance(cell, str) or not cell.strip():
+            message = f"expected some text, since it is the id of a row, found {cell!r}"
+        elif first.setdefault(cell, n) < n:
+            message = f"expected an id of its own, found {cell!r:.60} again, first in examples[{first[cell]}]"
+        else:
+            continue
+        yield Problem(file="", field=f"examples[{n}].{_ID}", message=message)
+
+
 def _joined(row: Plain, outputs: tuple[_Field, ...]) -> Plain:
     """Return a row whose outputs are one object in one cell."""
     parsed = {each.name: json.loads(row[each.name]) for each in outputs}
@@ -332,6 +365,21 @@ def _without_empty(value: Plain) -> Plain:
 def _json(value: object) -> str:
     """Return JSON; what is none writes itself where it can, as models of Pydantic do."""
     return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _finite_json(value: object) -> str:
+    """Return JSON that every reader takes.
+
+    Raises:
+        ValueError: For numbers that JSON does not have.
+    """
+    text = _json(value)
+    json.loads(text, parse_constant=_refuse)
+    return text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"expected finite numbers, found {constant}")
 
 
 def _plain(value: Any) -> object:  # noqa: ANN401

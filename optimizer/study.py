@@ -16,6 +16,7 @@ from optimizer.bounds import USUAL_RATIO
 from optimizer.budget import Spent
 from optimizer.calls import NO_TRIAL, Caller
 from optimizer.candidate import Candidate
+from optimizer.demonstrations import Evidence
 from optimizer.digest import derived_seed
 from optimizer.errors import Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
@@ -113,10 +114,11 @@ class Study:
         scouting = self.plan.scouting
         if scouting.most_calls:
             self.enter("scouting")
-            evidence = await scouting.gather(
-                lambda template, examples: self.ask(template, examples, SCOUTING)
-            )
-            self.grow(self.plan.scouted(evidence))
+            kept = self.store.records("evidence").get(0)
+            if kept is None:  # what it says decides which sets there are, so it is gathered once
+                found = await scouting.gather(lambda template, rows: self.ask(template, rows, SCOUTING))
+                self.store.record("evidence", 0, kept := dataclasses.asdict(found))
+            self.grow(self.plan.scouted(Evidence.from_dict(kept)))
         self._paid = self.store.scored()
 
     def grow(self, space: SearchSpace) -> None:

@@ -30,7 +30,7 @@ from optimizer.errors import (
     UnreachableError,
 )
 from optimizer.retry import error_message, refusal, server_wait_seconds, stated_error, stated_status
-from optimizer.service import Service
+from optimizer.service import Service, tokens_of
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -299,27 +299,17 @@ def read_completion(answer: object, seconds: float) -> Completion:
         text = refusal if isinstance(refusal, str) else ""
     if not isinstance(text, str):
         raise ValueError("no text")
-    usage = answer.get("usage") if isinstance(answer, dict) else None
+    read, written = tokens_of(answer)
     return Completion(
-        text=text,
-        finish_reason=reason,
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=_count(usage, "completion_tokens"),
-        seconds=seconds,
+        text=text, finish_reason=reason, prompt_tokens=read, completion_tokens=written, seconds=seconds
     )
-
-
-def _count(usage: object, key: str) -> int:
-    value = usage.get(key) if isinstance(usage, dict) else None
-    # What is above the bound is no count, and no column of a database could hold it.
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else 0
 
 
 def _charge(answer: object) -> dict[str, Any]:
     """Return what an answer that is of no use may cost, for the error that says so."""
-    usage = answer.get("usage") if isinstance(answer, dict) else None
-    kinds = ("prompt_tokens", "completion_tokens")
-    return {"billable": True} | {kind: n for kind in kinds if (n := _count(usage, kind))}
+    read, written = tokens_of(answer)
+    counts = {"prompt_tokens": read, "completion_tokens": written}
+    return {"billable": True} | {kind: n for kind, n in counts.items() if n}
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:

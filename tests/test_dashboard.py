@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.archive import open_archive
-from optimizer.dashboard import Dashboard, fenced, plain, prompt_text, study_note
+from optimizer.dashboard import Dashboard, best_trial, fenced, plain, prompt_text, study_note, trial_note
 from optimizer.frozen import FrozenPrompt
 from optimizer.storage import open_storage
 from optimizer.store import Store
@@ -185,6 +186,37 @@ def test_a_study_that_goes_on_is_followed_and_never_changed(own_parcels: Path) -
     assert database.read_bytes() == before
 
 
+@pytest.mark.parametrize("over", [False, True])
+def test_trials_keep_their_numbers_where_some_have_no_row(own_parcels: Path, over: bool) -> None:
+    if not over:
+        (own_parcels / "prompt.json").unlink()
+    with sqlite3.connect(own_parcels / "study.db") as connection:
+        for k in range(8, 3, -1):  # as if two more had been asked for
+            change = f"number = {k + 2}, content = json_set(content, '$.trial', {k + 2})"
+            connection.execute(f"UPDATE ps_record SET {change} WHERE kind = 'trial' AND number = {k}")
+    connection.close()
+    with open_view(own_parcels) as view:
+        app = Dashboard(view)
+        shown = asked(app, "/api/studies/0").json
+        trials, best = shown["trials"], best_trial(view)
+        assert best is not None
+        assert [row.trial for row in view.trials] == [0, 1, 2, 3, 6, 7, 8, 9, 10]
+        assert [each["number"] for each in trials] == list(range(11))
+        assert [each["number"] for each in shown["best_trials"]] == [best.trial]
+        for k in (4, 5):
+            assert trials[k]["state"] == ("Fail" if over else "Waiting")
+            said = "asked for, never scored" if over else "asked for, not scored so far"
+            assert attributes(trials[k]) == {"stage": said}
+        for row in view.trials:
+            assert trials[row.trial]["values"] == [row.score]
+            assert trials[row.trial]["note"]["body"] == trial_note(view, row)
+            assert {each["filename"] for each in trials[row.trial]["artifacts"]} == {
+                f"trial_{row.trial:04d}.jsonl",
+                f"trial_{row.trial:04d}_prompt.txt",
+            }
+        assert asked(app, "/api/studies/0/param_importances").status == 200
+
+
 @pytest.mark.parametrize("state", ["pruned", "failed"])
 def test_trials_that_did_not_complete_are_what_they_are(own_parcels: Path, state: str) -> None:
     score = "0.25" if state == "pruned" else "NULL"
@@ -282,7 +314,7 @@ def test_a_server_answers_until_it_is_ended(parcels: Path, number: signal.Signal
         try:
             assert process.stdout is not None
             assert process.stderr is not None
-            lines = iter(process.stdout.readline, "}\n")
+            lines = takewhile(lambda line: line != "}\n", process.stdout)
             told = json.loads("".join(lines) + "}")
             assert (told["study"], told["trials"]) == ("parcels", 9)
             port = int(told["url"].split(":")[2].split("/")[0])

@@ -319,6 +319,21 @@ def test_the_adapters_refuse_what_they_cannot_lay_out(
     assert reason in (FORMATS[layout].misfit(a_task(**task), STYLES[style]) or "")
 
 
+def test_a_target_that_has_the_name_of_the_end_of_a_reply_is_refused_by_the_chat_adapter() -> None:
+    task = a_task(target="completed")
+    reason = FORMATS["dspy_chat"].misfit(task, STYLES["direct"])
+    assert reason == "ends every reply with the header 'completed', and the task's own target has that name"
+    assert FORMATS["dspy_json"].misfit(task, STYLES["direct"]) is None
+    assert FORMATS["dspy_chat"].misfit(a_task(inputs=("completed",)), STYLES["direct"]) is None
+
+
+def test_a_reply_without_the_header_of_the_answer_is_read_whole() -> None:
+    answer = FORMATS["dspy_chat"].render(a_draft(a_task())).answer.read("It is for billing.")
+    assert (answer.text, answer.strict) == ("billing", False)
+    text = FORMATS["dspy_chat"].render(a_draft(a_task("text"))).answer
+    assert text.read('{"team": "x"}').text == '{"team": "x"}'
+
+
 def test_answers_that_the_xml_adapter_escapes_or_nests_are_refused() -> None:
     misfit, direct = FORMATS["dspy_xml"].misfit, STYLES["direct"]
     for output in ("text", "labels", "json"):
@@ -556,12 +571,50 @@ def test_a_task_says_how_its_answers_are_read_and_a_marker_still_counts(
     assert template.answer.read("order status\nAnswer: billing").text == "billing"
 
 
-def test_a_frame_of_a_format_is_read_by_the_format_whatever_the_task_says() -> None:
+@pytest.mark.parametrize("style", ["direct", "chain_of_thought"])
+@pytest.mark.parametrize(
+    "readers",
+    [
+        ("thinking",),
+        ("last_line",),
+        ("last_line", "json"),
+        ("thinking", "marker", "json_repaired"),
+        ("first_line", "thinking"),
+    ],
+)
+def test_a_frame_of_a_format_is_read_by_the_format_whatever_the_task_says(
+    readers: tuple[str, ...], style: str
+) -> None:
+    for output, target in (
+        ("label", "order status"),
+        ("labels", '["billing"]'),
+        ("text", "Paris, on the Seine"),
+        ("number", "12"),
+        ("json", '{"a":1,"b":"x"}'),
+    ):
+        task = a_task(output, readers=readers)  # type: ignore[arg-type]  # each is an output type
+        for layout in ("xml", "json", *DSPY):
+            if FORMATS[layout].misfit(task, STYLES[style]) is None:
+                answer = FORMATS[layout].render(a_draft(task, style=style)).answer
+                reply = reply_of(layout, task, target, style=style, reasoning="One is 3, another 4.")
+                assert answer.read(reply).text == target, (layout, output)
     task = a_task(readers=("last_line", "label"))
     for layout in ("xml", "json", *DSPY):
-        assert (
-            FORMATS[layout].render(a_draft(task)).answer == FORMATS[layout].render(a_draft(a_task())).answer
-        )
+        own = FORMATS[layout].render(a_draft(a_task())).answer
+        assert FORMATS[layout].render(a_draft(task)).answer == own
+
+
+@pytest.mark.parametrize("readers", [("thinking",), ("last_line",), ("last_line", "json"), ("json",)])
+def test_an_object_that_is_the_whole_reply_may_be_of_many_lines(readers: tuple[str, ...]) -> None:
+    answer = FORMATS["json"].render(a_draft(a_task("json", readers=readers))).answer
+    assert answer.read('{\n  "a": 1\n}').text == '{"a":1}'
+
+
+def test_thinking_beside_json_is_taken_away_where_the_task_says_so() -> None:
+    said = '{"team": "billing"} <think>Or is it {"team": "order status"}?</think>'
+    answer = FORMATS["json"].render(a_draft(a_task(readers=("thinking",)))).answer
+    assert answer.readers == ("thinking", "json")
+    assert answer.read(said).text == "billing"
 
 
 def test_a_task_may_have_json_repaired() -> None:

@@ -562,6 +562,78 @@ def test_a_wrong_name_in_single_braces_is_a_caution_where_it_was_meant_for_an_in
     assert found.cautions == ("the imported prompt does not show 'note'",)
 
 
+RUN = "would be run by an engine of templates"
+LOOKED_UP = "refers to another text, and nothing is looked up here"
+CHANGED = "has more than the name of an input"
+
+
+def as_files(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the files, and their names, of the formats that say nothing of templates."""
+    yield json.dumps([{"role": "user", "content": text}]), "chat.openai.json"
+    yield text, "words.txt"
+    yield f"# User\n\n{text}\n", "words.md"
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [
+        ("{% if note %}", RUN),
+        ("{%- for note in notes -%}", RUN),
+        ("{% else %}", RUN),
+        ("{% endif %}", RUN),
+        ("{% if 5 % 2 == 1 %}", RUN),
+        ("{% translate note %}", RUN),
+        ("{{#if note}}", RUN),
+        ("{{/each}}", RUN),
+        ("{{else}}", RUN),
+        ("{{#note}}", RUN),
+        ("{{^note}}", RUN),
+        ("`{{#note}}`", RUN),
+        ("{% include 'rules.txt' %}", LOOKED_UP),
+        ("{{> rules}}", LOOKED_UP),
+        ("{{ note|trim }}", CHANGED),
+        ("{{note | upper}}", CHANGED),
+        ("{{ note.strip() }}", CHANGED),
+        ("{{ note.body }}", CHANGED),
+        ("{{ note[0] }}", CHANGED),
+        ("{{- note -}}", CHANGED),
+    ],
+)
+def test_a_tag_that_an_engine_of_templates_would_run_is_refused_with_the_reason(
+    refused: Callable[..., str], tag: str, reason: str
+) -> None:
+    for content, name in as_files(f"Text: {{{{text}}}}\n{tag} {{{{note}}}} so."):
+        said = refused(content, name=name)
+        assert f"prompts/{name}: '{tag.strip('`')}' {reason}" in said
+        assert said.count("prompts/") == 1, "one mistake is told once"
+
+
+def test_tags_of_one_kind_are_told_together(refused: Callable[..., str]) -> None:
+    said = refused("{{text}} {% if note %}{{note}}{% endif %} {{> rules}}", name="words.txt")
+    lines = [line.partition("words.txt: ")[2] for line in said.splitlines()]
+    assert [line for line in lines if line.startswith(f"'{{% if note %}}', '{{% endif %}}' {RUN}")]
+    assert [line for line in lines if line.startswith(f"'{{{{> rules}}}}' {LOOKED_UP}")]
+
+
+def test_a_prompt_may_speak_of_templates(imported: Callable[..., Imported]) -> None:
+    shown = "{{text}} {{note}}: explain `{% if user %}`, or\n```\n{{#each users}}\n{{> row}}\n```\n"
+    for content, name in as_files(f"{shown} and {{% of %}} too"):
+        (caution,) = imported(content, name=name).cautions
+        tags = "'{% if user %}', '{{#each users}}', '{{> row}}', '{% of %}'"
+        assert caution == f"in the imported prompt nothing is run: {tags} stays as it is"
+    for text in ('{{text}} {{note}} 50 {% {{"text": 1}} {{', "{{text}} {{note}} {{text: x}} {#1} {{!x}}"):
+        for content, name in as_files(text):
+            assert imported(content, name=name).cautions == ()
+
+
+def test_a_file_that_declares_its_places_may_hold_any_tag(imported: Callable[..., Imported]) -> None:
+    prompt = template(user("{% if note %}{{ note|trim }}{{> x}} ", TEXT, " ", NOTE))
+    for name in ("native", "openai_messages", "markdown", "prompty", "dotprompt", "langchain", "promptfoo"):
+        (text,) = EXPORTERS[name].write(Shipment(frozen=frozen(prompt)))
+        found = imported(text, name=f"today{EXPORTERS[name].suffix}")
+        assert messages(found.template) == messages(prompt), name
+
+
 def test_more_wrong_names_than_are_shown_are_told(imported: Callable[..., Imported]) -> None:
     names = [f"{{{{place {n} of none}}}}" for n in range(8)]
     *shown, more = imported(" ".join([*names, "{{text}} {{note}}"]), name="words.txt").cautions

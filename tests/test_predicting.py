@@ -26,6 +26,8 @@ from optimizer.errors import (
     EndpointError,
     InputError,
     InterruptedRunError,
+    OutageError,
+    OverloadedError,
     Problem,
     RejectedError,
     StorageError,
@@ -639,6 +641,28 @@ def test_rows_that_fail_run_after_run_use_up_nothing_that_a_later_run_needs(play
     assert len(model.requests) > 4 * 11
     down["on"] = False
     assert predict(job(max_calls=11)).errors == 0
+    assert Path("out.csv").read_bytes() == expected
+
+
+def test_an_outage_uses_up_no_attempts_of_a_later_run(play: Any, whole: Any, run_virtual: Any) -> None:
+    expected, down = whole(".csv"), {"on": True}
+
+    def flaky(request: Request) -> Completion | str:
+        if down["on"]:
+            raise OverloadedError("down", reason="503")
+        return colour(request)
+
+    play(Scripted(flaky))
+
+    async def work() -> Predicted:
+        async with open_prediction(job(max_calls=11), lambda _: None) as prediction:
+            return await prediction.run()
+
+    for _ in range(3):
+        with pytest.raises((BudgetError, OutageError)):
+            run_virtual(work())
+    down["on"] = False
+    assert run_virtual(work()).errors == 0
     assert Path("out.csv").read_bytes() == expected
 
 

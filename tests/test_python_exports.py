@@ -460,8 +460,8 @@ CLIENT = """
 import json
 from types import SimpleNamespace as Plain
 
-def create(model, messages, **options):
-    print(json.dumps(options))
+def create(*, model, messages, extra_body, temperature=None, response_format=None):
+    print(json.dumps(extra_body))
     return Plain(choices=[Plain(message=Plain(content=" a"), finish_reason="stop")])
 
 class OpenAI:
@@ -471,10 +471,13 @@ class OpenAI:
 
 def test_the_example_in_the_docstring_asks_for_what_answers_were_held_to(tmp_path: Path) -> None:
     begun = (message("user", hole("a")), message("assistant", "I think"))
-    held = CallTemplate(messages=begun, constraint=Constraint(choice=(" a", " b")))
+    sampling = {"temperature": 0.5, "top_k": 20}  # of which OpenAI's client takes the first alone
+    held = CallTemplate(
+        messages=begun, parameters=tuple(sampling.items()), constraint=Constraint(choice=(" a", " b"))
+    )
     shaped = CallTemplate(messages=(message("user", "And?"),), constraint=Constraint(json_schema="{}"))
     extra = {"continue_final_message": True, "add_generation_prompt": False}
-    first = {"extra_body": {"structured_outputs": {"choice": [" a", " b"]}, **extra}}
+    first = {**sampling, "structured_outputs": {"choice": [" a", " b"]}, **extra}
     (tmp_path / "openai.py").write_text(CLIENT)
     for calls in ((held,), (held, shaped)):
         text = written(frozen(PromptTemplate(calls=calls, answer=AnswerFormat(kind="text"))))
@@ -806,6 +809,28 @@ def test_likenesses_are_the_same_numbers(tmp_path: Path) -> None:
     (found,) = run(tmp_path, [(text + likeness, [("likenesses", (each,), {}) for each in asked])])
     own = Likeness(texts)
     assert found == [own.to(each) for each in asked]
+
+
+def test_examples_are_picked_alike_where_inputs_are_images(tmp_path: Path) -> None:
+    images = [f"data:image/png;base64,{'/'.join(('aa', f'b{k}', f'c{k}') * 9)}" for k in range(3)]
+    captions = ("a cat", "a red fox", "a blue whale")
+    pool = tuple(
+        Shot(values=values, reply=str(n)) for n, values in enumerate(zip(images, captions, strict=True))
+    )
+    retrieval = Retrieval(inputs=("photo", "a"), pool=pool, shown=1)
+    image = Hole(name="shot:0:input:photo", image=True)
+    asked = message("user", image, Hole(name="shot:0:reply"), hole("photo"), hole("a"))
+    template = PromptTemplate(
+        calls=(CallTemplate(messages=(asked,)),), answer=AnswerFormat(kind="text"), retrieval=retrieval
+    )
+    text = written(frozen(template))
+    inputs = {"photo": images[0], "a": "the red fox"}
+    ((found,),) = run(tmp_path, [(text, [("messages", (), inputs)])])
+    assert found == [each.to_dict() for each in template.request(inputs, ()).messages]
+    assert images[1] in json.dumps(found)
+    logarithms = re.search(r"^LOGARITHMS = (.*)$", text, re.MULTILINE)
+    assert logarithms is not None
+    assert len(ast.literal_eval(logarithms[1])) == 2  # of words in one caption, and in all three
 
 
 # ---- values as source

@@ -76,6 +76,14 @@ def test_all_inputs_are_compared() -> None:
     assert shot == {"input:subject": "b", "input:body": "blue", "reply": "1"}
 
 
+def test_the_content_of_images_is_shipped_and_not_compared() -> None:
+    same, other = ("data:image/png;base64," + "/".join(words * 200) for words in (["aa", "bb"], ["cc", "dd"]))
+    pool = (Shot(values=(same, "a cat"), reply="0"), Shot(values=(other, "a red fox"), reply="1"))
+    retrieval = Retrieval(inputs=("photo", "caption"), pool=pool, shown=1)
+    (shot,) = retrieval.nearest({"photo": same, "caption": "red fox"})
+    assert shot == {"input:photo": other, "input:caption": "a red fox", "reply": "1"}
+
+
 def test_an_input_that_is_in_the_pool_gets_its_own_row() -> None:
     assert picked(a_retrieval(*POOL, shown=1), POOL[1]) == ["reply 1"]
 

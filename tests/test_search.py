@@ -339,6 +339,48 @@ def test_a_finished_study_sends_nothing_and_keeps_its_files(write: Write, run: R
     assert (again.files, again.rows) == (first.files, first.rows)
 
 
+@pytest.mark.parametrize("salt", ["a", "b", "c"])
+def test_a_finished_study_is_not_asked_again_what_got_no_score(write: Write, run: Run, salt: str) -> None:
+    plan = write(("deadline_seconds: 5", "deadline_seconds: 5, max_error_rate: 0.1"))
+    judged = [example.values["text"] for example in plan.dataset.validation]
+    ill, refused = {"yes": True}, set[str]()
+
+    def script(request: Request) -> str:
+        asked = text(request)
+        unlucky = draw(request) < 0.03 and int(digest([salt, asked])[:2], 16) < 160
+        if ill["yes"] and unlucky and any(each in asked for each in judged):
+            refused.add(asked)
+            raise RejectedError("not now")
+        return by_luck(request)
+
+    first = run(plan, script)
+    assert refused
+    ill["yes"] = False
+    again = run(plan, script)
+    assert again.requests == []
+    assert (again.rows, again.files, again.calls) == (first.rows, first.files, first.calls)
+    larger = run(write(("deadline_seconds: 5", "deadline_seconds: 5, max_error_rate: 0.1"), LARGER), script)
+    assert larger.requests
+    assert larger.calls <= 500
+
+
+def test_what_scouting_found_is_not_found_anew(write: Write, run: Run) -> None:
+    plan = write(("sets: 2}", "sets: 2, selectors: [hard], scout: 12}"))
+    trained, ill = [example.values["text"] for example in plan.dataset.train], {"yes": True}
+
+    def script(request: Request) -> str:
+        asked = request.messages[-1].content
+        if ill["yes"] and any(each in asked for each in trained[:4]):
+            raise RejectedError("not now")
+        return by_luck(request)
+
+    first = run(plan, script)
+    ill["yes"] = False
+    again = run(plan, script)
+    assert again.requests == []
+    assert (again.rows, again.files) == (first.rows, first.files)
+
+
 def test_a_larger_budget_goes_on_from_what_is_known(write: Write, run: Run) -> None:
     sent: list[Request] = []
     first = run(write(), by_luck, sent=sent)

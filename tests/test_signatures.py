@@ -218,6 +218,51 @@ def test_fields_that_no_task_can_have_are_refused_together() -> None:
     ]
 
 
+def test_an_input_is_never_lost_to_the_column_of_several_outputs() -> None:
+    fields: dict[str, Any] = {
+        "answer": (str, dspy.InputField()),
+        "right": (bool, dspy.OutputField()),
+        "order": (Order, dspy.OutputField()),
+    }
+    row = {"answer": "a", "right": True, "order": Order(number=1, state="late")}
+    assert problems_of(dspy.Signature(fields, "Judge."), [row]) == [
+        "signature.answer: expected another name: the outputs together are the column 'answer'"
+    ]
+    fields["order"] = (str, dspy.OutputField())
+    files = task_files(dspy.Signature(fields, "Judge."), [{**row, "order": "x"}], name="t")
+    assert json.loads(files.data) == {"answer": "a", "right": "True", "order": "x"}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "message"),
+    [
+        (float, float("nan"), "expected a finite number, found nan"),
+        (float, float("-inf"), "expected a finite number, found -inf"),
+        (list[float], [1.0, float("nan")], "expected finite numbers, found NaN"),
+        (dict[str, float], {"a": float("inf")}, "expected finite numbers, found Infinity"),
+    ],
+)
+def test_a_target_that_json_cannot_write_is_refused(annotation: Any, value: object, message: str) -> None:
+    examples = [{"message": "m", "answer": value}]
+    assert problems_of(signature_of(annotation), examples) == [f"examples[0].answer: {message}"]
+
+
+def test_a_field_that_is_the_id_of_its_row_is_another_for_each(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {
+        "id": (Optional[str], dspy.InputField()),  # noqa: UP045  # as older programs have it
+        "text": (str, dspy.InputField()),
+        "answer": (str, dspy.OutputField()),
+    }
+    signature = dspy.Signature(fields, "Answer.")
+    row = {"text": "t", "answer": "x"}
+    assert problems_of(signature, [{**row, "id": name} for name in ("a", "b", "a", None)]) == [
+        "examples[2].id: expected an id of its own, found 'a' again, first in examples[0]",
+        "examples[3].id: expected some text, since it is the id of a row, found ''",
+    ]
+    task, rows = made(task_files(signature, [{**row, "id": "a"}, {**row, "id": "b"}], name="t"), tmp_path)
+    assert (task.inputs, [each["id"] for each in rows]) == (("id", "text"), ["a", "b"])
+
+
 def test_files_that_are_there_are_never_overwritten(tmp_path: Path) -> None:
     files = task_files(TRIAGE, [{"message": "m", "team": "billing"}], name="triage")
     task = files.write(tmp_path)

@@ -654,6 +654,25 @@ def test_missing_usage_counts_no_tokens(usage: object) -> None:
     assert (completion.prompt_tokens, completion.completion_tokens) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("usage", "written"),
+    [
+        (
+            {"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135},
+            103,
+        ),  # 94 of them in hidden reasoning
+        ({"prompt_tokens": 32, "completion_tokens": 103, "total_tokens": 135}, 103),
+        ({"prompt_tokens": 32, "completion_tokens": 9}, 9),
+        ({"completion_tokens": 9, "total_tokens": 135}, 9),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": "many"}, 9),
+        ({"prompt_tokens": 32, "completion_tokens": 0, "total_tokens": 81}, 49),
+    ],
+)
+def test_tokens_of_hidden_reasoning_are_counted_as_written(usage: object, written: int) -> None:
+    completion = read_completion({"choices": [{"message": {"content": "a"}}], "usage": usage}, 0.0)
+    assert completion.completion_tokens == written
+
+
 @pytest.mark.parametrize("bad", ["\ud800", float("nan")])
 def test_what_json_cannot_carry_is_rejected_before_it_is_sent(loopback: "Loopback", bad: object) -> None:
     with pytest.raises(RejectedError) as caught:

@@ -13,9 +13,9 @@ alike, chosen anew for each; otherwise exactly `size` are returned, in the order
 import dataclasses
 import itertools
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from optimizer.candidate import Demonstration, DemonstrationSet
 from optimizer.dataset import Example
@@ -69,6 +69,18 @@ class Evidence:
     answers: tuple[Attempt, ...] = ()
     reasoned: tuple[Attempt, ...] = ()
     one_shots: tuple[OneShot, ...] = ()
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Evidence":
+        """Return the evidence that `dataclasses.asdict` took apart."""
+        answers, reasoned = (
+            tuple(Attempt(**each) for each in value[name]) for name in ("answers", "reasoned")
+        )
+        return cls(
+            answers=answers,
+            reasoned=reasoned,
+            one_shots=tuple(OneShot(**each) for each in value["one_shots"]),
+        )
 
 
 NO_EVIDENCE = Evidence()

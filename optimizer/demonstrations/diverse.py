@@ -12,7 +12,7 @@ from random import Random
 
 from optimizer.dataset import Example
 from optimizer.demonstrations import selector
-from optimizer.retrieval import Likeness
+from optimizer.retrieval import Likeness, compared
 
 # Examples that are weighed for each place; k-means++ in scikit-learn weighs 2 + ln(centres).
 _WEIGHED = 3
@@ -25,7 +25,7 @@ _NOTHING = 1e-9
 def diverse(train: Sequence[Example], size: int, seed: int) -> Sequence[Example]:
     """Return `size` examples far from each other and near to the rest, targets taking turns where they repeat."""
     rng = Random(seed)
-    texts = ["\n".join(text for _, text in example.inputs) for example in train]
+    texts = [compared([text for _, text in example.inputs]) for example in train]
     likeness = Likeness(texts)
     chosen = [rng.randrange(len(train))]
     uncovered = _distances(likeness, texts[chosen[0]])

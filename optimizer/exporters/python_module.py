@@ -26,7 +26,7 @@ from optimizer.exporters._literals import literal, quoted_in_docstring
 from optimizer.exporters._unicode import category_table, normal_tables
 from optimizer.narrowing import FINDING
 from optimizer.prompt import CallTemplate, Hole
-from optimizer.retrieval import Retrieval, words
+from optimizer.retrieval import Retrieval, compared, words
 
 OFFERED = ("messages", "parameters", "response_format", "choice", "parse")
 
@@ -176,7 +176,7 @@ def _retrieval(retrieval: Retrieval) -> dict[str, object]:
 
 def _logarithms(retrieval: Retrieval) -> dict[float, float]:
     """Return the logarithms that the weights of words take, which depend on how many of the pool have a word."""
-    texts = ["\n".join(shot.values) for shot in retrieval.pool]
+    texts = [compared(shot.values) for shot in retrieval.pool]
     found = Counter(word for text in texts for word in set(words(text)))
     ratios = sorted({(1 + len(texts)) / (1 + n) for n in found.values()})
     return {ratio: math.log(ratio) for ratio in ratios}
@@ -215,6 +215,11 @@ def _docstring(shipment: Shipment, version: str) -> Iterator[str]:
 
 
 def _example(shipment: Shipment) -> Iterator[str]:
+    """Yield the lines of code that ask OpenAI's client.
+
+    All options go into the body as they are, which is how they were sent when the prompt was scored: the client has
+    arguments for some of them alone, and none for what servers such as vLLM add.
+    """
     frozen = shipment.frozen
     calls = frozen.template.calls
     named = all(name.isidentifier() and not keyword.iskeyword(name) for name in frozen.inputs)
@@ -230,7 +235,7 @@ def _example(shipment: Shipment) -> Iterator[str]:
         f"options = prompt.parameters({so_far})",
         f"messages = prompt.messages({more}**inputs)",
         *_held(calls, so_far),
-        f'reply = client.chat.completions.create(model="{quoted_in_docstring(str(frozen.model.get("name", "...")))}", messages=messages, **options)',
+        f'reply = client.chat.completions.create(model="{quoted_in_docstring(str(frozen.model.get("name", "...")))}", messages=messages, extra_body=options)',
         "choice = reply.choices[0]",
     ]
     asking += ["completions.append(choice.message.content)"] if several else []
@@ -253,12 +258,11 @@ def _held(calls: Sequence[CallTemplate], so_far: str) -> Iterator[str]:
     if any(not constraint.choice for constraint in constraints):
         line = f'options["response_format"] = prompt.response_format({so_far})'
         held.append((f"prompt.response_format({so_far})", line))
-    said = 'options.setdefault("extra_body", {})'
     if any(constraint.choice for constraint in constraints):
-        line = f'{said}["structured_outputs"] = {{"choice": prompt.choice({so_far})}}'
+        line = f'options["structured_outputs"] = {{"choice": prompt.choice({so_far})}}'
         held.append((f"prompt.choice({so_far})", line))
     if any(call.messages[-1].role == "assistant" for call in calls):
-        line = f"{said}.update(continue_final_message=True, add_generation_prompt=False)"
+        line = "options.update(continue_final_message=True, add_generation_prompt=False)"
         held.append(('messages[-1]["role"] == "assistant"', line))
     for condition, line in held:
         yield from (f"if {condition}:", f"    {line}") if several else (line,)

@@ -3,6 +3,8 @@
 An answer that is an object itself is the whole reply, unless a reasoning comes before it.
 """
 
+from dataclasses import replace
+
 from optimizer.candidate import Demonstration
 from optimizer.formats import (
     Draft,
@@ -48,9 +50,19 @@ def _render(draft: Draft) -> PromptTemplate:
     wanted = _wanted(draft, whole=whole)
     first = turns(draft, instruction=f"{asked}\n\n{wanted}", reply=reply)
     calls = chain(draft, first, schema_constraint(task, reasoning=reasoning, whole=whole))
-    readers = task.readers if set(task.readers) <= set(_READERS) else ()
-    read = reader(draft, field="" if whole else task.target, readers=readers)
+    # Where none is given, `reader` takes the task's own, of which those for text find nothing in JSON.
+    of_json = replace(draft, task=replace(task, readers=()))
+    read = reader(of_json, field="" if whole else task.target, readers=_readers(task))
     return PromptTemplate(calls=calls, answer=read, retrieval=draft.retrieval(reply))
+
+
+def _readers(task: Task) -> tuple[str, ...]:
+    """Return those of a task's readers that are for JSON; none reads it in the usual way.
+
+    The one that takes thinking away finds no answer, and alone it would be followed by the reader of plain text.
+    """
+    kept = tuple(name for name in task.readers if name in _READERS)
+    return (*kept, "json") if kept and set(kept) == {"thinking"} else kept
 
 
 def _is_whole(task: Task) -> bool:

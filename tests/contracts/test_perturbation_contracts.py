@@ -79,6 +79,14 @@ def test_a_long_text_takes_a_moment(name: str) -> None:
     assert len(changed(name, text)) < 2 * len(text) + 200
 
 
+@each
+@pytest.mark.parametrize("number", ["1 200 500", "3 1/2"])
+def test_a_number_with_spaces_in_it_stays_whole(name: str, number: str) -> None:
+    for seed in range(100):
+        assert f" {number} " in changed(name, f"about {number} parcels", seed).replace("\n", " ")
+        assert number in changed(name, f"about {number} parcels", seed)
+
+
 def test_french_instructions_are_planted_in_french_tasks() -> None:
     planted = [
         changed("injection", "Bonjour", seed, Planting(answer="A", language="fr")) for seed in range(20)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -63,6 +64,21 @@ def chosen(
     name: str, train: tuple[Example, ...], size: int, seed: int, evidence: Evidence = NO_EVIDENCE
 ) -> list[str]:
     return [shot.example_id for shot in SELECTORS[name].select(train, size, seed, evidence)]
+
+
+def test_the_content_of_images_is_not_compared() -> None:
+    captions = [f"{animal} {k}" for k in range(6) for animal in ("a red fox", "a blue whale")]
+    images = [f"data:image/png;base64,{'/'.join('abc'[k % 3] * 9 for _ in range(99))}" for k in range(12)]
+    bare = [
+        Example(id=f"e{k:02d}", inputs=(("text", text),), target="x", group=None)
+        for k, text in enumerate(captions)
+    ]
+    shown = [
+        replace(each, inputs=(("photo", image), *each.inputs))
+        for each, image in zip(bare, images, strict=True)
+    ]
+    for seed in range(10):
+        assert chosen("diverse", tuple(shown), 4, seed) == chosen("diverse", tuple(bare), 4, seed)
 
 
 @each
