@@ -743,13 +743,13 @@ metric: METRIC
 slices: [human]
 instruction: Name the colour.
 """
-JUDGE = "{name: llm_judge, args: {rubric: Is it right?, categories: {bad: 0, good: 1}}}"
+GRADER = "{name: llm_judge, args: {rubric: Is it right?, categories: {bad: 0, good: 1}}}"
 
 
 def test_people_are_compared_with_a_judge_and_not_with_a_mean_of_which_it_is_a_part(tmp_path: Path) -> None:
     rows = (f"c{n:02d},Item {n} is here,red,{('bad', 'good')[n % 2]}\n" for n in range(21))
     (tmp_path / "data.csv").write_text("id,text,colour,human\n" + "".join(rows))
-    path, mean = tmp_path / "task.yaml", f"{{weighted: [{{metric: {JUDGE}}}, {{metric: match}}]}}"
+    path, mean = tmp_path / "task.yaml", f"{{weighted: [{{metric: {GRADER}}}, {{metric: match}}]}}"
 
     def found(metric: str) -> Any:
         path.write_text(WITH_PEOPLE.replace("METRIC", metric))
@@ -758,6 +758,6 @@ def test_people_are_compared_with_a_judge_and_not_with_a_mean_of_which_it_is_a_p
 
     with pytest.raises(InputError, match="asks a judge by itself, not as a part of a weighted mean"):
         found(mean)
-    beside = found(f"{mean}\nmetrics: [{JUDGE}]")
+    beside = found(f"{mean}\nmetrics: [{GRADER}]")
     assert (beside.metric, beside.categories) == ("llm_judge", (0.0, 1.0))
     assert set(beside.scores.values()) == {0.0, 1.0}
