@@ -214,7 +214,7 @@ def _harmful(request: Request) -> Completion | str:
         )
     if kind < 0.12:
         return Completion(text=HOSTILE, finish_reason="refused", prompt_tokens=7, completion_tokens=9)
-    if kind < 0.13:
+    if kind < 0.15:
         return HOSTILE[:40] + "x" * LONG
     return f"\x00{HOSTILE}" if kind < 0.3 else said
 
