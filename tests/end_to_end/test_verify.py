@@ -217,7 +217,10 @@ def test_another_context_setting_is_told_by_the_tokens_read(
     def cut(body: Body) -> tuple[int, object]:
         answer = loopback_server.completion(body, label(body))
         read = min(answer["usage"]["prompt_tokens"], 5)
-        answer["usage"] |= {"prompt_tokens": read, "total_tokens": read + answer["usage"]["completion_tokens"]}
+        answer["usage"] |= {
+            "prompt_tokens": read,
+            "total_tokens": read + answer["usage"]["completion_tokens"],
+        }
         return 200, answer
 
     server.reply = cut
