@@ -230,9 +230,8 @@ class _Searching:
             return None
         self._left -= calls
         leg, number = self._leg, str(self._n_tries)
-        if (
-            self._n_tries < leg.tries + leg.over
-        ):  # it was done with when the next one began, or the search ended
+        # It was done with when the next one began, or the search ended.
+        if self._n_tries < leg.tries + leg.over:
             return await self._try(self._known(work, leg.missing.get(number, ())))
         readings = await self._try(work)
         lost = [
@@ -305,9 +304,8 @@ class _Searching:
         whole = len(self._examples)
         if number:
             return self._study.row(number, "search", candidate, evaluation, state, of=whole)
-        row = self._study.row(
-            0, "baseline", candidate, evaluation, of=whole
-        )  # it may leave the race, and is never given up
+        # It may leave the race, and is never given up.
+        row = self._study.row(0, "baseline", candidate, evaluation, of=whole)
         if row.state == "failed":
             self._forget()
             raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")

@@ -114,8 +114,8 @@ class Study:
         scouting = self.plan.scouting
         if scouting.most_calls:
             self.enter("scouting")
-            kept = self.store.records("evidence").get(0)
-            if kept is None:  # what it says decides which sets there are, so it is gathered once
+            kept = self.store.records("evidence").get(0) if self.trials else None
+            if kept is None:  # it decides which sets there are, so once there are trials it stays
                 found = await scouting.gather(lambda template, rows: self.ask(template, rows, SCOUTING))
                 self.store.record("evidence", 0, kept := dataclasses.asdict(found))
             self.grow(self.plan.scouted(Evidence.from_dict(kept)))

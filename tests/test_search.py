@@ -381,6 +381,18 @@ def test_what_scouting_found_is_not_found_anew(write: Write, run: Run) -> None:
     assert (again.rows, again.files) == (first.rows, first.files)
 
 
+def test_what_scouting_found_before_anything_was_tried_is_asked_for_again(write: Write, run: Run) -> None:
+    hard = ("sets: 2}", "sets: 2, selectors: [hard], scout: 12}")
+    plan = write(hard)
+
+    def down(_: Request) -> str:
+        raise RejectedError("not now")
+
+    with pytest.raises(IncompleteError, match="the baseline could not be scored"):
+        run(plan, down)
+    assert run(plan, by_luck).files == run(write(hard, folder="undisturbed"), by_luck).files
+
+
 def test_a_larger_budget_goes_on_from_what_is_known(write: Write, run: Run) -> None:
     sent: list[Request] = []
     first = run(write(), by_luck, sent=sent)
