@@ -2,7 +2,7 @@
 
 Reading is part of a prompt's identity: a prompt without its reader is not the thing that was scored. Nothing
 read is ever executed or looked up; it is compared with text. Where an answer stands is told by `optimizer.narrowing`,
-which labels and numbers a text says by `optimizer.reading`, and what passes for JSON by `optimizer.repair`.
+which label a text names by `optimizer.reading`, which number it comes to by `optimizer.numerals`, and what passes for JSON by `optimizer.repair`.
 """
 
 import json
@@ -23,18 +23,15 @@ from optimizer.narrowing import (
     spoken,
     unwrapped,
 )
-from optimizer.reading import (
+from optimizer.numerals import (
     begins_with_number,
     concluding_number,
-    ends_itself,
-    exact_label,
-    find_label,
     find_number,
     is_number,
     leading_number,
-    listed_labels,
     stated_number,
 )
+from optimizer.reading import ends_itself, exact_label, find_label, listed_labels
 from optimizer.repair import (
     ConflictError,
     Found,

@@ -1,22 +1,19 @@
-"""What a piece of text says: the labels that it names, the number that it comes to. Standard library only.
+"""Which labels a piece of text names. Standard library only.
 
-Nobody gets credit by luck here. Where a text names two labels, denies the only one or leaves the choice open, and where
-two numbers stand side by side, there is no answer: whoever guesses one of them would be right now and then.
+Nobody gets credit by luck here. Where a text names two labels, denies the only one or leaves the choice open, there is
+no answer: whoever guesses one of them would be right now and then.
 Every search is one pass over the text, with bounded looks to both sides of what it finds.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from optimizer.narrowing import boxed
-
 # Marks that models put around a bare label; taken off both ends before comparing. No `-`, `+`, `#`: with them `-1` and
 # `C#` would be `1` and `C`.
-_DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>|“”‘’«»„‹›。、「」『』【】…–—•·→"
+DECORATION = " \t\r\n\"'`*_.,:;!?()[]{}<>|“”‘’«»„‹›。、「」『』【】…–—•·→"
 
 # Characters that nobody sees: soft hyphen, zero-width space, word joiner, byte order mark.
 _UNSEEN = dict.fromkeys((0xAD, 0x200B, 0x2060, 0xFEFF))
@@ -75,38 +72,8 @@ _NONE_OF = re.compile(r"\W*(?:none|no labels?|aucune?)\b", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.)])\s+")
 _AND = re.compile(r"\b(?:and|et)\b|&", re.IGNORECASE)
 
-_SPACES = "\u00a0\u202f\u2009"
-_GROUPED = rf"\d{{1,3}}(?:[{_SPACES} ]\d{{3}})+(?:,\d+)?"
-_SIGN = rf"[-+–](?:[$€£¥][{_SPACES} ]?)?"
-_NUMBER = re.compile(
-    # A letter before it makes it a name (B12); after a digit, a closing bracket or a letter the sign is a dash.
-    # A comma or full stop that no figure follows is that of the sentence.
-    rf"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%]){_SIGN})?"
-    r"(?:(?P<english>[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?!\d|,\d)(?:\.\d+)?)"
-    r"|(?P<german>(?:\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})(?!\d|[,.]\d))"
-    # A space between groups is one for certain where it cannot be broken, where there are several, or before a comma.
-    rf"|(?P<french>\d{{1,3}}(?:(?:[{_SPACES}]\d{{3}})+|(?:[ ]\d{{3}}){{2,}}|[ ]\d{{3}}(?=,\d))(?!\d)(?:,\d+(?!\d|,\d))?)"
-    r"|(?P<comma>(?:0,\d+|\d+,(?:\d{1,2}|\d{4,}))(?!\d|[,.]\d))"
-    r"|(?P<unclear>\d+(?:,\d+)+(?:\.\d+)?)"
-    r"|(?P<plain>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?))"
-)
-_MONEY = _DECORATION.replace(".", "") + "$€£¥%\u00a0\u202f"
-_WHOLE_GROUPED = re.compile(rf"[{re.escape(_MONEY)}]*?((?:{_SIGN})?{_GROUPED})[{re.escape(_MONEY)}]*")
-# A number without what stands between its sign and its figures, or between these.
-_CLOSED_UP = {**dict.fromkeys(map(ord, f"$€£¥ {_SPACES}")), 0x2013: "-"}
-
-# What may stand between two numbers that are alternatives, a range or a sum that nobody worked out.
-_BETWEEN = frozenset(
-    str.split(
-        "or ou and et to à a through maybe perhaps possibly even about around either peut être - – — / , ; & ( ) [ ] $ € £"
-        " % ~ ± + * × x ÷ ^"
-        r" { } \ \frac \dfrac \tfrac \sqrt \times \cdot \div \pm"
-    )
-)
-_TOKEN = re.compile(r"\\?[^\W\d_]+|[^\w\s]")
 # An example of the model's own making: after an empty line, at least two lines of a caption and its text.
 _EXAMPLE = re.compile(r"\n[ \t]*\n(?=[^\W\d][\w ]{0,30}: ?[^\n]*\n[^\W\d][\w ]{0,30}:)")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +102,7 @@ def exact_label(text: str, labels: tuple[str, ...]) -> str | None:
     without its accents is the label, where no other is it as well.
     """
     lexicon, folded = _lexicon(labels), _folded(text)
-    raw, bare = text.strip().casefold(), folded.strip(_DECORATION)
+    raw, bare = text.strip().casefold(), folded.strip(DECORATION)
     found = lexicon.raw.get(raw) or lexicon.folded.get(folded) or lexicon.bare.get(bare)
     return found or lexicon.plain.get(_unaccented(bare))
 
@@ -170,7 +137,7 @@ def listed_labels(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], 
     """
     if (exact := exact_label(text, labels)) is not None:
         return (exact,), True
-    if _folded(text).strip(_DECORATION) in _NOTHING:
+    if _folded(text).strip(DECORATION) in _NOTHING:
         return (), True
     if found := _items(text, labels):
         return found
@@ -192,7 +159,7 @@ def find_labels(text: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
     """
     normal = _normal(text)
     items = [
-        item for item in re.split(r"[,;|\n]", normal, maxsplit=_MOST_ITEMS) if item.strip(_DECORATION + "-")
+        item for item in re.split(r"[,;|\n]", normal, maxsplit=_MOST_ITEMS) if item.strip(DECORATION + "-")
     ]
     known = [exact_label(item, labels) is not None for item in items]
     short = [len(item.split()) <= 2 for item in items]
@@ -205,79 +172,10 @@ def find_labels(text: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
     return tuple(label for label in labels if label in named)
 
 
-def find_number(text: str) -> str | None:
-    """Return the last number in a text in its shortest decimal form, or None when there is none.
-
-    A number too large for a float is none: `1e400` and `1e500` would be the same.
-
-    Thousands separators, a currency sign or a percent sign around it do not matter: `$1,200.50`, `1 200,50` and
-    `1200.5` are one number. A comma before one or two digits is a decimal comma; `1,2,3` and `1234,567` could mean
-    several things and are none.
-    """
-    found = _numbers(text)
-    return found[-1][0] if found else None
-
-
-def stated_number(text: str) -> str | None:
-    """Return the number that an answer comes to: what is boxed or follows `####`, else the last in the text.
-
-    None also where the last number stands beside another one as an alternative, a range or a term: to take the last
-    of `3 or 4`, `3-4` and `3 * 4` would be luck. Without any word, two different numbers are none.
-    """
-    if (inside := boxed(text)) is not None:
-        text = inside
-    elif "####" in text:
-        text = next(iter(text.rpartition("####")[2].strip().splitlines()), "")
-    found = _numbers(text)
-    if not found:
-        return None
-    number, start, _ = found[-1]
-    if len(found) > 1 and found[-2][0] != number:
-        between = text[found[-2][2] : start]
-        wordless = "=" not in text and not re.search(r"[^\W\d_]", text)
-        if wordless or ("\n" not in between and _side_by_side(between)):
-            return None
-    return number
-
-
-def leading_number(text: str) -> str | None:
-    """Return the number that a text after a marker begins with, or else the one that it comes to.
-
-    Units and remarks may follow: `18 dollars for 2 days` is 18. An equation is read to its end.
-    """
-    line = next((line for line in text.splitlines() if line.strip(_MONEY)), "")
-    found = _numbers(line)
-    if not found or "=" in line or line[: found[0][1]].strip(_MONEY + "-+"):
-        return stated_number(text)
-    if len(found) > 1 and found[1][0] != found[0][0] and _side_by_side(line[found[0][2] : found[1][1]]):
-        return None
-    return found[0][0]
-
-
-def concluding_number(text: str) -> str | None:
-    """Return the one number that the last sentence of a reasoning comes to, which nothing introduces; None for several."""
-    line = next((line for line in reversed(text.splitlines()) if line.strip()), "")
-    sentence = _SENTENCE.split(line.strip())[-1]
-    named = _numbers(sentence.rpartition("=")[2])
-    return named[0][0] if len(named) == 1 else None
-
-
-def begins_with_number(text: str) -> bool:
-    """Return whether a text names one number alone, and that in a first line or clause that it ends and goes on after."""
-    first = re.split(r"(?<=[.!?:;])\s|\n", text.strip(), maxsplit=1)
-    return len(first) > 1 and bool(_numbers(first[0])) and len({number for number, *_ in _numbers(text)}) == 1
-
-
-def is_number(text: str) -> bool:
-    """Return whether a text is one number and nothing else, signs of currency and percent aside."""
-    found = _numbers(text)
-    return len(found) == 1 and not (text[: found[0][1]] + text[found[0][2] :]).strip(_MONEY + ".")
-
-
 def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] | None:
     """Return the labels of a list all of whose items are labels, and whether it came without a caption and an "and"."""
     pieces = [_BULLET.sub("", piece) for piece in re.split(r"[,;|\n]", _normal(text), maxsplit=_MOST_ITEMS)]
-    pieces = [piece for piece in pieces if piece.strip(_DECORATION)]
+    pieces = [piece for piece in pieces if piece.strip(DECORATION)]
     bare = True
     if pieces and exact_label(pieces[0], labels) is None and ":" in pieces[0]:
         bare, pieces[0] = False, pieces[0].partition(":")[2]
@@ -286,50 +184,12 @@ def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] |
         whole = exact_label(piece, labels)
         if whole is None:
             bare = False
-            named |= {exact_label(part, labels) for part in _AND.split(piece) if part.strip(_DECORATION)}
+            named |= {exact_label(part, labels) for part in _AND.split(piece) if part.strip(DECORATION)}
         else:
             named.add(whole)
     if not named or None in named:
         return None
     return tuple(label for label in labels if label in named), bare
-
-
-def _numbers(text: str) -> list[tuple[str | None, int, int]]:
-    """Return every number in a text: its shortest decimal form, None for one that has none, and where it stands."""
-    plain = text.replace("\u2212", "-")
-    if whole := _WHOLE_GROUPED.fullmatch(plain):
-        return [(_shortest(whole[1].translate(_CLOSED_UP).replace(",", ".")), *whole.span(1))]
-    return [(_value(match), *match.span()) for match in _NUMBER.finditer(plain)]
-
-
-def _value(match: re.Match[str]) -> str | None:
-    written, kind = match[0].translate(_CLOSED_UP), match.lastgroup
-    if kind == "unclear" or unicodedata.category(match.string[match.end() : match.end() + 1] or " ") == "No":
-        return None  # 2½ and 10² are not 2 and 10
-    if match.string.endswith(("sqrt{", "}{"), 0, match.start()):
-        return None  # the root of 3, the lower part of a fraction
-    if kind == "english":
-        written = written.replace(",", "")
-    elif kind in {"german", "french", "comma"}:
-        written = written.replace(".", "").replace(",", ".")
-    return _shortest(written)
-
-
-def _shortest(written: str) -> str | None:
-    """Return a number in its shortest decimal form: a whole one with all its figures where a float has but the first."""
-    number = float(written)
-    if not math.isfinite(number):
-        return None
-    figures, _, rest = written.lstrip("+-0").partition(".")
-    exact = int(figures) if 15 < len(figures) < 400 and figures.isdecimal() and not rest.strip("0") else 0
-    if exact and exact != abs(number):
-        return f"-{exact}" if written.startswith("-") else str(exact)
-    return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
-
-
-def _side_by_side(between: str) -> bool:
-    """Return whether nothing stands between two numbers but what makes them alternatives, a range or terms."""
-    return all(token in _BETWEEN for token in _TOKEN.findall(between.casefold().replace("\u2212", "-")))
 
 
 def _normal(text: str) -> str:
@@ -354,8 +214,8 @@ def _lexicon(labels: tuple[str, ...]) -> _Lexicon:
     return _Lexicon(
         raw=_by_form(labels, [label.strip().casefold() for label in labels]),
         folded=_by_form(labels, [_folded(label) for label in labels]),
-        bare=_by_form(labels, [_folded(label).strip(_DECORATION) for label in labels]),
-        plain=_by_form(labels, [_unaccented(_folded(label).strip(_DECORATION)) for label in labels]),
+        bare=_by_form(labels, [_folded(label).strip(DECORATION) for label in labels]),
+        plain=_by_form(labels, [_unaccented(_folded(label).strip(DECORATION)) for label in labels]),
         # Looked for at every place, so that a label that begins within another one is seen as well.
         pattern=re.compile(rf"(?<!\w)(?=({words})(?!\w))", re.IGNORECASE) if words else None,
     )

@@ -23,7 +23,7 @@ from optimizer.dataset import Example
 from optimizer.demonstrations import SELECTORS, Attempt, Evidence, Need, OneShot, as_demonstration
 from optimizer.evaluation import Evaluation, Result
 from optimizer.prompt import PromptTemplate
-from optimizer.retrieval import Likeness
+from optimizer.retrieval import Likeness, compared
 from optimizer.space import SearchSpace
 from optimizer.styles import STYLES
 
@@ -267,7 +267,7 @@ def _race(train: Sequence[Example], size: int, scores: int, seed: int) -> _Race:
 
 
 def _text(example: Example | Demonstration) -> str:
-    return "\n".join(text for _, text in example.inputs)
+    return compared([text for _, text in example.inputs])
 
 
 def _attempt(template: PromptTemplate, result: Result) -> Attempt | None:

@@ -9,7 +9,7 @@ import re
 
 from optimizer.digest import canonical
 from optimizer.narrowing import boxed
-from optimizer.reading import find_number, is_number, stated_number
+from optimizer.numerals import find_number, is_number, stated_number
 from optimizer.repair import strict_json
 
 # Words and units beside a number; what is left of a text without them is the number alone.

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat, find_number
 from optimizer.narrowing import boxed
-from optimizer.reading import is_number, leading_number, stated_number
+from optimizer.numerals import is_number, leading_number, stated_number
 from optimizer.targets import target_number
 
 NUMBER = AnswerFormat(kind="number")
@@ -236,3 +236,28 @@ def test_a_whole_number_of_many_figures_is_exact_in_json_too() -> None:
     for text in ("12345678901234567890", "12345678901234567891"):
         assert IN_JSON.read(f'{{"answer": {text}}}').text == text
         assert find_number(repr(int(text))) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("The area is 5 m^{2}.", "5"),
+        (r"It covers $25 \mathrm{~cm}^2$", "25"),
+        ("It falls with 9.8 m s^{-2}", "9.8"),
+        ("It falls with 9.8 m/s^2.", "9.8"),
+        (r"So it is 12 \text{ ft}^{3} in all", "12"),
+        ("12 units^2", "12"),
+        ("x^2 = 4", "4"),
+        ("Since R^2 is 0.93, it fits", "0.93"),
+        ("kg m^2 s^{-1} is 7", "7"),
+    ],
+)
+def test_the_power_of_a_unit_is_no_number_of_its_own(text: str, number: str) -> None:
+    assert find_number(text) == stated_number(text) == NUMBER.read(text).text == number
+    assert MARKED.read(f"Answer: {text}").text == number
+
+
+@pytest.mark.parametrize("text", ["It is 3x^{2}", "The answer is 3 x^2", "e^{-1}", "2^{10}", "10^2"])
+def test_a_power_that_nobody_worked_out_is_none(text: str) -> None:
+    assert stated_number(text) is None
+    assert NUMBER.read(text).text is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.reading import find_number
+from optimizer.numerals import find_number
 from optimizer.targets import canonical_target, target_number
 
 

@@ -34,6 +34,7 @@ MODULES = (
     "completion",
     "narrowing",
     "reading",
+    "numerals",
     "repair",
     "retrieval",
     "answer",
