@@ -12,7 +12,7 @@ from optimizer.errors import InputError, Problem
 from optimizer.frozen import FrozenPrompt
 from optimizer.intake import Intake
 from optimizer.length import Reach
-from optimizer.models import MODELS, ModelSpec
+from optimizer.models import MODELS, ModelSpec, fingerprint
 from optimizer.parquet import MISSING, can_write_parquet
 from optimizer.predictions import FORMS, RESERVED
 from optimizer.pricing import Price, common_tier, price_of
@@ -67,7 +67,7 @@ class Job:
         stated = None if self.price is None else dataclasses.asdict(self.price)
         return {
             "prompt": self.frozen.fingerprint,
-            "model": digest(dataclasses.asdict(self.spec)),
+            "model": fingerprint(self.spec),
             "rows": sha256_of(_chunks(self.intake)),
             "columns": self.intake.digest,
             "options": digest([self.output.suffix.lower(), self.raw, self.block, stated]),

@@ -228,6 +228,13 @@ class StudyPlan:
         parts["optimizer"] = ".".join(importlib.metadata.version("promptstudy").split(".")[:2])
         return parts
 
+    @property
+    def identities(self) -> dict[str, dict[str, object]]:
+        """Return what tells each model that is asked from every other, by what it is to the study."""
+        specs: dict[str, ModelSpec] = {"model": self.model}
+        specs |= {role: asked.spec for role, asked in self.engagements.items()}
+        return {role: dict(MODELS[spec.provider].identity(spec)) for role, spec in specs.items()}
+
 
 def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None) -> StudyPlan:
     """Return the study in a file, its task and data read and everything checked that can be without a call.

@@ -3,7 +3,6 @@
 An answer is committed before it is used, so that the same command takes an interrupted scoring up where it was.
 """
 
-import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from optimizer.judging import Bench, Engagement, Terms, open_bench
 from optimizer.lanes import pace_of
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.metrics import Role
-from optimizer.models import MODELS, ModelSpec
+from optimizer.models import MODELS, ModelSpec, fingerprint
 from optimizer.pricing import Price, common_tier, price_of
 from optimizer.prompt import PromptTemplate
 from optimizer.recording import Row, row_of
@@ -73,10 +72,10 @@ class Job:
         parts = {
             "prompt": self.frozen.fingerprint,
             "task": self.task.digest,
-            "model": digest(dataclasses.asdict(self.spec)),
+            "model": fingerprint(self.spec),
             "examples": digest(rows),
         }
-        parts |= {role: digest(dataclasses.asdict(engaged.spec)) for role, engaged in self.asked.items()}
+        parts |= {role: fingerprint(engaged.spec) for role, engaged in self.asked.items()}
         return parts if self.purpose == "score" else {**parts, "purpose": self.purpose}
 
     @property

@@ -6,7 +6,7 @@ Optuna; a process that is killed anywhere leaves a study that continues as if no
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -328,6 +328,7 @@ async def open_study(
     with open_storage(plan.database) as storage:
         store = Store(storage)
         study = store.of(_study_number(plan, store, fresh=fresh))
+        study.record_all("model", {_RECORDED.index(role): each for role, each in plan.identities.items()})
         plan = settled(plan, study)
         _keep_parts(plan.space, study)
         model = f"{plan.model.provider}:{plan.model.name}"
@@ -342,7 +343,6 @@ async def open_study(
             terms.connect(plan.model) as connection,
             open_bench(store, study.study, plan.engagements, terms) as bench,
         ):
-            _check_models(plan, study, {"model": connection.identity, **bench.identities})
             caller = terms.caller(plan.model, connection, ledger, plan.budget, plan.price)
             trials = create_study(storage, f"{plan.name}#{study.study}")
             try:
@@ -358,8 +358,9 @@ def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
         return store.add_study(plan.name, plan.identity)
     number, identity = latest
     changed = sorted(k for k in {*identity, *plan.identity} if identity.get(k) != plan.identity.get(k))
+    others = _other_models(plan, store.of(number))
     # A fresh study that was interrupted before its test is continued: the same command resumes.
-    if fresh and (changed or store.of(number).records("test")):
+    if fresh and (changed or others or store.of(number).records("test")):
         return store.add_study(plan.name, plan.identity)
     if changed:
         message = (
@@ -367,24 +368,23 @@ def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
             " --fresh starts a new study and keeps what was paid for"
         )
         raise StudyChangedError([Problem(file=plan.source.file, message=message)])
+    if others:
+        raise StudyChangedError(others)
     return number
 
 
-def _check_models(plan: StudyPlan, study: StudyStore, identities: Mapping[str, Mapping[str, object]]) -> None:
-    """Refuse to go on with other models than the study began with, such as other weights of the same name."""
-    known = study.records("model")
-    for role, identity in identities.items():
-        number = _RECORDED.index(role)
-        before = known.get(number)
-        if before is None:
-            study.record("model", number, identity)
-        elif before != dict(identity):
-            names = ", ".join(sorted(k for k in {*before, *identity} if before.get(k) != identity.get(k)))
+def _other_models(plan: StudyPlan, study: StudyStore) -> list[Problem]:
+    """Return which models are not those that a study began with, such as other weights of the same name."""
+    known, problems = study.records("model"), list[Problem]()
+    for role, identity in plan.identities.items():
+        before = known.get(_RECORDED.index(role), identity)
+        if names := sorted(k for k in {*before, *identity} if before.get(k) != identity.get(k)):
             message = (
-                f"the {role} that answers is not the one the study began with: {names} changed;"
+                f"the {role} that answers is not the one the study began with: {', '.join(names)} changed;"
                 " --fresh starts a new study"
             )
-            raise StudyChangedError([Problem(file=plan.source.file, field=role, message=message)])
+            problems.append(Problem(file=plan.source.file, field=role, message=message))
+    return problems
 
 
 def _keep_parts(space: SearchSpace, study: StudyStore) -> None:

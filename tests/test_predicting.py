@@ -703,6 +703,17 @@ def test_what_changed_is_named_and_a_fresh_start_keeps_what_was_paid_for(play: A
     assert len(answers("out.csv")) == 12
 
 
+def test_another_content_of_a_model_s_file_is_another_model(play: Any) -> None:
+    write_rows()
+    play(Scripted(colour))
+    with pytest.raises(BudgetError):
+        predict(job(max_calls=9))
+    Path("rules.json").write_text('{"rules": [], "default": "blue"}')
+    with pytest.raises(StudyChangedError, match="begun with something else: model changed; --fresh"):
+        predict(job())
+    assert predict(job(fresh=True)).rows == 11
+
+
 def test_of_a_longer_file_that_was_begun_nothing_is_left(play: Any) -> None:
     write_rows()
     model = Scripted(colour)

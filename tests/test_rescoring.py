@@ -114,7 +114,11 @@ def test_another_prompt_model_or_example_is_another_look(job: Job) -> None:
         replace(job, examples=job.examples[1:]),
         replace(job, purpose="score"),
     ]
-    assert len({str(sorted(each.identity.items())) for each in (job, *others)}) == 5
+    seen = [each.identity for each in (job, *others)]
+    assert job.spec.path is not None
+    Path(job.spec.path).write_text('{"rules": [], "default": "other"}')
+    seen.append(job.identity)
+    assert len({str(sorted(each.items())) for each in seen}) == 6
 
 
 def test_what_keeps_a_look_from_being_done_is_told_at_once(job: Job) -> None:

@@ -739,3 +739,10 @@ def test_a_study_that_was_asked_for_something_else_is_refused_by_what_changed(
         run_virtual(enter(changed))
     assert run_virtual(enter(changed, fresh=True)) == 2
     assert run_virtual(enter(changed)) == 2
+    # Interrupted before its test, so that the same command goes on with it, unless another model answers.
+    assert run_virtual(enter(changed, fresh=True)) == 2
+    (changed.folder / "rules.json").write_text('{"rules": [], "default": "other"}')
+    with pytest.raises(StudyChangedError, match=r"the model that answers is not .* rules changed; --fresh"):
+        run_virtual(enter(changed))
+    assert run_virtual(enter(changed, fresh=True)) == 3
+    assert run_virtual(enter(changed)) == 3

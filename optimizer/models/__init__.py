@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
+from urllib.parse import parse_qsl, urlsplit
 
 from optimizer.completion import (
     CAPABILITIES,
@@ -22,9 +23,10 @@ from optimizer.completion import (
     Model,
     Request,
 )
+from optimizer.digest import digest
 from optimizer.errors import RejectedError
 from optimizer.registry import Registry, did_you_mean
-from optimizer.transport import Endpoint
+from optimizer.transport import Endpoint, without_secrets
 
 # What the request itself decides; a parameter of that name would change what is asked or how it is read.
 RESERVED_PARAMETERS = frozenset(
@@ -99,6 +101,7 @@ class Provider:
     Attributes:
         defaults: What the model of a spec without problems can do, unless the spec says otherwise; starts nothing.
         problems: Every mistake in a spec, an unset key variable among them; contacts and starts nothing.
+        identity: What tells the model of a spec without problems from every other; starts nothing.
         connect: Opens the connection for the length of an `async with`.
         free: Whether its calls cost no money, because the model runs on this machine or is none.
         gives: Whether a completion is an answer in words, a vector, or either.
@@ -106,6 +109,7 @@ class Provider:
 
     defaults: Callable[[ModelSpec], Capabilities]
     problems: Callable[[ModelSpec], list[str]]
+    identity: Callable[[ModelSpec], Mapping[str, object]]
     connect: Callable[[ModelSpec], AbstractAsyncContextManager[Connection]]
     free: bool = False
     gives: tuple[Literal["text", "vectors"], ...] = ("text",)
@@ -116,6 +120,11 @@ class Provider:
 
 
 MODELS: Registry[Provider] = Registry("optimizer.models", Provider)
+
+
+def fingerprint(spec: ModelSpec) -> str:
+    """Return the digest of what is stated of a model, and of what answers, such as the content of a file."""
+    return digest([dataclasses.asdict(spec), dict(MODELS[spec.provider].identity(spec))])
 
 
 class EndpointModel:
@@ -204,6 +213,21 @@ def stated(spec: ModelSpec, defaults: Capabilities) -> Capabilities:
     if spec.context is not None:
         changed = dataclasses.replace(changed, context=spec.context)
     return changed
+
+
+def endpoint_identity(spec: ModelSpec) -> dict[str, object]:
+    """Return what tells a model behind an address from every other."""
+    base_url = spec.base_url or ""
+    identity: dict[str, object] = {
+        "provider": spec.provider,
+        "name": spec.name,
+        "base_url": without_secrets(base_url),
+    }
+    if query := sorted(parse_qsl(urlsplit(base_url).query)):
+        identity["query"] = digest(query)  # it may name a deployment, and it may hold a secret
+    if spec.expect_model is not None:
+        identity["expect_model"] = spec.expect_model  # an answer that was taken unchecked may be of another
+    return identity
 
 
 def spec_problems(

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from optimizer.completion import Capabilities, Capability
-from optimizer.digest import sha256
+from optimizer.digest import sha256_of
 from optimizer.errors import EndpointError, InputError, Problem
 from optimizer.models import (
     CHOICE_RULE,
@@ -92,6 +92,8 @@ _WRITING_THREADS = 1
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,21 +236,34 @@ def _settings(spec: ModelSpec, weights: Path) -> Settings:
     )
 
 
-@asynccontextmanager
-async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
-    problems = _problems(spec)
-    weights = weights_of(spec)
+def _sound(spec: ModelSpec) -> Path:
+    """Return the file of the weights of a spec without problems.
+
+    Raises:
+        InputError: With every mistake.
+    """
+    problems, weights = _problems(spec), weights_of(spec)
     if problems or weights is None:
         raise InputError([Problem(file="", message=problem) for problem in problems])
-    capabilities = stated(spec, _defaults(spec))
+    return weights
+
+
+def _identity(spec: ModelSpec) -> dict[str, object]:
+    weights = _sound(spec)
     stat = weights.stat()
-    identity = {
+    return {
         "provider": spec.provider,
         "name": spec.name,
         "weights": _sha256(weights, stat.st_size, stat.st_mtime_ns),
         "server": f"xllamacpp {importlib.metadata.version('xllamacpp')}",
         "choice": CHOICE_RULE,
     }
+
+
+@asynccontextmanager
+async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
+    weights, identity = _sound(spec), _identity(spec)
+    capabilities = stated(spec, _defaults(spec))
     # The endpoint closes before the server: a server that is dropped while it answers waits for ever.
     with _SERVERS.hold(_settings(spec, weights)) as running:
         # The server is here and has no network to lose: a long answer may be silent until it is whole.
@@ -316,7 +331,8 @@ def _usable_cores() -> int:
 
 @functools.lru_cache(maxsize=8)
 def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
-    return sha256(path.read_bytes())
+    with path.open("rb") as file:  # it may be larger than memory
+        return sha256_of(iter(lambda: file.read(_CHUNK), b""))
 
 
 @functools.lru_cache(maxsize=8)
@@ -363,4 +379,4 @@ def _unpacked(file: BinaryIO, layout: str) -> tuple[Any, ...]:
     return packed.unpack(content)
 
 
-EMBEDDED = Provider(defaults=_defaults, problems=_problems, connect=_connect, free=True)
+EMBEDDED = Provider(defaults=_defaults, problems=_problems, identity=_identity, connect=_connect, free=True)

@@ -6,12 +6,10 @@ retried like everything else that is asked of a model.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, urlsplit
 
 from optimizer.completion import Capabilities, Completion, Request
-from optimizer.digest import digest
 from optimizer.errors import InputError
-from optimizer.models import Connection, ModelSpec, Provider, spec_problems, stated
+from optimizer.models import Connection, ModelSpec, Provider, endpoint_identity, spec_problems, stated
 from optimizer.service import Service, read_embedding
 from optimizer.transport import (
     READ_SECONDS,
@@ -19,7 +17,6 @@ from optimizer.transport import (
     Endpoint,
     base_url_problem,
     key_from_environment,
-    without_secrets,
 )
 
 _EMBEDDINGS = Service("/embeddings", "an embedding", read_embedding)
@@ -68,11 +65,6 @@ def _defaults(spec: ModelSpec) -> Capabilities:
 @asynccontextmanager
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     base_url = spec.base_url or ""
-    identity = {"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)}
-    if query := sorted(parse_qsl(urlsplit(base_url).query)):
-        identity["query"] = digest(query)  # it may name a deployment, and it may hold a secret
-    if spec.expect_model is not None:
-        identity["expect_model"] = spec.expect_model  # a vector that was taken unchecked may be of another
     total = spec.options.get("timeout_seconds")
     endpoint = Endpoint(
         base_url,
@@ -85,7 +77,10 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     async with endpoint:
         model = _Embedder(endpoint, name=spec.name)
         yield Connection(
-            model=model, identity=identity, capabilities=stated(spec, _defaults(spec)), body=model.body
+            model=model,
+            identity=endpoint_identity(spec),
+            capabilities=stated(spec, _defaults(spec)),
+            body=model.body,
         )
 
 
@@ -93,4 +88,6 @@ def _key(spec: ModelSpec) -> str | None:
     return None if spec.api_key_env is None else key_from_environment(spec.api_key_env)
 
 
-EMBEDDINGS = Provider(defaults=_defaults, problems=_problems, connect=_connect, gives=("vectors",))
+EMBEDDINGS = Provider(
+    defaults=_defaults, problems=_problems, identity=endpoint_identity, connect=_connect, gives=("vectors",)
+)

@@ -6,10 +6,8 @@ OpenAI itself obeys a JSON Schema and no more; whoever runs a server that does m
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, urlsplit
 
 from optimizer.completion import Capabilities
-from optimizer.digest import digest
 from optimizer.errors import InputError
 from optimizer.models import (
     CHOICE_RULE,
@@ -17,6 +15,7 @@ from optimizer.models import (
     EndpointModel,
     ModelSpec,
     Provider,
+    endpoint_identity,
     spec_problems,
     stated,
 )
@@ -26,7 +25,6 @@ from optimizer.transport import (
     Endpoint,
     base_url_problem,
     key_from_environment,
-    without_secrets,
 )
 
 
@@ -52,17 +50,15 @@ def _defaults(spec: ModelSpec) -> Capabilities:
     return Capabilities(can=frozenset({"json_schema"}), slots=slots)
 
 
+def _identity(spec: ModelSpec) -> dict[str, object]:
+    chosen = {"choice": CHOICE_RULE} if "grammar" in stated(spec, _defaults(spec)).can else {}
+    return {**endpoint_identity(spec), **chosen}
+
+
 @asynccontextmanager
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     base_url = spec.base_url or ""
     capabilities = stated(spec, _defaults(spec))
-    identity = {"provider": spec.provider, "name": spec.name, "base_url": without_secrets(base_url)}
-    if query := sorted(parse_qsl(urlsplit(base_url).query)):
-        identity["query"] = digest(query)  # it may name a deployment, and it may hold a secret
-    if spec.expect_model is not None:
-        identity["expect_model"] = spec.expect_model  # an answer that was taken unchecked may be of another
-    if "grammar" in capabilities.can:
-        identity["choice"] = CHOICE_RULE
     total = spec.options.get("timeout_seconds")
     endpoint = Endpoint(
         base_url,
@@ -74,11 +70,11 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     )
     async with endpoint:
         model = EndpointModel(endpoint, name=spec.name, can=capabilities.can)
-        yield Connection(model=model, identity=identity, capabilities=capabilities, body=model.body)
+        yield Connection(model=model, identity=_identity(spec), capabilities=capabilities, body=model.body)
 
 
 def _key(spec: ModelSpec) -> str | None:
     return None if spec.api_key_env is None else key_from_environment(spec.api_key_env)
 
 
-OPENAI_COMPATIBLE = Provider(defaults=_defaults, problems=_problems, connect=_connect)
+OPENAI_COMPATIBLE = Provider(defaults=_defaults, problems=_problems, identity=_identity, connect=_connect)

@@ -90,18 +90,23 @@ def _told(error: OSError | ValueError) -> str:
     return (error.strerror or "it cannot be opened") if isinstance(error, OSError) else str(error)
 
 
+def _identity(spec: ModelSpec) -> dict[str, object]:
+    rules = _read(Path(spec.path or ""))
+    return {"provider": "scripted", "name": spec.name, "rules": digest([rules.rules, rules.default])}
+
+
 @asynccontextmanager
 async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
     rules = _read(Path(spec.path or ""))
-    identity = {"provider": "scripted", "name": spec.name, "rules": digest([rules.rules, rules.default])}
     # It may be asked millions of times, and nobody looks.
     model = Scripted(rules.reply, remembers=False)
-    yield Connection(model=model, identity=identity, capabilities=stated(spec, _DEFAULTS))
+    yield Connection(model=model, identity=_identity(spec), capabilities=stated(spec, _DEFAULTS))
 
 
 SCRIPTED = Provider(
     defaults=lambda _spec: _DEFAULTS,
     problems=_problems,
+    identity=_identity,
     connect=_connect,
     free=True,
     gives=("text", "vectors"),  # a reply may be the JSON list of one
