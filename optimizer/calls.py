@@ -125,6 +125,10 @@ class Caller:
         """Return a model whose calls are on the account of one trial."""
         return _Account(self, payer)
 
+    def expect_more(self) -> None:
+        """Take for an outage what lasts on when all that waited was given up: new calls come for those, without end."""
+        self._patience.expects_more = True
+
     def stop(self) -> None:
         """Send nothing more; requests under way are finished and committed."""
         self._end(InterruptedRunError("stopped"))
@@ -258,7 +262,7 @@ class Caller:
             return self._meter.priced(completion, key=call.key, cached=False)
         if isinstance(outcome, TransientError):
             self._ledger.fail(call.key, outcome.reason, str(outcome))
-            self._patience.failed(call.key, now)
+            self._patience.failed(call.key, now, asked=outcome.retry_after_seconds)
             self._slow_down(outcome, now)
             self._retry(call, outcome, now)
         elif isinstance(outcome, Exception):
@@ -296,7 +300,10 @@ class Caller:
             self._waiting[call] = self._running().call_later(wait, self._requeue, call)
         elif verdict == "outage":
             self._queue.append(call)
-            self._end(OutageError(f"{error} (nothing was answered for {silent:.0f} s)"))
+            asked = error.retry_after_seconds or 0.0
+            told = f"nothing was answered for {silent:.0f} s"
+            told = f"it asks to wait {asked:.0f} s" if asked > self._patience.deadline_seconds else told
+            self._end(OutageError(f"{error} ({told})"))
         else:
             self._resolve(call, error)
         if verdict == "errors":

@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from optimizer.budget import Budget, Spent
 from optimizer.config import PriceSpec, RunSpec
 from optimizer.digest import digest, sha256_of
 from optimizer.errors import InputError, Problem
@@ -19,6 +22,16 @@ from optimizer.pricing import Price, common_tier, price_of
 
 # Rows that are committed together.
 BLOCK = 10_000
+
+# Requests that one run may send for a call on average, and those that any may send: few calls, too, sit out a minute.
+_ATTEMPTS, _LEAST_ATTEMPTS = 4, 400
+_UNBOUNDED = 10**15
+
+# Options of a model that change no answer: whoever waits longer goes on with what was begun.
+_TIMING = ("timeout_seconds", "read_seconds")
+
+_FIGURES = ("calls", "attempts", "cached", "prompt_tokens", "completion_tokens", "usd", "damaged")
+_LOST = ("lost_in_flight", "lost_tokens", "lost_usd")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,12 +75,23 @@ class Job:
             service_tier=common_tier(dict(call.parameters) for call in self.frozen.template.calls),
         )
 
+    def left(self, spent: Mapping[str, Any]) -> Budget:
+        """Return what may still be used where so much is spent."""
+        most, usd = self.max_calls, self.max_usd
+        return Budget(
+            calls=_UNBOUNDED if most is None else max(0, most - spent.get("calls", 0)),
+            # Counted anew by each run: what an outage used up would keep the same command from ever going on.
+            attempts=_UNBOUNDED if most is None else max(_ATTEMPTS * most, _LEAST_ATTEMPTS),
+            usd=None if usd is None else max(0.0, usd - spent.get("usd", 0.0)),
+        )
+
     def identity(self) -> dict[str, str]:
         """Return what tells this job from another; the file of rows is read for it."""
+        options = {name: value for name, value in self.spec.options.items() if name not in _TIMING}
         stated = None if self.price is None else dataclasses.asdict(self.price)
         return {
             "prompt": self.frozen.fingerprint,
-            "model": fingerprint(self.spec),
+            "model": fingerprint(dataclasses.replace(self.spec, options=options)),
             "rows": sha256_of(_chunks(self.intake)),
             "columns": self.intake.digest,
             "options": digest([self.output.suffix.lower(), self.raw, self.block, stated]),
@@ -93,6 +117,13 @@ class Bound:
     bounded: bool
 
 
+def sum_of(before: Mapping[str, Any], spent: Spent) -> dict[str, Any]:
+    """Return what was used, with what a block did."""
+    figures = {name: before.get(name, 0) + getattr(spent, name) for name in (*_FIGURES, *_LOST)}
+    failures = Counter(before.get("failures", {})) + Counter(spent.failures)
+    return {**figures, "failures": dict(sorted(failures.items()))}
+
+
 def check_job(job: Job) -> None:
     """Refuse what can be told before the rows are read.
 
@@ -104,7 +135,10 @@ def check_job(job: Job) -> None:
     problems = [Problem(file="", field="--model", message=message) for message in provider.problems(job.spec)]
     missing = sorted(set(job.frozen.capabilities) - provider.capabilities(job.spec).can)
     if missing:
-        message = f"the prompt needs {', '.join(missing)}; if the model has that, say so with --capability"
+        # The option stands for all that the model can do, so what it has already is named with what is missing.
+        every = sorted(set(job.frozen.capabilities) | provider.capabilities(job.spec).can)
+        named = " ".join(f"--capability {name}" for name in every)
+        message = f"the prompt needs {', '.join(missing)}; if the model has that, say so with {named}"
         problems.append(Problem(file="", field="--model", message=message))
     if job.max_usd is not None and not 0 < job.max_usd < math.inf:
         message = f"expected a number above 0, found {job.max_usd}"
@@ -192,7 +226,10 @@ def _chunks(intake: Intake) -> Iterator[bytes]:
         raise InputError([Problem(file=intake.file, message=f"cannot be read: {error.strerror}")]) from error
 
 
-def state_of(intake: Intake) -> tuple[int, int]:
-    """Return what changes when the file does."""
-    found = intake.path.stat()
+def state_of(intake: Intake) -> tuple[int, int] | None:
+    """Return what changes when the file does; None where it is gone."""
+    try:
+        found = intake.path.stat()
+    except OSError:
+        return None
     return found.st_size, found.st_mtime_ns

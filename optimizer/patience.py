@@ -27,15 +27,20 @@ Verdict = Literal["again", "error", "errors", "outage"]
 class Patience:
     """Judges failures by what else was served.
 
-    Args:
+    Attributes:
         deadline_seconds: After how long no further attempt of a call is begun.
+        expects_more: Whether new calls come whenever some are given up, so that giving up what waits would end nothing.
     """
 
     def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self.deadline_seconds = deadline_seconds
+        self.expects_more = False
         self._served_at: float | None = None  # when the latest request was sent that has its completion
         self._failed_at: list[float] = []  # since the last completion
         self._failed_keys: set[str] = set()  # of the calls concerned
+        # Since the last completion, too: calls that are to wait longer than they may, and when all that waited was given up.
+        self._put_off_keys: set[str] = set()
+        self._given_up_at: float | None = None
 
     @property
     def n_failed(self) -> int:
@@ -50,12 +55,16 @@ class Patience:
     def served(self, sent_at: float) -> None:
         """Take note of a completion, of a request that was sent then."""
         self._served_at = max(sent_at, self._served_at or 0.0)
+        self._put_off_keys.clear()
+        self._given_up_at = None
         self._forget()
 
-    def failed(self, key: str, now: float) -> None:
-        """Take note of a failed attempt of a call."""
+    def failed(self, key: str, now: float, *, asked: float | None = None) -> None:
+        """Take note of a failed attempt of a call, after which the endpoint asked to wait so many seconds."""
         self._failed_at.append(now)
         self._failed_keys.add(key)
+        if (asked or 0.0) > self.deadline_seconds:
+            self._put_off_keys.add(key)
 
     def silent_seconds(self, now: float) -> float:
         """Return how long nothing but failures came."""
@@ -71,6 +80,8 @@ class Patience:
             first_sent: When the first attempt of the call was sent.
             first_failed: When the first attempt of the call was known to have failed.
         """
+        if self._over(error, now):
+            return "outage"
         unsent = isinstance(error, UnreachableError) and not error.billable  # no request is the cause of that
         of_endpoint = unsent or error.reason in GATEWAY or error.reason == "429"
         quick = unsent and self._served_at is None
@@ -89,7 +100,16 @@ class Patience:
             return "error"
         # An endpoint that is down is not told from requests it cannot take; what waits is judged anew later.
         self._forget()
+        self._given_up_at = now
         return "errors"
+
+    def _over(self, error: TransientError, now: float) -> bool:
+        """Return whether it shows, deadline of this call or not, that nothing is to be had of the endpoint for long."""
+        few = FAILED_IN_A_ROW["endpoint"]
+        if (error.retry_after_seconds or 0.0) > self.deadline_seconds and len(self._put_off_keys) >= few:
+            return True  # as where the requests of a day are used up
+        lasting = self._given_up_at is not None and now - self._given_up_at > self.deadline_seconds
+        return self.expects_more and lasting and self.n_failed >= few
 
     def _forget(self) -> None:
         self._failed_at.clear()

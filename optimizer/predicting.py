@@ -17,10 +17,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optimizer.answer import OUTCOMES
-from optimizer.budget import Budget, Spent
 from optimizer.calls import Caller
 from optimizer.errors import (
     BudgetError,
@@ -32,7 +31,7 @@ from optimizer.errors import (
 )
 from optimizer.evaluation import answered
 from optimizer.intake import Row
-from optimizer.job import Bound, Job, bound_of, check_job, check_limits, state_of
+from optimizer.job import Bound, Job, bound_of, check_job, check_limits, state_of, sum_of
 from optimizer.lanes import MOST_CONCURRENT, pace_of
 from optimizer.ledger import Ledger
 from optimizer.models import MODELS, Connection
@@ -41,8 +40,8 @@ from optimizer.predictions import Batch, Layout, Part
 from optimizer.storage import open_storage
 from optimizer.store import Store, StudyStore
 
-_UNBOUNDED = 10**15
-_FIGURES = ("calls", "attempts", "cached", "prompt_tokens", "completion_tokens", "usd", "lost_in_flight")
+if TYPE_CHECKING:
+    from optimizer.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +142,8 @@ class Prediction:
         self._blocks = [record for _, record in sorted(study.records("block").items())]
         self._price = job.cost()
         self._stopping = False
-        self._caller: Caller | None = None
+        self._caller: Caller | None = None  # of the block that is not written yet, with what that may use
+        self._budget: Budget | None = None
         self._made = self._take_up()
 
     @property
@@ -155,6 +155,20 @@ class Prediction:
     def part(self) -> Path:
         """Return the file that the rows are collected in."""
         return self._part.path
+
+    @property
+    def spent(self) -> Mapping[str, Any]:
+        """Return what this job was charged, over all runs of the command; what is in dollars is None without a price."""
+        spent = self._sum()
+        return spent if self._price is not None or not spent else {**spent, "usd": None, "lost_usd": None}
+
+    def _sum(self) -> dict[str, Any]:
+        return self._spent if self._caller is None else sum_of(self._spent, self._caller.spent)
+
+    @property
+    def _attempts_are_spent(self) -> bool:
+        caller, budget = self._caller, self._budget
+        return caller is not None and budget is not None and caller.spent.attempts >= budget.attempts
 
     def stop(self) -> None:
         """Send nothing more; requests under way are finished and committed."""
@@ -177,6 +191,7 @@ class Prediction:
             await self._ask()
         with _written(self._job.output):
             if not self._made:
+                self._part.check(self._blocks[-1]["end"])
                 self._study.record("closed", 0, {})
                 self._part.finish(self._job.block)
         found = self._predicted()
@@ -218,38 +233,48 @@ class Prediction:
             pace = pace_of(job.run, slots=connection.capabilities.slots, fixed=provider.free)
             try:
                 while self.done < self.bound.rows:
-                    await self._ask_block(rows, connection, pace)
+                    batch, ledger = await self._ask_block(rows, connection, pace)
+                    # Before anything of the block is written: what was asked may be of another file.
                     if state_of(job.intake) != seen:
-                        raise InputError(
-                            [Problem(file=job.intake.file, message="has changed while it was read")]
-                        )
+                        message = "has changed while it was read"
+                        raise InputError([Problem(file=job.intake.file, message=message)])
+                    self._keep(batch, ledger)
             except BudgetError as error:
                 raise BudgetError(self._spent_in_words()) from error
 
     def _spent_in_words(self) -> str:
-        """Return that the budget is spent, and where what was paid for is."""
+        """Return which budget is spent, where what was paid for is, and what goes on."""
         job = self._job
         limits = [] if job.max_calls is None else [f"{job.max_calls:,} calls"]
         limits += [] if job.max_usd is None else [f"{job.max_usd:g} US dollars"]
+        what, larger = f"the budget of {' and '.join(limits)} is spent", " with a larger budget"
+        if self._attempts_are_spent:
+            failures = ", ".join(f"{reason} {n}" for reason, n in self.spent["failures"].items())
+            what, larger = f"the attempts that {job.max_calls:,} calls may take are spent ({failures})", ""
         standing = f"{self.done:,} of {self.bound.rows:,} rows are in {self.part}"
         if not self.done:  # the first block is not written, so that file need not be there
             standing = f"no answers of the {self.bound.rows:,} rows are written yet"
         return (
-            f"the budget of {' and '.join(limits)} is spent; {standing}, what was answered{' beyond them' if self.done else ''}"
-            f" is saved in {job.database}, and the same command with a larger budget goes on"
+            f"{what}; {standing}, what was answered{' beyond them' if self.done else ''}"
+            f" is saved in {job.database}, and the same command{larger} goes on"
         )
 
-    async def _ask_block(self, rows: Iterator[Row], connection: Connection, pace: Pace) -> None:
-        job, number = self._job, len(self._blocks)
+    async def _ask_block(
+        self, rows: Iterator[Row], connection: Connection, pace: Pace
+    ) -> tuple[Batch, Ledger]:
+        """Return the rows of the next block with what they get, and its account."""
+        job = self._job
         ledger = Ledger(self._study.whole, self._study.study, model=f"{job.spec.provider}:{job.spec.name}")
+        self._budget = budget = job.left(self._spent).after(ledger.attempts)
         self._caller = caller = Caller(
             connection,
             ledger,
-            budget=self._left().after(ledger.attempts),
+            budget=budget,
             pace=pace,
             price=self._price,
             deadline_seconds=job.run.deadline_seconds,
         )
+        caller.expect_more()
         batch = Batch(self._layout, min(job.block, self.bound.rows - self.done))
         caller.on_call = lambda: self._report(batch)
         if self._stopping:
@@ -258,15 +283,19 @@ class Prediction:
             await self._ask_rows(enumerate(islice(rows, batch.size)), caller, batch)
         finally:
             await caller.close()
+        return batch, ledger
+
+    def _keep(self, batch: Batch, ledger: Ledger) -> None:
+        """Write a block, and then that it is written and what it took."""
         start = self._blocks[-1]["end"] if self._blocks else 0
         lines = batch.lines if self._blocks else [self._layout.head(), *batch.lines]
-        with _written(job.output):
+        with _written(self._job.output):
             end = self._part.append(lines, at=start)
         block = {**batch.figures(), "end": end, "failed": ledger.unanswered}
-        spent = _sum(self._spent, caller.spent)
-        self._study.fold({"block": {number: block}, "spent": {0: spent}})
+        spent = self._sum()
+        self._study.fold({"block": {len(self._blocks): block}, "spent": {0: spent}})
         self._blocks.append(block)
-        self._spent = spent
+        self._spent, self._caller = spent, None
         self._report(None)
 
     async def _ask_rows(self, rows: Iterator[tuple[int, Row]], caller: Caller, batch: Batch) -> None:
@@ -295,16 +324,6 @@ class Prediction:
                 [Problem(file=job.intake.file, message="has fewer rows than when it was checked")]
             )
 
-    def _left(self) -> Budget:
-        job, spent = self._job, self._spent
-        calls = None if job.max_calls is None else job.max_calls - spent.get("calls", 0)
-        return Budget(
-            calls=_UNBOUNDED if calls is None else max(0, calls),
-            # Counted anew by each run: what an outage used up would keep the same command from ever going on.
-            attempts=_UNBOUNDED if job.max_calls is None else 4 * job.max_calls,
-            usd=None if job.max_usd is None else max(0.0, job.max_usd - spent.get("usd", 0.0)),
-        )
-
     def _report(self, batch: Batch | None) -> None:
         errors = sum(block["outcomes"].get("error", 0) for block in self._blocks)
         rows = self.done
@@ -323,7 +342,7 @@ class Prediction:
             prompt_tokens=sum(block["prompt_tokens"] for block in self._blocks),
             completion_tokens=sum(block["completion_tokens"] for block in self._blocks),
             cost_usd=None if None in costs else math.fsum(costs),
-            spent=self._spent,
+            spent=self.spent,
         )
 
 
@@ -358,10 +377,3 @@ def _written(output: Path) -> Iterator[None]:
     except OSError as error:
         message = f"{output} cannot be written ({error.strerror}); what was answered is safe: the same command resumes"
         raise StorageError(message) from error
-
-
-def _sum(before: Mapping[str, Any], spent: Spent) -> dict[str, Any]:
-    """Return figures with those of another block."""
-    figures = {name: before.get(name, 0) + getattr(spent, name) for name in _FIGURES}
-    failures = Counter(before.get("failures", {})) + Counter(spent.failures)
-    return {**figures, "failures": dict(sorted(failures.items()))}

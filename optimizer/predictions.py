@@ -4,6 +4,7 @@ Rows are collected in `PATH.part`, as lines of CSV or JSON whatever the form of 
 the end. What is beyond the length that was committed is cut off before anything is added.
 """
 
+import errno
 import json
 import math
 import os
@@ -161,15 +162,29 @@ class Part:
         return 0
 
     def append(self, lines: Sequence[bytes], *, at: int) -> int:
-        """Write lines at a place, bring them to the disk, and return the new length."""
+        """Write lines at a place, bring them to the disk, and return the new length.
+
+        Raises:
+            OSError: When it cannot be written, or does not reach to that place any more.
+        """
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         with os.fdopen(descriptor, "r+b") as stream:
+            self.check(at)
             stream.truncate(at)
             stream.seek(at)
             stream.writelines(lines)
             stream.flush()
             os.fsync(stream.fileno())
             return stream.tell()
+
+    def check(self, length: int) -> None:
+        """Refuse to go on with a file that others made shorter: what is missing would be filled with NUL bytes.
+
+        Raises:
+            OSError: When it is shorter.
+        """
+        if self.size < length:
+            raise OSError(errno.EIO, f"{self.path} was cut or deleted meanwhile")
 
     def borrow(self, length: int) -> None:
         """Begin with so many bytes of the file that was made before."""

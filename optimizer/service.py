@@ -1,17 +1,27 @@
-"""What an endpoint can be asked for, and what its answer holds besides a chat completion: an embedding, tokens."""
+"""What an endpoint can be asked for, and what the parts of its answer say: text, why it ended, an embedding, tokens."""
 
 import base64
 import binascii
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from optimizer.completion import Completion
+from optimizer.completion import Completion, FinishReason
 
 # Embeddings are float32: nine significant digits tell any two of them apart (IEEE 754-2019, 5.12.2).
 _DIGITS = 9
+
+# Mistral's model_length, Gemini's MAX_TOKENS and SAFETY, Zhipu's sensitive; what stands in neither table is a whole answer.
+_FINISH_REASONS: dict[str, FinishReason] = {
+    **dict.fromkeys(("length", "model_length", "max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "sensitive"), "refused"),
+}
+# The server gave up in the middle (DeepSeek, Zhipu, vLLM, SGLang): what there is of the answer is no fault of the model.
+_BROKEN_OFF = frozenset({"error", "abort", "aborted", "insufficient_system_resource", "network_error"})
+# Where a message, or a part of one, holds what the model thought before it answered.
+_REASONING = ("reasoning_content", "reasoning", "thinking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,35 @@ class Service:
     path: str
     answer: str
     read: Callable[[object, float], Completion]
+
+
+def finish_reason_of(choice: Mapping[str, object]) -> FinishReason:
+    """Return why a choice ended.
+
+    Raises:
+        ValueError: When the server broke it off; the message says in which word.
+    """
+    stopped = str(choice.get("finish_reason")).casefold()
+    if stopped in _BROKEN_OFF:
+        raise ValueError(f"finish reason {stopped}")
+    return _FINISH_REASONS.get(stopped, "stop")
+
+
+def text_of(message: Mapping[str, object], *, wrote: bool) -> str | None:
+    """Return the text of a message without what was thought before, or None where there is none.
+
+    Args:
+        wrote: Whether the model wrote anything; then a message without text is an empty one.
+    """
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if part.get("type") == "text"]
+    if texts:
+        return "".join(text for text in texts if isinstance(text, str))
+    wrote = wrote or any(each.get(name) for each in (message, *parts) for name in _REASONING)
+    return "" if wrote and (content in (None, []) or parts) else None
 
 
 def read_embedding(answer: object, seconds: float) -> Completion:

@@ -30,7 +30,7 @@ from optimizer.errors import (
     UnreachableError,
 )
 from optimizer.retry import error_message, refusal, server_wait_seconds, stated_error, stated_status
-from optimizer.service import Service, tokens_of
+from optimizer.service import Service, finish_reason_of, text_of, tokens_of
 
 if TYPE_CHECKING:
     from httpx2 import Response
@@ -50,8 +50,6 @@ _NO_KEY = "none"
 _KEY_CHARACTERS = 8
 # The client adds these headers from the environment, wherever it is pointed; they are meant for one host alone.
 _AMBIENT_HEADERS, _AMBIENT_HOST = ("OpenAI-Organization", "OpenAI-Project"), "api.openai.com"
-
-_FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refused"}
 
 
 class Endpoint:
@@ -281,7 +279,8 @@ def without_secrets(base_url: str) -> str:
 def read_completion(answer: object, seconds: float) -> Completion:
     """Return the completion that the JSON of a chat endpoint holds.
 
-    A missing content is an empty text where the model refused or ran into its token bound before writing any.
+    A missing content is an empty text where the model refused, ran into its token bound before writing any, or wrote
+    nothing but its thoughts. Of a content in parts those of text are joined.
 
     Raises:
         ValueError: When the answer is not a chat completion; the message says what is missing.
@@ -292,14 +291,14 @@ def read_completion(answer: object, seconds: float) -> Completion:
     message = choices[0].get("message")
     if not isinstance(message, dict):
         raise ValueError("no text")
-    refusal, stopped = message.get("refusal"), str(choices[0].get("finish_reason"))
-    reason: FinishReason = "refused" if refusal else _FINISH_REASONS.get(stopped, "stop")
-    text = message.get("content")
-    if text is None and reason != "stop":
+    refusal, (read, written) = message.get("refusal"), tokens_of(answer)
+    stopped = finish_reason_of(choices[0])
+    reason: FinishReason = "refused" if refusal else stopped
+    text = text_of(message, wrote=written > 0)
+    if message.get("content") in (None, []) and reason != "stop":
         text = refusal if isinstance(refusal, str) else ""
-    if not isinstance(text, str):
+    if text is None:
         raise ValueError("no text")
-    read, written = tokens_of(answer)
     return Completion(
         text=text, finish_reason=reason, prompt_tokens=read, completion_tokens=written, seconds=seconds
     )

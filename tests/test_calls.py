@@ -892,6 +892,21 @@ def test_a_wait_longer_than_a_call_may_take_is_not_sat_out(desk: Desk) -> None:
     desk.run(main())
 
 
+def test_a_quota_that_is_used_up_for_hours_stops_the_run(desk: Desk) -> None:
+    async def main() -> None:
+        said = OverloadedError("tomorrow", reason="429", retry_after_seconds=86_400.0)
+        server = Server(lambda sent: said if sent.at >= 1 else sent.text)
+        caller = desk.caller(server, limit=8)
+        found = await outcomes(caller, numbered(1000))
+        assert kinds(found)["OverloadedError"] == 2
+        (outage,) = {str(outcome) for outcome in found.values() if isinstance(outcome, OutageError)}
+        assert outage == "tomorrow (it asks to wait 86400 s)"
+        assert len(server.sent) - kinds(found)["Completion"] <= 8
+        assert now() < 10
+
+    desk.run(main())
+
+
 def test_a_rejected_request_is_not_tried_again_and_others_go_on(desk: Desk) -> None:
     async def main() -> None:
         server = Server(lambda sent: RejectedError("too long") if sent.text == "a" else sent.text)

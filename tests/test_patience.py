@@ -114,3 +114,39 @@ def test_one_call_alone_makes_no_outage_of_what_a_gateway_says(error: TransientE
     assert patience.verdict(error, wait=1.0, first_sent=0.0, first_failed=1.0, now=101.5) == "error"
     patience.failed("b", 101.6)
     assert patience.verdict(error, wait=1.0, first_sent=0.0, first_failed=1.0, now=101.6) == "outage"
+
+
+def test_a_wait_beyond_the_deadline_for_several_calls_is_an_outage_until_something_is_served() -> None:
+    patience, asked = Patience(100.0), overloaded("429", 3600.0)
+
+    def verdict(key: str, now: float) -> Verdict:
+        patience.failed(key, now, asked=3600.0)
+        return patience.verdict(asked, wait=3600.0, first_sent=now, first_failed=now, now=now)
+
+    assert [verdict(key, 1.0) for key in "aaaaab"] == ["error"] * 6
+    patience.served(0.5)
+    assert [verdict(key, 2.0) for key in "cde"] == ["error", "error", "outage"]
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_a_silence_that_outlasts_one_giving_up_is_an_outage_where_new_calls_come_for_those(
+    more: bool,
+) -> None:
+    patience = Patience(100.0)
+    patience.expects_more = more
+
+    def verdict(now: float) -> Verdict:
+        return patience.verdict(TIMED_OUT, wait=1.0, first_sent=now, first_failed=now, now=now)
+
+    for _ in range(FAILED_IN_A_ROW["any"]):
+        patience.failed("a", 0.0)
+    assert verdict(101.0) == "errors"
+    for moment in (150.0, 190.0, 201.0):
+        patience.failed("b", moment)
+        assert verdict(moment) == "again"
+    patience.failed("c", 202.0)
+    assert verdict(202.0) == ("outage" if more else "again")
+    patience.served(202.0)
+    for moment in (203.0, 204.0, 205.0):
+        patience.failed("d", moment)
+    assert verdict(205.0) == "again"

@@ -22,6 +22,7 @@ from optimizer.commands import main
 from optimizer.completion import Completion, Message, Request
 from optimizer.config import PriceSpec
 from optimizer.errors import (
+    BrokenAnswerError,
     BudgetError,
     EndpointError,
     InputError,
@@ -33,6 +34,8 @@ from optimizer.errors import (
     StorageError,
     StudyBusyError,
     StudyChangedError,
+    TransientError,
+    UnreachableError,
 )
 from optimizer.frozen import FrozenPrompt
 from optimizer.intake import MOST_TOLD, intake_of
@@ -666,6 +669,102 @@ def test_an_outage_uses_up_no_attempts_of_a_later_run(play: Any, whole: Any, run
     assert Path("out.csv").read_bytes() == expected
 
 
+ENDLESS = {
+    "hangs": (UnreachableError("no answer in time", reason="time-out", billable=True), 60.0, 2000.0),
+    "a quota of a day": (OverloadedError("429", reason="429", retry_after_seconds=3600.0), 1.0, 60.0),
+    "no answers": (BrokenAnswerError("no JSON", reason="no JSON", billable=True), 1.0, 1200.0),
+}
+
+
+@pytest.mark.parametrize(("error", "seconds", "most"), ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("served", [0, 200])
+def test_an_endpoint_that_answers_nothing_more_ends_the_run_in_bounded_time(
+    error: TransientError, seconds: float, most: float, served: int, play: Any, run_virtual: Any
+) -> None:
+    write_rows(600)
+    down = {"on": True}
+
+    def ending(request: Request) -> Completion | str:
+        if down["on"] and len(model.requests) > served:
+            raise error
+        return colour(request)
+
+    model = Scripted(ending)
+    play(
+        model, seconds=lambda _: seconds if down["on"] and len(model.requests) >= served else 1.0, free=False
+    )
+
+    async def work() -> tuple[Predicted | OutageError, float]:
+        async with open_prediction(job(block=10_000)) as prediction:
+            (found,) = await asyncio.gather(prediction.run(), return_exceptions=True)
+            assert isinstance(found, Predicted | OutageError)
+            return found, asyncio.get_running_loop().time()
+
+    found, took = run_virtual(work())
+    assert isinstance(found, OutageError)
+    assert (found.exit_code, took < most) == (3, True)
+    assert not Path("out.csv.part").exists()
+    down["on"] = False
+    again, _ = run_virtual(work())
+    assert isinstance(again, Predicted)
+    assert (again.rows, again.errors, again.spent["calls"]) == (600, 0, 600)
+
+
+def test_few_calls_sit_out_a_busy_minute_and_attempts_that_end_are_told_as_such(
+    play: Any, run_virtual: Any
+) -> None:
+    write_rows(3)
+    busy = {"until": 60.0}
+
+    def asked(request: Request) -> Completion | str:
+        if asyncio.get_running_loop().time() < busy["until"]:
+            raise OverloadedError("slow down", reason="429", retry_after_seconds=busy.get("wait"))
+        return colour(request)
+
+    play(Scripted(asked), seconds=lambda _: 0.3)
+
+    async def work() -> Predicted:
+        async with open_prediction(job(max_calls=3)) as prediction:
+            return await prediction.run()
+
+    busy.update(until=290.0, wait=0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("optimizer.job._LEAST_ATTEMPTS", 20)
+        with pytest.raises(BudgetError) as ended:
+            run_virtual(work())
+    assert str(ended.value).startswith(
+        "the attempts that 3 calls may take are spent (429 20); no answers of the 3 rows"
+    )
+    assert str(ended.value).endswith(", and the same command goes on")
+    busy.update(until=60.0)
+    assert run_virtual(work()).errors == 0
+
+
+def test_a_part_that_others_cut_during_a_run_ends_it_and_is_made_again_from_the_store(
+    play: Any, whole: Any
+) -> None:
+    for cut in (lambda part: part.unlink(), lambda part: part.write_bytes(part.read_bytes()[:-3])):
+        for rows in (5, 11):  # before another block is added to it, and before the file is made of it
+            expected = whole(".csv")
+            model = Scripted(colour)
+            play(model)
+
+            def watch(progress: Progress, cut: Any = cut, rows: int = rows) -> None:
+                part = Path("out.csv.part")
+                if progress.rows >= rows and part.exists():
+                    cut(part)
+
+            with pytest.raises(
+                StorageError,
+                match=r"cannot be written .out.csv.part was cut or deleted meanwhile.*same command",
+            ):
+                predict(job(), watch)
+            assert not Path("out.csv").exists()
+            assert predict(job()).rows == 11
+            assert (Path("out.csv").read_bytes(), len(model.requests)) == (expected, 11)
+            Path("out.csv").unlink()
+
+
 def test_a_file_that_was_cut_or_deleted_meanwhile_is_made_again_without_a_call(play: Any, whole: Any) -> None:
     expected = whole(".csv")
     model = Scripted(colour)
@@ -780,6 +879,32 @@ def test_rows_that_change_while_they_are_asked_about_end_the_run(play: Any) -> N
         with pytest.raises(InputError, match=r"rows.csv: has"):
             predict(job())
         Path("out.csv.predict.db").unlink()
+
+
+def test_of_rows_that_changed_meanwhile_nothing_is_written(play: Any, whole: Any) -> None:
+    expected = whole(".csv")
+    original = Path("rows.csv").read_bytes()
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: Path("rows.csv").write_bytes(original.replace(b"item 6", b"item X")),
+        Path("rows.csv").unlink,
+    )
+    for change in changes:
+
+        def changing(request: Request, change: Callable[[], object] = change) -> Completion | str:
+            if "item 5" in request.messages[-1].content and Path("rows.csv").exists():
+                change()
+            return colour(request)
+
+        play(Scripted(changing))
+        with pytest.raises(InputError, match=r"^rows.csv: has changed while it was read$"):
+            predict(job())
+        assert Path("out.csv.part").read_bytes() == b"".join(expected.splitlines(keepends=True)[:5])
+        # Put back as it was, it is gone on with.
+        Path("rows.csv").write_bytes(original)
+        play(Scripted(colour))
+        predict(job())
+        assert Path("out.csv").read_bytes() == expected
+        Path("out.csv").unlink()
 
 
 def test_a_full_disk_is_told_as_what_it_is(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -904,6 +1029,140 @@ def test_the_command_ends_with_the_code_of_what_happened(call: Any, play: Any) -
     assert (told.code, told.err) == (0, "")
     told = call(*options)
     assert (told.code, told.err) == (2, "error: --output: out.csv is there already; --fresh makes it anew\n")
+
+
+def test_the_command_tells_what_failed_and_was_charged_whether_it_ends_well_or_not(
+    call: Any, play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optimizer.calls.backoff_seconds", lambda *_, **__: 0.01)
+    write_rows(6)
+    Path("prompt.json").write_text(frozen().dumps())
+    failed = set[tuple[Message, ...]]()
+
+    def flaky(request: Request) -> Completion | str:
+        if request.messages not in failed and len(failed) < 2:
+            failed.add(request.messages)
+            raise BrokenAnswerError(
+                "cut", reason="half a body", billable=True, prompt_tokens=100, completion_tokens=7
+            )
+        return Completion(text="red", prompt_tokens=10, completion_tokens=1)
+
+    play(Scripted(flaky), free=False)
+    options = ("--output", "out.csv", "--model-path", "rules.json")
+    told = call(*options, "--max-calls", "4", "--price", "1000,1000")
+    assert told.code == 4
+    assert "calls           4\ncost            0.2360 US dollars for 236 tokens\n" in told.err
+    assert "retried         2 failed attempts: half a body 2\n" in told.err
+    told = call(*options, "--price", "1000,1000")
+    assert told.code == 0, told.err
+    assert "answers         60 tokens read, 6 written, 0.0660 US dollars\n" in told.out
+    assert "calls           6\ncost            0.2800 US dollars for 280 tokens\n" in told.out
+    assert "retried         2 failed attempts: half a body 2\n" in told.out
+    failed.clear()
+    told = call("--output", "b.csv", *options[2:])
+    assert "calls           6\ncost            price not known, 280 tokens\n" in told.out
+    failed.clear()
+    spent = json.loads(call("--output", "c.csv", *options[2:], "--json").out)["spent"]
+    assert (spent["usd"], spent["lost_usd"], spent["lost_tokens"]) == (None, None, 0)
+
+
+def test_what_was_lost_in_flight_is_summed_with_its_bound(play: Any, whole: Any) -> None:
+    whole(".csv")
+
+    held: list[Request] = []
+    asked = asyncio.Event()
+
+    class Holding:
+        async def complete(self, request: Request) -> Completion:
+            held.append(request)
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def work() -> None:
+        async with open_prediction(job(max_usd=1.0)) as prediction:
+            running = asyncio.ensure_future(prediction.run())
+            await asked.wait()
+            assert not running.done()
+            raise Crash
+
+    play(Holding(), free=False)
+    with pytest.raises(Crash):
+        asyncio.run(work())
+    play(Scripted(colour), free=False)
+    spent = predict(job(max_usd=1.0)).spent
+    assert spent["lost_in_flight"] == len(held) > 0
+    assert spent["lost_tokens"] == sum(sum(n or 0 for n in request.most_tokens) for request in held)
+    assert spent["lost_usd"] > 0
+
+
+STUDY = """schema: 1
+task: task.yaml
+model:
+  provider: openai_compatible
+  name: m
+  base_url: http://127.0.0.1:1/v1
+  capabilities: [choice]
+  options: {timeout_seconds: 300, read_seconds: 200}
+search: {styles: [direct], formats: [plain]}
+budget: {calls: 700}
+"""
+
+
+def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_said(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ModelSpec] = []
+
+    async def noted(job: Job, **_: Any) -> None:
+        seen.append(job.spec)
+        raise BudgetError("seen")
+
+    monkeypatch.setattr("optimizer.commands.predict._predict", noted)
+    write_rows()
+    tuned = {"provider": "openai_compatible", "name": "m"}
+    Path("prompt.json").write_text(replace(frozen(), model=tuned).dumps())
+    Path("study.yaml").write_text(STUDY)
+    for options in (
+        (),
+        ("--timeout-seconds", "900", "--base-url", "http://127.0.0.1:2/v1", "--capability", "prefill"),
+        ("--model", "openai_compatible:m"),
+    ):
+        assert call("--output", "out.csv", *options).code == 4
+    own, said, named = seen
+    assert (own.base_url, own.capabilities) == ("http://127.0.0.1:1/v1", ("choice",))
+    assert own.options == {"timeout_seconds": 300, "read_seconds": 200}
+    assert (said.options, named.options) == ({"timeout_seconds": 900}, {})
+    assert (said.base_url, said.capabilities) == ("http://127.0.0.1:2/v1", ("prefill",))
+    assert (named.base_url, named.capabilities) == (None, None)
+
+
+def test_a_prompt_that_names_no_model_needs_one_that_is_named(call: Any) -> None:
+    write_rows()
+    Path("prompt.json").write_text(replace(frozen(), model={}).dumps())
+    told = call("--output", "out.csv")
+    assert (told.code, told.err) == (2, "error: --model: missing; the prompt names no model\n")
+
+
+def test_a_longer_time_for_requests_goes_on_with_what_was_begun(play: Any) -> None:
+    write_rows()
+    play(Scripted(colour))
+    asked = job()
+    longer = replace(asked, spec=replace(SPEC, options={"timeout_seconds": 600}))
+    assert longer.identity() == asked.identity()
+    assert replace(asked, spec=replace(SPEC, options={"slots": 2})).identity() != asked.identity()
+
+
+def test_what_the_model_must_be_able_to_do_is_named_whole(call: Any) -> None:
+    write_rows()
+    Path("prompt.json").write_text(replace(frozen(), capabilities=("choice", "json_schema")).dumps())
+    model = ("--model", "openai_compatible:m", "--base-url", "http://127.0.0.1:9/v1")
+    for named, missing in (((), "choice"), (("--capability", "choice"), "json_schema")):
+        told = call("--output", "out.csv", *model, *named)
+        assert told.err == (
+            f"error: --model: the prompt needs {missing}; if the model has that, say so with "
+            "--capability choice --capability json_schema\n"
+        )
 
 
 # ---- Reading row by row ----

@@ -17,6 +17,7 @@ import openai
 import pytest
 from openai import _exceptions as openai_exceptions
 
+from optimizer.answer import AnswerFormat
 from optimizer.completion import Completion
 from optimizer.errors import (
     BrokenAnswerError,
@@ -258,7 +259,19 @@ UNUSABLE = {
         {"payload": {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]}},
         "no text",
     ),
+    "nothing was written": (
+        {"payload": {"choices": [{"message": {"content": None}}], "usage": {"completion_tokens": 0}}},
+        "no text",
+    ),
     "parts": ({"payload": {"choices": [{"message": {"content": ["a"]}, "finish_reason": []}]}}, "no text"),
+    "parts of a picture": (
+        {"payload": {"choices": [{"message": {"content": [{"type": "image"}]}}]}},
+        "no text",
+    ),
+    "a number": (
+        {"payload": {"choices": [{"message": {"content": 7}}], "usage": {"completion_tokens": 3}}},
+        "no text",
+    ),
     "a bare error": ({"payload": {"error": "the backend went away"}}, "an error in a 200"),
     "an unknown error": ({"payload": {"error": {"message": "x", "code": 7}}}, "an error in a 200"),
     "an error in a choice": ({"payload": {"choices": [{"error": {"message": "x"}}]}}, "an error in a 200"),
@@ -637,12 +650,68 @@ def test_every_error_of_the_client_is_mapped(error: openai.OpenAIError) -> None:
         ({"message": {"content": None}, "finish_reason": "length"}, "", "length"),
         ({"message": {"content": "", "refusal": ""}, "finish_reason": "stop"}, "", "stop"),
         ({"message": {"content": "a"}, "finish_reason": {}, "error": None}, "a", "stop"),
+        ({"message": {"content": "a"}, "finish_reason": "model_length"}, "a", "length"),
+        ({"message": {"content": "a"}, "finish_reason": "MAX_TOKENS"}, "a", "length"),
+        ({"message": {"content": []}, "finish_reason": "max_output_tokens"}, "", "length"),
+        ({"message": {"content": "a"}, "finish_reason": "SAFETY"}, "a", "refused"),
+        ({"message": {"content": None}, "finish_reason": "sensitive"}, "", "refused"),
+        ({"message": {"content": "a"}, "finish_reason": "tool_calls"}, "a", "stop"),
     ],
 )
 def test_why_the_model_stopped_is_read(choice: object, text: str, reason: str) -> None:
     completion = read_completion({"choices": [choice]}, 0.5)
 
     assert (completion.text, completion.finish_reason, completion.seconds) == (text, reason, 0.5)
+
+
+@pytest.mark.parametrize(
+    "reason", ["error", "abort", "Aborted", "insufficient_system_resource", "network_error"]
+)
+def test_what_the_server_broke_off_is_no_answer_and_costs_what_it_says(
+    loopback: "Loopback", loopback_server: ModuleType, reason: str
+) -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 9}
+    payload = {
+        "choices": [{"message": {"content": "The team is bil"}, "finish_reason": reason}],
+        "usage": usage,
+    }
+
+    error = failure(loopback, loopback_server.Fault(payload=payload))
+
+    assert facts(error) == (BrokenAnswerError, f"finish reason {reason.lower()}", True)
+    assert isinstance(error, BrokenAnswerError)
+    assert (error.prompt_tokens, error.completion_tokens) == (5, 9)
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("message", "usage", "text"),
+    [
+        (
+            {"content": [THOUGHT, {"type": "text", "text": "bil"}, {"type": "text", "text": "ling"}]},
+            {},
+            "billing",
+        ),
+        ({"content": [THOUGHT]}, {}, ""),
+        ({"content": None, "reasoning_content": "hm"}, {}, ""),
+        ({"content": None, "reasoning": "hm"}, {}, ""),
+        ({"content": None}, {"completion_tokens": 1500}, ""),
+        ({"content": None}, {"prompt_tokens": 500, "completion_tokens": 0, "total_tokens": 2000}, ""),
+        ({}, {"completion_tokens": 1500}, ""),
+    ],
+)
+def test_an_answer_without_its_thoughts_is_read_and_may_be_empty(
+    message: object, usage: object, text: str
+) -> None:
+    completion = read_completion(
+        {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}, 0.0
+    )
+
+    assert (completion.text, completion.finish_reason) == (text, "stop")
+    read = AnswerFormat(kind="label", labels=("billing",)).read(completion.text, completion.finish_reason)
+    assert read.outcome == ("ok" if text else "invalid")
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ from optimizer.commands import AsJson, Quiet, command, complain, say, say_json
 from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
 from optimizer.commands._judges import model_spec
 from optimizer.commands._results import PromptPath, prompt_path
+from optimizer.commands._tables import outcome_line, spent_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from optimizer.config import PriceSpec, RunSpec
     from optimizer.frozen import FrozenPrompt
     from optimizer.job import Bound, Job
     from optimizer.models import ModelSpec
     from optimizer.predicting import Predicted, Prediction, Progress
-
 
 Rows = Annotated[
     Path, typer.Argument(metavar="ROWS", help="What to answer: .csv, .tsv, .jsonl, also .gz, or .parquet.")
@@ -44,6 +44,9 @@ CapabilityNames = Annotated[
     typer.Option(
         "--capability", metavar="NAME", help="What the model can do, in place of the provider's defaults."
     ),
+]
+TimeoutSeconds = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Most seconds that one request may take.")
 ]
 RequestsPerMinute = Annotated[
     float | None, typer.Option(metavar="N", help="Most requests sent in any minute.")
@@ -82,6 +85,7 @@ def predict(  # the options of a command line
     api_key_env: ApiKeyEnv = None,
     model_path: ModelPath = None,
     capabilities: CapabilityNames = None,
+    timeout_seconds: TimeoutSeconds = None,
     concurrency: Concurrency = None,
     requests_per_minute: RequestsPerMinute = None,
     max_calls: MaxCalls = None,
@@ -104,14 +108,16 @@ def predict(  # the options of a command line
     from optimizer.job import Job
 
     frozen = FrozenPrompt.load(prompt_path(path))
-    spec = _spec(frozen, model, base_url, api_key_env)
+    named = {
+        "base_url": base_url,
+        "api_key_env": api_key_env,
+        "path": None if model_path is None else str(model_path),
+        "capabilities": None if capabilities is None else tuple(capabilities),
+        "options": None if timeout_seconds is None else {"timeout_seconds": timeout_seconds},
+    }
     job = Job(
         frozen=frozen,
-        spec=dataclasses.replace(
-            spec,
-            path=None if model_path is None else str(model_path),
-            capabilities=None if capabilities is None else tuple(capabilities),
-        ),
+        spec=_spec(frozen, prompt_path(path), model, named),
         intake=intake_of(frozen.template, rows, lists=lists or (), kept=None if keep_all else keep or ()),
         output=output,
         run=_run(concurrency, requests_per_minute),
@@ -138,12 +144,17 @@ def _run(concurrency: str | None, requests_per_minute: float | None) -> "RunSpec
     return RunSpec(concurrency=concurrency_of(concurrency) or "auto", requests_per_minute=requests_per_minute)
 
 
-def _spec(
-    frozen: "FrozenPrompt", model: str | None, base_url: str | None, api_key_env: str | None
-) -> "ModelSpec":
-    spec = model_spec(model or f"{frozen.model['provider']}:{frozen.model['name']}", base_url, api_key_env)
-    assert spec is not None  # it was named
-    return spec
+def _spec(frozen: "FrozenPrompt", path: Path, model: str | None, named: "Mapping[str, Any]") -> "ModelSpec":
+    """Return the model that is named, or the prompt's own as the study beside it has it; what options say of it holds."""
+    from optimizer.rescoring import own_model, study_beside
+
+    spec = model_spec(model, None, None) or own_model(frozen, study_beside(path))
+    said = {name: value for name, value in named.items() if value is not None}
+    if "options" in said:
+        # The time that is stated is the whole wait, so nothing of a study's may cut it shorter.
+        kept = {name: value for name, value in spec.options.items() if name != "read_seconds"}
+        said["options"] = {**kept, **said["options"]}
+    return dataclasses.replace(spec, **said)
 
 
 def _price(text: str | None) -> "PriceSpec | None":
@@ -166,7 +177,7 @@ async def _predict(job: "Job", *, quiet: bool) -> "Predicted":
     import asyncio
     import signal
 
-    from optimizer.errors import InterruptedRunError
+    from optimizer.errors import InterruptedRunError, OptimizerError
     from optimizer.predicting import open_prediction
 
     loop, work = asyncio.get_running_loop(), asyncio.current_task()
@@ -185,7 +196,13 @@ async def _predict(job: "Job", *, quiet: bool) -> "Predicted":
                     loop.add_signal_handler(number, stop)
                 if not quiet:
                     _announce(job, prediction)
-                return await prediction.run()
+                try:
+                    return await prediction.run()
+                except (OptimizerError, asyncio.CancelledError):
+                    # What came from the store is no news of a run that failed.
+                    for line in _spent({**prediction.spent, "cached": 0}):
+                        complain(line)
+                    raise
     except asyncio.CancelledError:
         raise InterruptedRunError("stopped at once; what was answered before is saved") from None
 
@@ -261,12 +278,19 @@ def _say(found: "Predicted", output: Path, *, as_json: bool) -> None:
 
 
 def _lines(found: "Predicted", output: Path) -> "Iterator[str]":
-    from optimizer.commands._tables import outcome_line
-
-    spent: dict[str, Any] = dict(found.spent)
     yield f"wrote {output}: {found.rows:,} rows, {outcome_line(dict(found.outcomes))}"
     cost = "price not known" if found.cost_usd is None else f"{found.cost_usd:.4f} US dollars"
-    yield f"answers     {found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
-    retried = sum(spent.get("failures", {}).values())
-    again = f", {retried:,} failed attempts" if retried else ""
-    yield f"calls       {spent.get('calls', 0):,}{again}"
+    yield f"{'answers':<16}{found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
+    yield from _spent(found.spent)
+
+
+def _spent(spent: "Mapping[str, Any]") -> "Iterator[str]":
+    """Yield what was used over all runs of the command: beside the answers, what failed and may be billed."""
+    figures = {"usd": 0.0, "cached": 0, "lost_in_flight": 0, "lost_tokens": 0, "damaged": 0, **spent}
+    tokens = figures.get("prompt_tokens", 0) + figures.get("completion_tokens", 0)
+    reasons = figures.get("failures", {})
+    yield f"{'calls':<16}{figures.get('calls', 0):,}"
+    if figures["usd"] is None and tokens:
+        yield f"{'cost':<16}price not known, {tokens:,} tokens"
+    retried = {"total": sum(reasons.values()), "reasons": reasons}
+    yield from spent_lines({**figures, "tokens": tokens, "retried": retried, "failed_trials": 0})
