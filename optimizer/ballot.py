@@ -20,6 +20,9 @@ _CODE_DIGITS = 16
 # What of an unreadable verdict is told.
 _SHOWN_CHARACTERS = 80
 
+# Tokens that a judge may think before its verdict, where they count as a part of it. A bound costs nothing in itself.
+_THOUGHTS = 2_000
+
 _ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
 _VERDICT = re.compile(r"^[\s*_#>`-]*verdict[\s*_`]*:(.*)$", re.IGNORECASE)
 _DECORATION = " \t\r\n\"'`*_.<>[]“”"
@@ -31,11 +34,13 @@ class Referee:
 
     Attributes:
         parameters: Decoding parameters, which go before those that a metric would choose.
+        counts_thoughts: Whether it may think by itself, counts that as a part of its answer, and takes no temperature.
     """
 
     model: Model
     capabilities: Capabilities = field(default_factory=Capabilities)
     parameters: tuple[tuple[str, float | int | str], ...] = ()
+    counts_thoughts: bool = False
 
     @classmethod
     def of(cls, model: Model) -> "Referee":
@@ -60,7 +65,7 @@ class Ballot:
         material: What it is judged on: the name and text of each part. Nothing in it is obeyed.
         images: URLs of images that belong to it; a judge that cannot see is told that they are not shown.
         verdicts: What the judge may say.
-        max_tokens: Bound of its answer, unless the judge's own parameters have one.
+        max_tokens: Bound of its answer, its thoughts apart, unless the judge's own parameters have one.
         votes: How often it is asked.
     """
 
@@ -101,9 +106,12 @@ class Ballot:
     def _parameters(self, judge: Referee) -> tuple[tuple[str, float | int | str], ...]:
         parameters = dict(judge.parameters)
         if not any(name in parameters for name in _ANSWER_BOUNDS):
-            parameters["max_tokens"] = self.max_tokens
+            if judge.counts_thoughts:
+                parameters["max_completion_tokens"] = self.max_tokens + _THOUGHTS
+            else:
+                parameters["max_tokens"] = self.max_tokens
         # Several votes of a model without chance would be one vote, paid for several times.
-        if self.votes == 1:
+        if self.votes == 1 and not judge.counts_thoughts:
             parameters.setdefault("temperature", 0)
         return tuple(sorted(parameters.items()))
 

@@ -1,18 +1,26 @@
 """What can be wrong with a study and its task beyond the shape of their files: names, numbers, sizes, the model."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 from optimizer.completion import CAPABILITIES
-from optimizer.config import StudyConfig
+from optimizer.config import Bound, StudyConfig
 from optimizer.dataset import Dataset
 from optimizer.demonstrations import SELECTORS
 from optimizer.document import FieldPath, Located
 from optimizer.errors import InputError, PluginError, Problem
 from optimizer.formats import FORMATS
 from optimizer.metrics import METRICS
-from optimizer.models import MODELS, RESERVED_PARAMETERS, ModelSpec
+from optimizer.models import (
+    KNOWN_PARAMETERS,
+    MODELS,
+    RESERVED_PARAMETERS,
+    ModelSpec,
+    parameter_problem,
+    parameter_problems,
+)
 from optimizer.perturbations import PERTURBATIONS
 from optimizer.pricing import price_of
 from optimizer.pruners import PRUNERS
@@ -27,8 +35,14 @@ from optimizer.task import Task
 
 T = TypeVar("T")
 
+# A share of more than this is one in percent; just above 1 it is a slip of another kind.
+_FEWEST_PERCENT = 2
+
 # The two names under which endpoints know the bound of an answer.
 _ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
+
+# How alike a parameter must be to a known one to be a slip: `temprature` is 0.95, `min_tokens` and `max_tokens` 0.8.
+_SLIP = 0.85
 
 
 def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
@@ -122,6 +136,23 @@ def _constraint_problems(file: StudyConfig, name: str, source: Located) -> list[
     bound = file.constraints[name]
     if bound.min is None and bound.max is None:
         problems.append(source.problem(where, "expected min, max or both, found neither"))
+    return problems or _impossible_bounds(name, bound, source)
+
+
+def _impossible_bounds(name: str, bound: Bound, source: Located) -> list[Problem]:
+    """Return what is wrong with a constraint that nothing could meet, or anything would."""
+    where = ("constraints", name)
+    is_share = name == SLICE_GAP or METRICS[name].kind != "measure" or METRICS[name].unit == "share"
+    problems = []
+    for side, value in (("min", bound.min), ("max", bound.max)):
+        if value is None or (value >= 0 and not (is_share and value > 1)):
+            continue
+        expected = "a number from 0 to 1" if is_share else "at least 0"
+        percent = f"; did you mean {value / 100:g}?" if is_share and _FEWEST_PERCENT <= value <= 100 else ""
+        problems.append(source.problem((*where, side), f"expected {expected}, found {value:g}{percent}"))
+    if bound.min is not None and bound.max is not None and bound.min > bound.max:
+        message = f"expected min to be at most max, found min {bound.min:g} and max {bound.max:g}"
+        problems.append(source.problem(where, message))
     return problems
 
 
@@ -231,21 +262,10 @@ def _answer_bound_problems(file: StudyConfig, source: Located) -> list[Problem]:
     """Return what keeps a call from having a largest cost in tokens or money, where the budget counts in these."""
     if file.budget.tokens is None and file.budget.usd is None:
         return []
-    fixed = file.model.parameters
-    problems = []
-    if not any(name in fixed for name in _ANSWER_BOUNDS):
-        message = "a budget in tokens or money needs max_tokens, which bounds an answer"
-        problems.append(source.problem(("model", "parameters"), message))
-    values: list[tuple[FieldPath, object]] = []
-    for name in _ANSWER_BOUNDS:
-        values += [(("model", "parameters", name), fixed[name])] if name in fixed else []
-        varied = file.search.parameters.get(name, ())
-        values += [(("search", "parameters", name, n), value) for n, value in enumerate(varied)]
-    return problems + [
-        source.problem(where, f"expected a whole number of at least 1, found {value!r}")
-        for where, value in values
-        if not isinstance(value, int) or value < 1
-    ]
+    if any(name in file.model.parameters for name in _ANSWER_BOUNDS):
+        return []
+    message = "a budget in tokens or money needs max_tokens, which bounds an answer"
+    return [source.problem(("model", "parameters"), message)]
 
 
 def _unknown_price_problems(file: StudyConfig, source: Located) -> list[Problem]:
@@ -296,9 +316,28 @@ def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:
     )
     taken |= dict.fromkeys(RESERVED_PARAMETERS, "set by the prompt, not by a parameter")
     where = ("search", "parameters")
-    return problems + [
+    problems += [
         source.problem((*where, name), taken[name]) for name in sorted(search.parameters) if name in taken
     ]
+    return problems + [
+        source.problem((*where, name, n), message)
+        for name, values in search.parameters.items()
+        if name not in taken
+        for n, value in enumerate(values)
+        if (message := parameter_problem(name, value))
+    ]
+
+
+def parameter_cautions(file: StudyConfig) -> tuple[str, ...]:
+    """Return which parameters are not known, and are passed on as they are, though one with nearly their name is."""
+    specs = (file.model, *role_models(file).values())
+    named = dict.fromkeys([name for spec in specs for name in spec.parameters] + [*file.search.parameters])
+    near = {name: difflib.get_close_matches(name, KNOWN_PARAMETERS, n=1, cutoff=_SLIP) for name in named}
+    return tuple(
+        f"the parameter {name!r} is not known here and is passed on as it is; did you mean {found[0]!r}?"
+        for name, found in near.items()
+        if found and name not in KNOWN_PARAMETERS
+    )
 
 
 def _model_problems(where: FieldPath, spec: ModelSpec, source: Located) -> list[Problem]:
@@ -320,7 +359,8 @@ def _model_problems(where: FieldPath, spec: ModelSpec, source: Located) -> list[
         model = located(spec, source)
     except ValueError as error:
         return [source.problem((*where, "path"), str(error))]
-    return [_model_problem(where, source, message) for message in MODELS[model.provider].problems(model)]
+    messages = dict.fromkeys([*MODELS[model.provider].problems(model), *parameter_problems(model)])
+    return [_model_problem(where, source, message) for message in messages]
 
 
 def _model_problem(where: FieldPath, source: Located, message: str) -> Problem:

@@ -63,6 +63,11 @@ _LONGEST_LABEL = 60  # characters; longer ones are sentences, which no model rep
 _ONCE = (
     0.05  # share of rows whose value comes once and may be a label nevertheless; more of them are free text
 )
+# Letters of scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Han. Three make a word, about.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"
+)
+_LETTERS_OF_A_WORD = 3
 _FREE_TEXT_WORDS = 3  # on average; fewer are names, codes and categories
 _FILLED_ONE_IN = 20  # rows that have something in an optional input; with fewer it hardly ever says anything
 
@@ -126,9 +131,15 @@ class Column:
 
     @cached_property
     def words(self) -> float:
-        """Return the words of a cell that holds anything, on average."""
+        """Return the words of a cell that holds anything, on average; about, where no spaces part them."""
         texts = map(" ".join, self.lists) if self.lists is not None else self.counts.elements()
-        return fmean([len(text.split()) for text in texts] or [0])
+        return fmean([_words_in(text) for text in texts] or [0])
+
+    @cached_property
+    def unspaced(self) -> bool:
+        """Return whether most of what is written is in scripts that put no spaces between words."""
+        text = "".join(self.counts.elements())
+        return len(_UNSPACED.findall(text)) * 2 > len(text)
 
     @property
     def shown(self) -> str:
@@ -147,6 +158,14 @@ class Column:
             and sum(again) >= (1 - _ONCE) * rows
             and all(len(value) <= _LONGEST_LABEL and len(value.splitlines()) == 1 for value in self.counts)
         )
+
+
+def _words_in(text: str) -> float:
+    unspaced = len(_UNSPACED.findall(text))
+    if not unspaced:
+        return len(text.split())
+    others = sum(any(map(str.isalnum, token)) for token in _UNSPACED.sub(" ", text).split())
+    return others + unspaced / _LETTERS_OF_A_WORD
 
 
 def few_for(values: int, rows: int) -> bool:

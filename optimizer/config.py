@@ -78,7 +78,7 @@ class SearchSpec:
     formats: tuple[str, ...]
     instructions: InstructionsSpec = InstructionsSpec()
     demos: DemosSpec = DemosSpec()
-    parameters: dict[str, tuple[int | float | str, ...]] = field(default_factory=dict)
+    parameters: dict[str, tuple[bool | int | float | str, ...]] = field(default_factory=dict)
     screen: int | None = None
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec | None = None

@@ -16,7 +16,7 @@ from optimizer.config import PriceSpec
 from optimizer.lanes import Lanes
 from optimizer.ledger import CacheMode, Ledger
 from optimizer.metrics import Role
-from optimizer.models import MODELS, Connection, ModelSpec
+from optimizer.models import MODELS, Connection, ModelSpec, counts_thoughts
 from optimizer.pacing import Pace, Pacing
 from optimizer.patience import DEADLINE_SECONDS
 from optimizer.pricing import Price, price_of
@@ -162,6 +162,7 @@ async def open_bench(
                 model=caller,
                 capabilities=connection.capabilities,
                 parameters=tuple(sorted(spec.parameters.items())),
+                counts_thoughts=counts_thoughts(spec.base_url),
             )
             identities[role] = connection.identity
             priced |= {role} if price is not None else set()

@@ -6,11 +6,12 @@
 | other lists and objects, or their JSON | json | json_fields |
 | 2 to 20 short texts that come back, a third as many as the rows at most; with ten rows each up to 100, unless they stand in the inputs | a label | accuracy |
 | numbers, unless they are whole and of 10 values at most that come back, or of more than 15 figures | a number | numeric |
-| all others | text | match; token_f1 where answers are long |
+| all others | text | match; where answers are long token_f1, or ngram_similarity where no spaces part their words |
 
 Several targets are one answer of type json, each with its own kind.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,16 +32,25 @@ _MOST_FREQUENT = 0.7  # share of one label above which always saying it looks li
 _LONG_ANSWER_WORDS = 5  # on average; an answer of more can hardly be met as a whole
 
 # A cell that is one number and means to everybody what `find_number` reads: `012` is a code.
+_BEFORE, _AFTER = r"(?:[$€£]?\s?[-+]?|[-+−–][$€£]?)", r"\s?[%€]?"
 _NUMBER = re.compile(
-    r"(?:[$€£]?\s?[-+]?|[-+−–][$€£]?)(?:(?:0|[1-9]\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?\s?[%€]?"
+    rf"{_BEFORE}(?:(?:0|[1-9]\d*|[1-9]\d{{0,2}}(?:,\d{{3}})+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?{_AFTER}"
 )
-_WHOLE = re.compile(r"[-+]?\d+")
+_WHOLE = re.compile(r"[-+]?(\d+)(?:\.0+)?")  # pandas writes 1.0 for 1 where a column has gaps
 _MOST_FIGURES = 15  # of a whole number that is an amount; every such one is a float of its own
-# A decimal comma, and what may be one or stand between thousands.
-_COMMA, _UNCLEAR = re.compile(r"[-+]?\d+,\d+"), re.compile(r"[-+]?\d{1,3},\d{3}")
+# Figures as French, German and others write them: a decimal comma, a space or a full stop between thousands.
+_SPACED = r"[1-9]\d{0,2}(?:[ \u00a0\u202f\u2009]\d{3})+"
+_COMMA = re.compile(
+    rf"{_BEFORE}(?:{_SPACED}(?:,\d+)?|[1-9]\d{{0,2}}(?:(?:\.\d{{3}})+,\d+|(?:\.\d{{3}}){{2,}})|\d+,\d+){_AFTER}"
+)
+# What among such may be a decimal comma or point, or stand between thousands, and what may be a code.
+_UNCLEAR, _GROUPS = re.compile(rf"{_BEFORE}[1-9]\d{{0,2}}[,.]\d{{3}}{_AFTER}"), re.compile(_SPACED)
 
 _SEPARATORS = (";", "|", ",")
 _LONGEST_LABEL = 60
+# A list of texts as Python shows it, which is no JSON, and its items.
+_PYTHON_ITEM = r"'[^'\\]*'|\"[^\"\\]*\""
+_PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{_PYTHON_ITEM})(?:\s*,\s*(?:{_PYTHON_ITEM}))*)?\s*\]")
 _SEVERAL_ONE_IN = 20  # cells with several parts; with fewer the separator is chance
 
 
@@ -66,8 +76,23 @@ class Kind:
         """Return the keys of an answer that is an object."""
         if self.fields:
             return tuple(name for name, _ in self.fields)
-        properties = self.schema.get("properties")
-        return tuple(properties) if isinstance(properties, Mapping) else ()
+        return _keys(self.schema)
+
+    @property
+    def is_list(self) -> bool:
+        """Return whether an answer is a list of something else than labels."""
+        return self.schema.get("type") == "array"
+
+    @property
+    def item_keys(self) -> tuple[str, ...]:
+        """Return the keys of each item of an answer that is a list of objects."""
+        items = self.schema.get("items")
+        return _keys(items) if isinstance(items, Mapping) else ()
+
+
+def _keys(schema: Mapping[str, object]) -> tuple[str, ...]:
+    properties = schema.get("properties")
+    return tuple(properties) if isinstance(properties, Mapping) else ()
 
 
 def kind_of_answer(targets: Sequence[Column], inputs: Sequence[Column] = ()) -> Kind:
@@ -144,21 +169,35 @@ def _plain(column: Column, said: str) -> Kind:
         why = f"{said}, whole numbers taken for labels, not for amounts; else `number`"
         return Kind(type="label", labels=labels, why=why)
     if numbers:
-        return _numbers(values, said)
+        others = (
+            "`label` and `text` are the alternatives" if column.holds_labels else "`text` is the alternative"
+        )
+        return _numbers(values, f"{said}, all of them numbers; {others}")
     if all(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value) for value in values):
-        unclear = next((value for value in values if _UNCLEAR.fullmatch(value)), None)
-        if unclear is None and all(map(find_number, values)):
-            return Kind(type="number", why=f"{said}, all of them numbers, some with a decimal comma")
-        why = f"numbers with a decimal comma, of which {unclear or 'some'} would be read otherwise; write 12.5 for 12,5"
-        return Kind(type="text", why=why)
+        return _with_commas(values, said)
     return Kind(type="text", why=f"{said}, too many or too long for labels, and not all of them numbers")
 
 
-def _numbers(values: Sequence[str], said: str) -> Kind:
+def _with_commas(values: Sequence[str], said: str) -> Kind:
+    """Return the kind of a column of numbers that are not all written as in English."""
+    if all(map(_GROUPS.fullmatch, values)):
+        return Kind(
+            type="text", why=f"{said}, figures in groups, which may be codes; `number` is the alternative"
+        )
+    unclear = next((value for value in values if _UNCLEAR.fullmatch(value)), None)
+    if unclear is None and all(map(find_number, values)):
+        commas = any("," in value for value in values)
+        how = "a decimal comma" if commas else "a space or a full stop between thousands"
+        return Kind(type="number", why=f"{said}, all of them numbers, some with {how}")
+    why = f"numbers with a decimal comma, of which {unclear or 'some'} would be read otherwise; write 12.5 for 12,5"
+    return Kind(type="text", why=why)
+
+
+def _numbers(values: Sequence[str], why: str) -> Kind:
     """Return the kind of a column of many different numbers."""
     long = next((value for value in values if _is_long(value)), None)
     if long is None:
-        return Kind(type="number", why=f"{said}, all of them numbers; `text` is the alternative")
+        return Kind(type="number", why=why)
     why = f"whole numbers of more than {_MOST_FIGURES} figures, as {clipped(long)}: identifiers, not amounts"
     return Kind(type="text", why=f"{why}; `number` is the alternative")
 
@@ -216,16 +255,55 @@ def _frequent(counts: Counter[str]) -> tuple[str, ...]:
 
 
 def twins(table: Table, target: Column, labels: Sequence[str]) -> Iterator[Problem]:
-    """Yield the labels that differ from a more frequent one in case or spaces."""
+    """Yield the labels that differ from a more frequent one in case or spaces, or as 1 and 1.0 do."""
     folded: dict[str, str] = {}
+    whole = all(map(_WHOLE.fullmatch, labels))
     for label in labels:
-        twin = folded.setdefault(label.strip().casefold(), label)
+        twin = folded.setdefault(_as_whole(label) if whole else label.strip().casefold(), label)
         if twin != label:
             line = table.records[target.cells.index(label)].line if label in target.counts else None
-            message = (
-                f"expected '{clipped(twin)}', found '{clipped(label)}', which differs only in case or spaces"
-            )
+            one, other = f"'{clipped(twin)}'", f"'{clipped(label)}'"
+            message = f"expected {one}, found {other}, which differs only in case or spaces"
+            if whole:
+                message = (
+                    f"expected one way to write a number, found {one} and {other}; write {_as_whole(label)}"
+                )
             yield Problem(file=table.file, line=line, field=target.shown, message=message)
+
+
+def unlabelled(table: Table, target: Column) -> Iterator[Problem]:
+    """Yield the rows without a label."""
+    for record, cell in zip(table.records, target.cells, strict=True):
+        if cell is None or not cell.strip():
+            message = "expected a label, found none"
+            yield Problem(file=table.file, line=record.line, field=target.shown, message=message)
+
+
+def _as_whole(number: str) -> str:
+    """Return a whole number without a plus sign and without a nought behind a decimal point."""
+    return number.partition(".")[0].removeprefix("+")
+
+
+def written_as_floats(labels: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield a label that is a whole number with a nought behind a decimal point, and what to write in its place."""
+    found = next((label for label in labels if "." in label), None)
+    if found is not None and all(map(_WHOLE.fullmatch, labels)):
+        short = _as_whole(found)
+        yield found, f"write {short} for {found} in the data, and so on: that is what a model answers"
+
+
+def python_lists(table: Table, target: Column) -> Iterator[Problem]:
+    """Yield that the cells are lists as Python shows them, where they are: each would be taken for one text."""
+    cells = [cell for cell in target.cells if cell is not None and cell.strip()]
+    if target.structures is not None or not all(_PYTHON_LIST.fullmatch(cell.strip()) for cell in cells):
+        return
+    found = next((cell for cell in cells if "'" in cell), None)
+    if found is not None:
+        items = [item[1:-1] for item in re.findall(_PYTHON_ITEM, found)]
+        said = f"write {json.dumps(items, ensure_ascii=False)} or {'; '.join(items)}"
+        message = f"expected lists as JSON or as texts with `;` between them, found {clipped(found)}; {clipped(said)}"
+        line = table.records[target.cells.index(found)].line
+        yield Problem(file=table.file, line=line, field=target.shown, message=message)
 
 
 def nothing_to_tell(table: Table, target: Column) -> Iterator[Problem]:
@@ -254,11 +332,25 @@ def metric_of(targets: Sequence[Column], kind: Kind) -> tuple[str, tuple[str, ..
         why = "what an answer and the right one have in common, of all that either names"
         return "jaccard", ("accuracy", "valid"), why
     if kind.type == "json":
-        return "json_fields", ("json_valid", "valid"), "the share of right fields"
+        why = "the share of right fields"
+        if kind.is_list:
+            why += "; a list is one field, right with all of its items in their order, else wrong"
+        return "json_fields", ("json_valid", "valid"), why
     if kind.type == "number":
         return "numeric", ("valid",), "an answer is the right number or not"
-    if targets[0].words > _LONG_ANSWER_WORDS:
-        why = f"the words that an answer and the right one share: answers of {targets[0].words:.0f} words are hardly "
+    return _text_metric(targets[0])
+
+
+def _text_metric(target: Column) -> tuple[str, tuple[str, ...], str]:
+    if target.words > _LONG_ANSWER_WORDS and target.unspaced:
+        why = "the runs of characters that an answer and the right one share: long answers are hardly ever met as a "
+        return (
+            "ngram_similarity",
+            ("exact_match", "valid"),
+            f"{why}whole, and no spaces part the words of these",
+        )
+    if target.words > _LONG_ANSWER_WORDS:
+        why = f"the words that an answer and the right one share: answers of {target.words:.0f} words are hardly "
         return "token_f1", ("exact_match", "valid"), f"{why}ever met as a whole, shorter ones can be"
     why = "an answer is right or wrong, case, punctuation and articles aside"
     return "match", ("exact_match", "valid"), why

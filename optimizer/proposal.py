@@ -10,7 +10,17 @@ from optimizer.columns import Column, Wanted, columns_of, inputs_of, left_out, t
 from optimizer.dataset import MAX_PROBLEMS, MIN_CROSS_VALIDATION
 from optimizer.document import clipped
 from optimizer.errors import InputError, Problem
-from optimizer.kinds import Kind, kind_of_answer, metric_of, nothing_to_tell, rare, twins
+from optimizer.kinds import (
+    Kind,
+    kind_of_answer,
+    metric_of,
+    nothing_to_tell,
+    python_lists,
+    rare,
+    twins,
+    unlabelled,
+    written_as_floats,
+)
 from optimizer.splits import usual_splits
 from optimizer.table import Table
 from optimizer.taskfile import InputSpec, Splits
@@ -96,7 +106,9 @@ def propose(table: Table, wanted: Wanted) -> Proposal:
         labels=answer.labels,
         keys=answer.keys,
     )
-    instruction, alternative = wordings(asked, language)
+    instruction, alternative = (
+        wording + _items_wording(answer, language) for wording in wordings(asked, language)
+    )
     proposal = Proposal(
         n=len(table.records),
         targets=names,
@@ -121,6 +133,18 @@ def propose(table: Table, wanted: Wanted) -> Proposal:
         *_answer_choices(table, targets, proposal, why_metric),
     ]
     return replace(proposal, choices=tuple(told))
+
+
+def _items_wording(answer: Kind, language: str) -> str:
+    """Return what to add to a wording where the answer is a list of objects."""
+    keys = ", ".join(answer.item_keys)
+    if not keys:
+        return ""
+    return (
+        f" C’est une liste d’objets avec les clés {keys}."
+        if language == "fr"
+        else f" It is a list of objects with the keys {keys}."
+    )
 
 
 def _spec(column: Column, inputs: Sequence[Column]) -> InputSpec:
@@ -150,6 +174,8 @@ def _answer_choices(
     yield Choice(field="output", value=answer.type, why=answer.why)
     for label, why in rare(table, targets[0], answer.labels if answer.type == "label" else ()):
         yield Choice(field="caution", value=label, why=why)
+    for label, why in written_as_floats(answer.labels):
+        yield Choice(field="caution", value=label, why=why)
     yield Choice(field="metric", value=proposal.metric, why=why_metric)
     if proposal.language != "en":
         why = "by the frequent words of the inputs; wordings and styles are in it"
@@ -163,7 +189,11 @@ def _target_problems(
     table: Table, column: Column, answer: Kind, targets: Sequence[Column]
 ) -> Iterator[Problem]:
     labels = dict(answer.fields)[column.name].labels if answer.fields else answer.labels
-    yield from twins(table, column, labels)
+    alike = list(twins(table, column, labels))
+    if alike and answer.type == "label":
+        alike += unlabelled(table, column)  # else loading the data tells them, with all that is wrong there
+    yield from sorted(alike, key=lambda problem: problem.line or 0)
+    yield from python_lists(table, column)
     if len(targets) == 1:
         yield from nothing_to_tell(table, column)
     elif not column.counts:

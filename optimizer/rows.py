@@ -1,5 +1,6 @@
 """Rows: the records of a task's tables, cell by cell as examples have them, with every mistake in a cell."""
 
+import re
 from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from optimizer.errors import Problem
 from optimizer.record import Number, Record
 from optimizer.table import MAX_BYTES, read_table
 from optimizer.task import Task, shown
+
+_WHOLE = re.compile(r"-?\d+")
 
 
 class Row(NamedTuple):
@@ -135,7 +138,14 @@ def _together(parts: list[object], task: Task) -> str:
 
 
 def _id(record: Record) -> str:
+    """Return the id of a record; a whole number is its text.
+
+    Raises:
+        ValueError: It is none.
+    """
     text = record.text("id")
-    if isinstance(record.values["id"], Number) or not text.strip():
-        raise ValueError(f"expected some text, found {text.strip()[:60] or 'none'}")
+    if not text.strip():
+        raise ValueError("expected some text, found none")
+    if isinstance(record.values["id"], Number) and not _WHOLE.fullmatch(text):
+        raise ValueError(f"expected text or a whole number, found {text[:60]}")
     return text

@@ -2,7 +2,7 @@
 
 from optimizer.config import SCREEN
 from optimizer.dataset import Dataset
-from optimizer.models import ModelSpec
+from optimizer.models import ModelSpec, counts_thoughts
 from optimizer.proposal import Proposal
 from optimizer.tasktext import quoted
 
@@ -70,7 +70,6 @@ def _model_text(model: ModelSpec, proposal: Proposal) -> str:
     # An answer in JSON names the target, or the keys of all targets.
     key = sum(len(name.encode("utf-8", "surrogatepass")) for name in proposal.targets)
     tokens = min(_MOST_TOKENS, _MARKS + (key + proposal.longest_answer) // _BYTES_PER_TOKEN)
-    if "://api.openai.com" in (model.base_url or ""):
-        # Its reasoning models take no temperature, and count their thoughts.
+    if counts_thoughts(model.base_url):
         return f"{{{', '.join(parts)}, parameters: {{max_completion_tokens: {tokens + _THOUGHTS}}}}}"
     return f"{{{', '.join(parts)}, parameters: {{temperature: 0, max_tokens: {tokens}}}}}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optimizer.checks import config_problems
+from optimizer.checks import config_problems, parameter_cautions
 from optimizer.config import StudyConfig
 from optimizer.document import load_yaml
 from optimizer.errors import InputError
@@ -48,6 +48,18 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
         return [str(problem).removeprefix("study.yaml:") for problem in problems]
 
     return mistakes
+
+
+@pytest.fixture
+def cautioned(tmp_path: Path) -> Callable[..., tuple[str, ...]]:
+    """Return a function that gives what to know of the parameters of a study with some of its text replaced."""
+
+    def cautions(change: Change) -> tuple[str, ...]:
+        path = tmp_path / "cautioned.yaml"
+        path.write_text(STUDY.replace(*change), encoding="utf-8")
+        return parameter_cautions(read(load_yaml(path), StudyConfig))
+
+    return cautions
 
 
 def budget(keys: str) -> Change:
@@ -168,11 +180,96 @@ def test_the_newer_name_bounds_an_answer_as_well(told: Told) -> None:
     assert told(budget("usd: 1"), ("max_tokens", "max_completion_tokens")) == []
 
 
+@pytest.mark.parametrize("bound", ["tokens: 1000", "seconds: 60"])
 @pytest.mark.parametrize(("value", "found"), [("0", "0"), ("-3", "-3"), ("12.5", "12.5"), ("many", "'many'")])
-def test_what_bounds_an_answer_is_a_positive_whole_number(told: Told, value: str, found: str) -> None:
-    messages = told(budget("tokens: 1000"), ("max_tokens: 12", f"max_tokens: {value}"))
+def test_what_bounds_an_answer_is_a_positive_whole_number(
+    told: Told, value: str, found: str, bound: str
+) -> None:
+    messages = told(budget(bound), ("max_tokens: 12", f"max_tokens: {value}"))
     expected = f"7: model.parameters.max_tokens: expected a whole number of at least 1, found {found}"
-    assert expected in messages
+    assert messages == [expected]
+
+
+def test_parameters_that_the_search_varies_are_checked_one_by_one(told: Told) -> None:
+    varied = (
+        "formats: [plain]",
+        "formats: [plain]\n  parameters: {temperature: [0, hot, 3], stream: [true]}",
+    )
+    assert sorted(told(varied)) == [
+        "11: search.parameters.stream: set by the prompt, not by a parameter",
+        "11: search.parameters.temperature[1]: expected a number from 0 to 2, found 'hot'",
+        "11: search.parameters.temperature[2]: expected a number from 0 to 2, found 3",
+    ]
+
+
+def test_a_parameter_that_is_a_switch_is_told_to_be_none_or_the_prompts(told: Told) -> None:
+    assert told(("max_tokens: 12", "max_tokens: 12, stream: true, logprobs: true, n: true")) == [
+        "7: model.parameters.logprobs: expected a number or text, found true",
+        "7: model.parameters.n: set by the prompt, not by a parameter",
+        "7: model.parameters.stream: set by the prompt, not by a parameter",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("temprature", "temperature"), ("max_tokenz", "max_tokens"), ("stops", "stop")]
+)
+def test_a_parameter_that_nearly_has_a_known_name_is_passed_on_with_a_caution(
+    told: Told, cautioned: Callable[..., tuple[str, ...]], name: str, near: str
+) -> None:
+    change = ("max_tokens: 12", f"max_tokens: 12, {name}: 1")
+    assert told(change) == []
+    assert cautioned(change) == (
+        f"the parameter '{name}' is not known here and is passed on as it is; did you mean '{near}'?",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["repetition_penalty", "min_tokens", "reasoning_effort", "service_tier", "top_k"]
+)
+def test_a_parameter_of_a_server_is_no_slip(cautioned: Callable[..., tuple[str, ...]], name: str) -> None:
+    assert cautioned(("max_tokens: 12", f"max_tokens: 12, {name}: 1")) == ()
+
+
+def constraint(text: str) -> Change:
+    return (BUDGET, f"constraints: {{{text}}}\n{BUDGET}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "valid: {min: 0, max: 1}",
+        "valid: {min: 0.95}",
+        "tokens: {max: 400}",
+        "seconds: {min: 0, max: 2.5}",
+        "slice_gap: {max: 0.2}",
+        "accuracy: {min: 0.5, max: 0.5}",
+    ],
+)
+def test_a_constraint_that_can_be_met_is_taken(told: Told, text: str) -> None:
+    assert told(constraint(text)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("valid: {min: 95}", "valid.min: expected a number from 0 to 1, found 95; did you mean 0.95?"),
+        ("accuracy: {min: 1.5}", "accuracy.min: expected a number from 0 to 1, found 1.5"),
+        ("truncated: {max: -0.1}", "truncated.max: expected a number from 0 to 1, found -0.1"),
+        ("slice_gap: {max: 10}", "slice_gap.max: expected a number from 0 to 1, found 10; did you mean 0.1?"),
+        ("valid: {min: 1200}", "valid.min: expected a number from 0 to 1, found 1200"),
+        ("seconds: {max: -1}", "seconds.max: expected at least 0, found -1"),
+        (
+            "valid: {min: 0.9, max: 0.2}",
+            "valid: expected min to be at most max, found min 0.9 and max 0.2",
+        ),
+        (
+            "tokens: {min: 9, max: 8}",
+            "tokens: expected min to be at most max, found min 9 and max 8",
+        ),
+    ],
+)
+def test_a_constraint_that_nothing_can_meet_is_named(told: Told, text: str, message: str) -> None:
+    assert told(constraint(text)) == [f"11: constraints.{message}"]
 
 
 def test_bounds_that_the_search_varies_are_positive_whole_numbers(told: Told) -> None:

@@ -271,7 +271,8 @@ def test_repeats_of_an_example_are_numbered() -> None:
     ("value", "message"),
     [
         ("", "expected some text, found none"),
-        (12, "expected some text, found 12"),
+        (1.5, "expected text or a whole number, found 1.5"),
+        (True, "expected text or a whole number, found true"),
         (None, "expected text, a number, true or false, found null"),
         ("a", "expected an id of its own, found 'a' again, first on line 1"),
     ],
@@ -281,6 +282,15 @@ def test_an_id_must_be_text_and_unique(value: object, message: str) -> None:
         {"id": "a", "text": "x", "kind": "bug"}, {"id": value, "text": "y", "kind": "bug"}
     )
     assert [text for text in found if "id:" in text] == [f"d.jsonl:2: id: {message}"]
+
+
+def test_an_id_may_be_a_whole_number_and_is_its_text() -> None:
+    rows = [row | {"id": i} for i, row in enumerate(some_rows())]
+    assert {e.id for e in everybody(load_dataset(make_task(write_jsonl(rows))))} == {
+        str(i) for i in range(len(rows))
+    }
+    found = mistakes_of_rows({"id": "7", "text": "x", "kind": "bug"}, {"id": 7, "text": "y", "kind": "bug"})
+    assert found[0] == "d.jsonl:2: id: expected an id of its own, found '7' again, first on line 1"
 
 
 def test_ids_must_be_unique_across_files() -> None:

@@ -12,6 +12,7 @@ from optimizer.kinds import Kind, kind_of_answer, metric_of
 from optimizer.proposal import propose
 from optimizer.shapes import schema_of
 from optimizer.table import Table, read_table
+from optimizer.targets import target_number
 from optimizer.wording import Asked, language_of, wordings
 
 FRENCH = "Les canes de Janet pondent des œufs, et elle en mange trois avec son petit déjeuner."
@@ -103,6 +104,108 @@ def test_whole_numbers_of_more_figures_than_an_amount_has_are_identifiers(
 def test_amounts_with_a_sign_before_the_currency_are_numbers(tmp_path: Path) -> None:
     assert kind(tmp_path, [f"-${n}.50" for n in range(30)]).type == "number"
     assert kind(tmp_path, [f"–{n + 1}" for n in range(30)]).type == "number"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{}2,50 €",
+        "€{}2,50",
+        "{}2,5 %",
+        "-{}2,50",
+        "−€{}2,5",
+        "{} 219,38 €",
+        "{}\u202f219,38\u00a0€",
+        "{}.219,38 €",
+    ],
+)
+def test_amounts_with_a_decimal_comma_may_have_signs_units_and_groups(tmp_path: Path, written: str) -> None:
+    values = [written.format(n) for n in range(1, 31)]
+    found = kind(tmp_path, values)
+    assert found.type == "number"
+    assert "some with a decimal comma" in found.why
+    for value in values:
+        target_number(value)
+
+
+def test_figures_in_groups_are_numbers_beside_others_and_may_be_codes_alone(tmp_path: Path) -> None:
+    groups = [f"{n} 219" for n in range(1, 31)]
+    assert kind(tmp_path, groups).type == "text"
+    assert "may be codes; `number` is the alternative" in kind(tmp_path, groups).why
+    assert kind(tmp_path, [*groups, "870"]).type == "number"
+    assert kind(tmp_path, [f"{n} 219 €" for n in range(1, 31)]).type == "number"
+    unclear = kind(tmp_path, [*(f"{n}2,5 €" for n in range(1, 31)), "1.250 €"])
+    assert (unclear.type, "1.250 € would be read otherwise" in unclear.why) == ("text", True)
+
+
+@pytest.mark.parametrize("values", [["0.0", "1.0"] * 10, [0.0, 1.0] * 10, ["3.0", "4.0", "5.0"] * 10])
+def test_labels_as_pandas_writes_them_are_labels_with_a_caution(tmp_path: Path, values: list[object]) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": f"{ENGLISH} {n}", "label": value} for n, value in enumerate(values)
+    ]
+    found = propose(table_of(tmp_path, rows), Wanted())
+    assert (found.answer.type, found.metric) == ("label", "accuracy")
+    (caution,) = [one for one in found.choices if one.field == "caution"]
+    assert f"write {caution.value[0]} for {caution.value} in the data" in caution.why
+
+
+def test_one_number_written_in_two_ways_is_no_two_labels(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": f"{ENGLISH} {n}", "label": [0, 1, 1, 1.0][n % 4]} for n in range(40)
+    ]
+    with pytest.raises(InputError) as error:
+        propose(table_of(tmp_path, rows), Wanted())
+    expected = "d.jsonl:4: label: expected one way to write a number, found '1' and '1.0'; write 1"
+    assert str(error.value) == expected
+
+
+def test_halves_are_numbers_and_may_be_labels(tmp_path: Path) -> None:
+    found = kind(tmp_path, ["0.5", "1.0", "1.5"] * 10)
+    assert (found.type, "`label` and `text` are the alternatives" in found.why) == ("number", True)
+
+
+def test_lists_as_python_shows_them_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    tags = ["['billing', 'tech']", "['tech']", "[]"]
+    rows: list[dict[str, object]] = [{"text": f"{ENGLISH} {n}", "tags": tags[n % 3]} for n in range(30)]
+    with pytest.raises(InputError) as error:
+        propose(table_of(tmp_path, rows), Wanted())
+    assert str(error.value).startswith("d.jsonl:1: tags: expected lists as JSON")
+    assert '["billing", "tech"] or billing; tech' in str(error.value)
+    assert kind(tmp_path, ["[draft]", "[final]"] * 10).type == "label"
+
+
+def test_of_a_list_of_objects_it_is_said_that_it_is_one_field_and_its_keys_are_named(tmp_path: Path) -> None:
+    for text, told in (
+        (ENGLISH, "It is a list of objects with the keys type, value."),
+        (FRENCH, "C’est une liste d’objets avec les clés type, value."),
+    ):
+        rows: list[dict[str, object]] = [
+            {"text": f"{text} {n}", "found": [{"type": "ab"[n % 2], "value": f"w{n}"}]} for n in range(20)
+        ]
+        found = propose(table_of(tmp_path, rows), Wanted())
+        assert found.instruction.endswith(told)
+        assert found.alternative.endswith(told)
+        (why,) = [one.why for one in found.choices if one.field == "metric"]
+        assert "a list is one field, right with all of its items in their order, else wrong" in why
+    objects = [{"type": "ab"[n % 2], "value": f"w{n}"} for n in range(20)]
+    assert "list" not in metric_of([column(tmp_path, objects)], kind(tmp_path, objects))[2]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "はい、{}日以内であればどの商品でも返品できます。",
+        "收到商品后{}天内可以无条件退货。",
+        "คุณสามารถคืนสินค้าได้ภายใน {} วัน",
+    ],
+)
+def test_long_answers_without_spaces_are_judged_by_their_characters(tmp_path: Path, sentence: str) -> None:
+    values = [sentence.format(n) for n in range(30)]
+    assert kind(tmp_path, values).type == "text"
+    assert column(tmp_path, values).words > 5
+    assert metric_of([column(tmp_path, values)], kind(tmp_path, values))[0] == "ngram_similarity"
+    names = [f"東京{n}" for n in range(30)]
+    assert metric_of([column(tmp_path, names)], kind(tmp_path, names))[0] == "match"
 
 
 def test_long_answers_are_judged_by_their_words(tmp_path: Path) -> None:

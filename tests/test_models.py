@@ -32,6 +32,7 @@ from optimizer.models import (
     ModelSpec,
     chat_body,
     choice_grammar,
+    counts_thoughts,
     stated,
 )
 from optimizer.models.embedded import CONTROL_TOKENS, control_tokens
@@ -207,6 +208,72 @@ def test_an_openai_compatible_model_needs_an_address_and_a_set_variable(
         "base_url: missing; expected an address such as https://api.openai.com/v1",
         "api_key_env: the environment variable UNSET_KEY is not set",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("temperature", "zero", "expected a number from 0 to 2, found 'zero'"),
+        ("temperature", 5, "expected a number from 0 to 2, found 5"),
+        ("temperature", True, "expected a number from 0 to 2, found true"),
+        ("top_p", 0, "expected a number above 0 and up to 1, found 0"),
+        ("top_p", 2, "expected a number above 0 and up to 1, found 2"),
+        ("min_p", -0.1, "expected a number from 0 to 1, found -0.1"),
+        ("presence_penalty", 3, "expected a number from -2 to 2, found 3"),
+        ("frequency_penalty", -2.5, "expected a number from -2 to 2, found -2.5"),
+        ("max_tokens", 0, "expected a whole number of at least 1, found 0"),
+        ("max_tokens", "18", "expected a whole number of at least 1, found '18'"),
+        ("max_completion_tokens", 18.5, "expected a whole number of at least 1, found 18.5"),
+        ("seed", 1.5, "expected a whole number, found 1.5"),
+        ("top_k", "many", "expected a whole number, found 'many'"),
+        ("stop", 3, "expected text, found 3"),
+        ("stream", True, "set by the prompt, not by a parameter"),
+        ("logprobs", True, "expected a number or text, found true"),
+        ("anything", float("nan"), "expected a finite number, found nan"),
+    ],
+)
+def test_a_parameter_that_no_endpoint_takes_is_named(name: str, value: Any, message: str) -> None:
+    spec = ModelSpec(
+        provider="openai_compatible", name="m", base_url="http://[::1]/v1", parameters={name: value}
+    )
+    assert MODELS["openai_compatible"].problems(spec) == [f"parameters.{name}: {message}"]
+
+
+def test_parameters_that_some_endpoint_takes_are_passed_on() -> None:
+    parameters: dict[str, Any] = {
+        "temperature": 2,
+        "top_p": 1,
+        "min_p": 0,
+        "presence_penalty": -2.0,
+        "frequency_penalty": 2,
+        "max_tokens": 1,
+        "seed": -1,
+        "top_k": -1,
+        "stop": "\n",
+        "reasoning_effort": "low",
+        "typical_p": 7.5,
+    }
+    spec = ModelSpec(
+        provider="openai_compatible", name="m", base_url="http://[::1]/v1", parameters=parameters
+    )
+    assert MODELS["openai_compatible"].problems(spec) == []
+
+
+@pytest.mark.parametrize(
+    ("base_url", "counts"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://API.OpenAI.com:443", True),
+        ("https://api.openai.com.example.org/v1", False),
+        ("https://gateway.example.org/api.openai.com/v1", False),
+        ("https://notapi.openai.com.org", False),
+        ("http://[", False),
+        (None, False),
+    ],
+)
+def test_openai_itself_is_known_by_its_host(base_url: str | None, counts: bool) -> None:
+    assert counts_thoughts(base_url) is counts
 
 
 def test_a_key_stays_out_of_identity_and_repr(loopback: "Loopback", monkeypatch: pytest.MonkeyPatch) -> None:

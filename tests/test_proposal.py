@@ -278,6 +278,15 @@ def test_what_cannot_be_a_task_is_refused(
     assert message in refused(tmp_path, table, wanted)
 
 
+def test_labels_that_are_alike_and_those_that_are_missing_are_told_at_once(tmp_path: Path) -> None:
+    found = refused(tmp_path, rows("label", [*["tech", "billing"] * 15, "Tech", "", "tech", None]))
+    assert found.splitlines() == [
+        "data.jsonl:31: label: expected 'tech', found 'Tech', which differs only in case or spaces",
+        "data.jsonl:32: label: expected a label, found none",
+        "data.jsonl:34: label: expected a label, found none",
+    ]
+
+
 def test_every_mistake_is_told_at_once_and_fifty_at_most(tmp_path: Path) -> None:
     wanted = Wanted(targets=("one",), inputs=("two",), group="three")
     assert (

@@ -32,7 +32,8 @@ def validate(
         except InputError as error:
             problems += error.problems
     if problems:
-        raise InputError(problems)
+        # A study is not sound where its task is not, and that may be among the files as well.
+        raise InputError(list(dict.fromkeys(problems)))
     if write_schemas:
         _write_schemas(paths)
     if as_json:
@@ -49,6 +50,7 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return what kind of file it is, once it is found sound, and what its data can show."""
     import asyncio
 
+    from optimizer.checks import parameter_cautions
     from optimizer.document import load_yaml
     from optimizer.frozen import FrozenPrompt
     from optimizer.importing import imported_in_words, load_imported
@@ -62,7 +64,8 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
     if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
         plan = load_plan(path)
         asyncio.run(check_metrics(plan.task, plan.dataset.validation, own=False))
-        return "study", plan_in_words(plan)
+        cautions = (f"Caution: {caution}" for caution in parameter_cautions(plan.file))
+        return "study", (*plan_in_words(plan), *cautions)
     task, dataset = load_examples(path)
     asyncio.run(check_metrics(task, dataset.validation, own=False))
     return "task", (*data_in_words(dataset), *imported_in_words(load_imported(task)))

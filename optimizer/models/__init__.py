@@ -34,6 +34,27 @@ RESERVED_PARAMETERS = frozenset(
     | {"stream", "n", "tools", "tool_choice", "add_generation_prompt", "continue_final_message"}
 )
 
+# The values of the parameters that every endpoint knows: numbers from the first to the second, whole numbers from the
+# first on, and texts. A bound that is no value itself is said below.
+_NUMBERS: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
+_WHOLE_NUMBERS: Mapping[str, int | None] = {
+    "max_tokens": 1,
+    "max_completion_tokens": 1,
+    "seed": None,
+    "top_k": None,
+}
+_TEXTS = ("stop",)
+KNOWN_PARAMETERS = (*_NUMBERS, *_WHOLE_NUMBERS, *_TEXTS)
+
+# The host of OpenAI itself, whose copies in other regions have a word before it.
+_OPENAI = "api.openai.com"
+
 # Added to the logit of every token that a choice is written with. A grammar alone works on characters: a model whose
 # next token is most likely " a" then has to go on with "ccount", whatever it thinks of the word. So far above any
 # difference between logits (tens) the whole tokens are compared with each other, and the grammar only ends the text.
@@ -70,7 +91,7 @@ class ModelSpec:
     name: str
     base_url: str | None = None
     api_key_env: str | None = None
-    parameters: dict[str, float | int | str] = field(default_factory=dict)
+    parameters: dict[str, bool | float | int | str] = field(default_factory=dict)
     capabilities: tuple[str, ...] | None = None
     control_tokens: tuple[str, ...] | None = None
     path: str | None = None
@@ -257,17 +278,51 @@ def spec_problems(
         problems.append(f"context: expected at least 1, found {spec.context}")
     if any(not token for token in spec.control_tokens or ()):
         problems.append("control_tokens: expected texts, found an empty one")
-    return problems + _parameter_problems(spec)
+    return problems + parameter_problems(spec)
 
 
-def _parameter_problems(spec: ModelSpec) -> list[str]:
-    problems = []
-    for name, value in sorted(spec.parameters.items()):
-        if name in RESERVED_PARAMETERS:
-            problems.append(f"parameters.{name}: set by the prompt, not by a parameter")
-        if isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"parameters.{name}: expected a finite number, found {value}")
-    return problems
+def parameter_problems(spec: ModelSpec) -> list[str]:
+    """Return the mistakes in the decoding parameters of a model."""
+    found = {name: parameter_problem(name, value) for name, value in sorted(spec.parameters.items())}
+    return [f"parameters.{name}: {message}" for name, message in found.items() if message]
+
+
+def parameter_problem(name: str, value: float | str) -> str | None:
+    """Return why no model takes a parameter of this name and value, or None; names that are not known take any."""
+    if name in RESERVED_PARAMETERS:
+        return "set by the prompt, not by a parameter"
+    found = json.dumps(value) if isinstance(value, bool) else repr(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"expected a finite number, found {found}"
+    if name in _NUMBERS:
+        expected, fits = _in_range(name, value)
+    elif name in _WHOLE_NUMBERS:
+        least = _WHOLE_NUMBERS[name]
+        expected = "a whole number" if least is None else f"a whole number of at least {least}"
+        fits = isinstance(value, int) and (least is None or value >= least)
+    elif name in _TEXTS:
+        expected, fits = "text", isinstance(value, str)
+    else:
+        expected, fits = "a number or text", True
+    return None if fits and not isinstance(value, bool) else f"expected {expected}, found {found}"
+
+
+def _in_range(name: str, value: float | str) -> tuple[str, bool]:
+    """Return which numbers a parameter may be, in words, and whether a value is one of them."""
+    least, most = _NUMBERS[name]
+    fits = not isinstance(value, str) and least <= value <= most
+    if name == "top_p":  # nothing is left to choose from at 0
+        return f"a number above {least} and up to {most}", fits and value != least
+    return f"a number from {least} to {most}", fits
+
+
+def counts_thoughts(base_url: str | None) -> bool:
+    """Return whether an address is OpenAI's: its reasoning models take no temperature, and count their thoughts."""
+    try:
+        host = urlsplit(base_url or "").hostname or ""
+    except ValueError:
+        return False
+    return host == _OPENAI or host.endswith(f".{_OPENAI}")
 
 
 def _constraint_body(

@@ -166,6 +166,35 @@ def test_what_is_refused_is_told_and_leaves_nothing(
     assert files() == before
 
 
+def test_each_mistake_of_a_task_is_told_once_beside_its_study(
+    init: Callable[..., Told], call: Callable[..., Told], colours_csv: Path
+) -> None:
+    assert init("hues", "--data", "colours.csv").code == 0
+    task, study = Path("tasks/hues.yaml"), Path("studies/hues/study.yaml")
+    text = task.read_text(encoding="utf-8").replace("metric: accuracy", "metric: acuracy")
+    task.write_text(text, encoding="utf-8")
+    text = study.read_text(encoding="utf-8").replace(
+        "\nbudget:", "\nconstraints: {valid: {min: 95}}\nbudget:"
+    )
+    study.write_text(text, encoding="utf-8")
+    told = call("validate", task, study)
+    assert (told.code, told.out) == (2, "")
+    fields = [line.split(": ")[2] for line in told.err.splitlines()]
+    assert sorted(fields) == ["constraints.valid.min", "metric"]
+
+
+def test_validate_tells_a_parameter_that_is_most_likely_a_slip(
+    init: Callable[..., Told], call: Callable[..., Told], colours_csv: Path
+) -> None:
+    assert init("hues", "--data", "colours.csv").code == 0
+    study = Path("studies/hues/study.yaml")
+    text = study.read_text(encoding="utf-8").replace("temperature: 0", "temprature: 0")
+    study.write_text(text, encoding="utf-8")
+    told = call("validate", study)
+    assert told.code == 0
+    assert "Caution: the parameter 'temprature' is not known here" in told.out
+
+
 def test_the_project_is_the_nearest_upwards_or_the_one_that_is_named(
     init: Callable[..., Told], call: Callable[..., Told], colours_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
