@@ -200,7 +200,9 @@ def study_note(view: View) -> str:
         words = view.frozen.evidence.get("in_words", ())
         lines += [plain(str(sentence)) for sentence in (words if isinstance(words, list | tuple) else ())]
     elif best is not None:
-        lines.append(f"No prompt was chosen yet. The best trial so far is trial {best.trial}.")
+        lines.append(
+            f"Of all these trials no prompt is chosen yet. The best trial so far is trial {best.trial}."
+        )
     lines += [
         "## What this page does not know",
         _HIGHEST,
@@ -368,16 +370,14 @@ class Dashboard:
 
 
 def fresh(view: View) -> View:
-    """Return a study as it is now: what its database and its folder hold has changed since it was opened, maybe."""
+    """Return a study as it is now; where trials came after the prompt that it came to, it goes on, and has none yet."""
     if view.archive is None:
         return view
     path = view.path.with_name("prompt.json")
-    archive = dataclasses.replace(view.archive)  # nothing that was read is remembered
-    frozen = view.frozen
-    if frozen is None and path.is_file():
-        found = FrozenPrompt.load(path)
-        frozen = found if view.came_to(found) else None
-    return dataclasses.replace(view, archive=archive, frozen=frozen)
+    now = dataclasses.replace(view, archive=dataclasses.replace(view.archive))  # nothing read is remembered
+    known = (FrozenPrompt.load(path) if path.is_file() else None, view.frozen)
+    covering = (each for each in known if each is not None and len(each.history) >= len(now.trials))
+    return dataclasses.replace(now, frozen=next(filter(now.came_to, covering), None))
 
 
 def _refusal(environ: "WSGIEnvironment") -> Answer | None:

@@ -7,6 +7,7 @@ from where they are known alone.
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -239,7 +240,7 @@ def _from_texts(
     return entries
 
 
-_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_NOUNS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 
 
 def _read(text: str | None, kind: type) -> Cell:
@@ -258,7 +259,13 @@ def _read(text: str | None, kind: type) -> Cell:
         )
     if kind is int:
         return int(text)
-    return float(text) if kind is float else text
+    return _finite(float(text)) if kind is float else text
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(number)
+    return number
 
 
 def _refused(text: str) -> bool:

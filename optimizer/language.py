@@ -14,6 +14,9 @@ from importlib.resources import files
 
 LANGUAGES = ("en", "fr")
 
+# Four digits are read at a glance; more are grouped.
+_GROUPED = 10_000
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 # No-break spaces of French: narrow before high marks and signs, wide before a colon and within quotation marks.
@@ -91,8 +94,32 @@ class Language:
     def amount(self, amount: float, unit: object) -> str:
         """Return an amount of tokens, or of money where the unit is "usd"."""
         if unit == "usd":
-            return self.t("{amount} US dollars", amount=self.figure(_dollars(amount)))
-        return self.t("{amount} tokens", amount=self.figure(f"{amount:.1f}"))
+            return self.t("{amount} US dollars", amount=self.dollars(amount))
+        return self.t("{amount} tokens", amount=self.decimals(amount, 1))
+
+    def dollars(self, amount: float, digits: int = 6) -> str:
+        """Return an amount of dollars without the unit, as `decimals` tells it; below 0.001 three digits count."""
+        return self.figure(f"{amount:,.{_after_point(amount, digits, least=0.001)}f}")
+
+    def decimals(self, amount: float, digits: int) -> str:
+        """Return an amount with so many digits after the point, or three that count where these would say nothing."""
+        return self.figure(f"{amount:.{_after_point(amount, digits, least=10.0**-digits)}f}")
+
+    def brief(self, amount: float) -> str:
+        """Return an amount in plain decimals with four digits that count at most, as `0.25` or `12,500`."""
+        digits = max(0, 3 - math.floor(math.log10(abs(amount)))) if amount else 0
+        text = f"{amount:{',' if abs(amount) >= _GROUPED else ''}.{digits}f}"
+        return self.figure(text.rstrip("0").rstrip(".") if "." in text else text)
+
+    def method(self, name: str) -> str:
+        """Return what a comparison calls its method in this language; a part that nobody knows stays as it is."""
+        return ", ".join(map(self._method, name.split(", ")))
+
+    def _method(self, part: str) -> str:
+        numbers = {f"n{k}": found for k, found in enumerate(re.findall(r"\d+", part), start=1)}
+        keys = iter(numbers)
+        sentence = re.sub(r"\d+", lambda _: f"{{{next(keys)}}}", part)
+        return self.t(sentence, **numbers) if sentence in _METHODS else part
 
     def quoted(self, text: str) -> str:
         """Return a text in the quotation marks of this language."""
@@ -101,17 +128,15 @@ class Language:
     def _inserted(self, value: object) -> str:
         if isinstance(value, float):
             return self.figure(f"{value:g}")
-        # Four digits are read at a glance; more are grouped.
-        if self.code == "fr" and isinstance(value, int) and abs(value) >= 10_000:
+        if self.code == "fr" and isinstance(value, int) and abs(value) >= _GROUPED:
             return self.figure(f"{value:,}")
         return str(value)
 
 
-def _dollars(amount: float) -> str:
-    """Return dollars in plain decimals: six of them, or three digits that count where these would say nothing."""
-    if not amount or abs(amount) >= 0.001:
-        return f"{amount:.6f}"
-    return f"{amount:.{2 - math.floor(math.log10(abs(amount)))}f}"
+def _after_point(amount: float, usual: int, *, least: float) -> int:
+    """Return how many digits stand after the point: below `least` as many as make three that count."""
+    small = amount and abs(amount) < least
+    return 2 - math.floor(math.log10(abs(amount))) if small else usual
 
 
 def mark(text: str, /) -> str:
@@ -128,6 +153,21 @@ def script_texts(source: str) -> tuple[str, ...]:
     """Return the sentences that a script or a template asks for, as `t("...")`, in order, each once."""
     found = re.findall(r"\bt\(\s*(\"(?:[^\"\\\n]|\\.)*\")", source)
     return tuple(dict.fromkeys(str(json.loads(text)) for text in found))
+
+
+# The parts of which the methods of comparisons are named.
+_METHODS = (
+    mark("exact McNemar test"),
+    mark("exact sign-flip test"),
+    mark("sign-flip test"),
+    mark("corrected t test"),
+    mark("{n1} × {n2}-fold cross-validation"),
+    mark("Tango interval"),
+    mark("BCa bootstrap interval"),
+    mark("percentile bootstrap interval"),
+    mark("paired bootstrap"),
+    mark("{n1} clusters"),
+)
 
 
 @cache

@@ -16,8 +16,10 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from optimizer.answer import Answer
+from optimizer.commands._looking import told_apart
 from optimizer.commands._matrix import matrix_lines, scores_csv, sentences
 from optimizer.commands._tune import transfer_lines
+from optimizer.commands.compare import _say
 from optimizer.comparison import Comparison, compare_evaluations, compare_recorded
 from optimizer.completion import Completion
 from optimizer.dataset import Example
@@ -27,7 +29,7 @@ from optimizer.gradebook import Gradebook, read_gradebook
 from optimizer.plan import load_examples
 from optimizer.significance import Interval, PairedComparison, compare_paired, wilson
 from optimizer.ties import against_baseline, against_best, least_adjusted
-from optimizer.transfer import transfers
+from optimizer.transfer import Transfer, transfers
 
 TASK = """schema: 1
 name: colours
@@ -377,13 +379,75 @@ def test_the_table_fits_a_terminal_and_marks_best_and_ties() -> None:
     assert head.split() == ["prompt", "model", "score", "95", "%", "interval", "gain"]
     assert all(len(line) <= 120 for line in (head, *lines))
     assert [line[0] for line in lines[:3]] == ["*", "≈", " "]
-    assert "a very long name of a…" in lines[0]
+    assert "a very long…mpt indeed an even lon…of a model" in lines[0]
     assert lines[1].split()[1:3] == ["b", "c"]
     assert "+100.0 better" in lines[0]
     assert lines[2].endswith("baseline")
     said = " ".join(sentences(found))
     assert "The data cannot tell it from b" in said
     assert "Compared with d@an even longer name of a model, 2 better." in said
+
+
+LONG = st.builds(
+    lambda front, middle, back: front + middle + back,
+    st.sampled_from(["", "customer_support_triage_", "openai/gpt-4o-mini-"]),
+    st.text(alphabet="ab \n…(2)", max_size=30),
+    st.sampled_from(["", "_v1", "_v2", "-2024-07-18-preview-of-it"]),
+)
+
+
+@given(names=st.lists(LONG, max_size=6), longest=st.integers(5, 24))
+def test_no_two_names_of_a_table_look_alike(names: list[str], longest: int) -> None:
+    shown = told_apart(names, longest)
+    assert list(shown) == list(dict.fromkeys(names))
+    assert len(set(shown.values())) == len(shown)
+    lines = {name: " ".join(name.split()) for name in names}
+    for name, text in shown.items():
+        assert "\n" not in text
+        if len(lines[name]) <= longest and list(lines.values()).count(lines[name]) == 1:
+            assert text == lines[name] or text.startswith(f"{lines[name]} (")
+
+
+@given(ends=st.sets(st.text(alphabet="0123456789ab", min_size=1, max_size=6), min_size=2, max_size=5))
+def test_names_that_differ_at_their_ends_alone_are_short_and_told_apart(ends: set[str]) -> None:
+    shown = told_apart(["customer_support_triage_" + end for end in sorted(ends)], 22)
+    assert len(set(shown.values())) == len(ends)
+    assert {len(text) for text in shown.values()} == {22}
+
+
+def test_what_is_alike_without_its_middle_stands_in_full_and_what_is_alike_in_full_is_numbered() -> None:
+    names = ["openai/gpt-4o-2024-07-18-preview", "openai/gpt-4o-2025-07-18-preview", "a  b", "a b"]
+    assert list(told_apart(names, 22).values()) == [*names[:2], "a b", "a b (2)"]
+
+
+@pytest.mark.parametrize("apart", ["end", "middle"])
+def test_rows_of_prompts_and_models_with_a_common_beginning_are_told_apart(apart: str) -> None:
+    names = {
+        "end": ("customer_support_triage_v1", "customer_support_triage_v2"),
+        "middle": ("customer_support_v1_of_the_triage", "customer_support_v2_of_the_triage"),
+    }[apart]
+    models = ("openai/gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2025-01-01")
+    row = {f"e{k}": float(k % 2) for k in range(20)}
+    scores = {(name, model): row for name in names for model in models}
+    head, *lines = matrix_lines(compare_recorded(Gradebook(file="", scores=scores, groups={})))
+    shown = [line[: head.index("  score")][2:] for line in lines[:4]]
+    assert len(set(shown)) == 4
+    if apart == "middle":
+        assert all(any(name in line for name in names) for line in shown)
+    moved = [
+        Transfer(prompt=one, model=other, score=0.5, same=one == other, loss=None)
+        for one in models
+        for other in models
+    ]
+    head, *lines = transfer_lines(moved, {})
+    assert len(set(head.split()[2:])) == 2
+    assert [line.split()[0] for line in lines[:2]] == head.split()[2:]
+
+
+def test_what_a_comparison_used_is_told_however_little_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    found = compare_recorded(book_of({"a": [1, 0], "b": [1, 1]}))
+    _say(found, [], {"asked": {"a": {"spent": {"calls": 2, "cached": 0, "usd": 0.0000123}}}})
+    assert "used 2 calls, 0.0000123 US dollars; 0 answers from the store" in capsys.readouterr().out
 
 
 def test_sentences_name_the_cheapest_and_the_fastest_of_those_that_tie(

@@ -1,5 +1,6 @@
 """What optuna-dashboard shows of a study: its real application is asked, in this process and once as a server."""
 
+import dataclasses
 import http.client
 import json
 import shutil
@@ -184,6 +185,33 @@ def test_a_study_that_goes_on_is_followed_and_never_changed(own_parcels: Path) -
         before = database.read_bytes()
         asked(app, "/api/studies/0")
     assert database.read_bytes() == before
+
+
+def test_a_study_that_went_on_after_its_verdict_has_none_until_the_new_one_is_there(
+    own_parcels: Path,
+) -> None:
+    path, database = own_parcels / "prompt.json", own_parcels / "study.db"
+    verdict = FrozenPrompt.load(path)
+    with open_view(own_parcels) as view, open_storage(database) as storage:
+        app, store = Dashboard(view), Store(storage).of(1)
+        assert plain("was compared with the baseline") in asked(app, "/api/studies/0").json["note"]["body"]
+        # A larger budget: the second of two new trials is scored first, and is the best one.
+        rows = store.records("trial")
+        store.record("trial", 10, {**rows[8], "trial": 10, "stage": "confirm", "score": 1.0})
+        shown = asked(app, "/api/studies/0").json
+        assert shown["trials"][9]["state"] == "Waiting"
+        assert attributes(shown["trials"][9]) == {"stage": "asked for, not scored so far"}
+        assert [each["number"] for each in shown["best_trials"]] == [10]
+        assert "no prompt is chosen yet" in shown["note"]["body"]
+        assert "was compared with the baseline" not in shown["note"]["body"]
+        new = {**verdict.history[8], "trial": 10}
+        evidence = {**verdict.evidence, "in_words": ["The second verdict"], "frozen_digest": new["digest"]}
+        later = dataclasses.replace(verdict, history=(*verdict.history, new), evidence=evidence)
+        path.write_text(later.dumps(), encoding="utf-8")
+        shown = asked(app, "/api/studies/0").json
+        assert "The second verdict" in shown["note"]["body"]
+        assert shown["trials"][9]["state"] == "Fail"
+        assert [each["number"] for each in shown["best_trials"]] == [10]
 
 
 @pytest.mark.parametrize("over", [False, True])

@@ -130,6 +130,14 @@ def test_what_is_written_is_read_again(entries: list[Entry], tmp_path: Path) -> 
             "trial,state,stage,digest,n,score\nz,a,b,c,1,0.5\n",
             "a.csv:2: trial: expected a whole number",
         ),
+        *(
+            (
+                "a.csv",
+                f"trial,state,stage,digest,n,score\n0,a,b,c,1,0.5\n1,a,b,c,1,{text}\n",
+                f"a.csv:3: score: expected a finite number, found '{text}'",
+            )
+            for text in ("nan", "inf", "-Infinity", "1e999")
+        ),
         ("a.csv", "trial,state,stage,digest,n,score\n1,a,b,c,1,0.5,9\n", "more cells than columns"),
         ("a.csv", 'trial,state,stage,digest,n,score\n1,"a"b,b,c,1,0.5\n', "no CSV"),
         ("a.json", "{}", "expected a version"),

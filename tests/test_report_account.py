@@ -89,6 +89,15 @@ def test_the_parts_of_a_study_make_up_all_that_it_spent(study: Finished) -> None
     assert found.note in whole
 
 
+def test_a_part_that_cost_little_did_not_cost_nothing(study: Finished) -> None:
+    _, frozen, plan = study
+    with open_archive(plan.database) as archive:
+        cheap = tuple(dataclasses.replace(each, usd=2.3e-9) for each in archive.calls[:1])
+        vars(archive)["calls"] = cheap
+        (row,) = told(plan, frozen, archive, known=False).table.rows
+    assert row.cells[-1] == "0.00000000230"
+
+
 def test_a_study_that_ran_beside_others_is_told_against_its_share_of_the_budget(study: Finished) -> None:
     _, frozen, plan = study
     kept(plan, "share", {"budget": {"calls": 450, "tokens": None}, "finished": True})

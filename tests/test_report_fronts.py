@@ -15,12 +15,14 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.language import ENGLISH, Language
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.recording import read_records
-from optimizer.report import page
+from optimizer.report import page, study_page
 from optimizer.report._arms import arms
 from optimizer.report._break_even import break_even
 from optimizer.report._front_prompts import front_prompts
-from optimizer.report._fronts import Front, FrontPoint, study_front
+from optimizer.report._fronts import Front, FrontPoint, _figure, study_front
 from optimizer.report._matching import matched, widest
+from optimizer.report._plots import plots
+from optimizer.report._reading import ABSENT
 from optimizer.report._telling import Teller
 from optimizer.taskfile import MetricSpec
 
@@ -110,6 +112,45 @@ def test_the_front_is_what_no_other_prompt_beats_and_each_of_it_is_a_prompt_that
     check_files(plan, frozen, on_it, tmp_path)
     check_usual_measure(plan, frozen)
     check_break_even(plan, frozen)
+
+
+def test_a_front_against_a_measure_of_which_more_is_better_says_so_and_tells_shares_in_per_cent(
+    study: tuple[StudyPlan, FrozenPrompt],
+) -> None:
+    plan, frozen = study
+    for code, right, left in (("en", "to the right", "to the left"), ("fr", "à droite", "à gauche")):
+        say = Teller(Language.of(code))
+        against = dataclasses.replace(plan, file=dataclasses.replace(plan.file, pareto=("valid", "cost")))
+        front = front_of(against, frozen, code)
+        drawn = {plot.name: plot.caption for plot in plots((), front, say)}
+        assert right in drawn["against-valid"]
+        assert left not in drawn["against-valid"]
+        assert left in drawn["against-cost"]
+        columns = [column.name for column in front.table.columns]
+        cells = {row.cells[columns.index(say.t("valid"))] for row in front.table.rows}
+        assert cells == {say.share(point.measures["valid"]) for point in front.points if point.front}
+        with open_archive(plan.database) as archive:
+            html = study_page(against, frozen, archive, code)
+        assert f"{say.t('expected score')}, {say.t('valid')}, {say.t('cost')}." in html
+        assert not re.search(r"in score with fewer tokens|en score avec moins de tokens", html)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("valid", 0.955, "95.5 %"),
+        ("refusal", 0.04, "4 %"),
+        ("cost", 2.3e-7, "0.000000230 USD"),
+        ("cost", 0.0, "0.000000 USD"),
+        ("seconds", 0.00012, "0.000120"),
+        ("tokens", 12.0, "12.0"),
+        ("tokens", None, ABSENT),
+    ],
+)
+def test_a_figure_of_the_front_stands_with_its_unit_and_is_not_0_unless_it_is_nothing(
+    name: str, value: float | None, told: str
+) -> None:
+    assert _figure(name, value, Teller(ENGLISH)) == told
 
 
 def check_same_examples(plan: StudyPlan, frozen: FrozenPrompt, front: Front) -> None:
@@ -248,5 +289,24 @@ def check_break_even(plan: StudyPlan, frozen: FrozenPrompt) -> None:
     assert told(value=3.0, upper=5.0).endswith("savings never repay the study.")
     assert told(upper=1.0).endswith("whether savings repay the study is not known.")
     assert told(value=None) == ""
+    # A hundredth of a cent is no zero.
+    cheap = {("p", "a"): (Completion(text="", prompt_tokens=0, completion_tokens=0, key="c"),)}
+    one = [Call(key="r", payer=0, role="", prompt_tokens=1, completion_tokens=0, usd=0.0)]
+    thousandth = dataclasses.replace(
+        plan.file.budget, prices={"rules": dataclasses.replace(plan.file.budget.prices["rules"], input=0.05)}
+    )
+    file = dataclasses.replace(plan.file, budget=thousandth)
+    small = {"unit": "usd", "value": -1e-9, "lower": -2e-9, "upper": -1e-10}
+    evidence = {"winner_fingerprint": "w", "baseline_fingerprint": "b", "saving": small}
+    asked = dataclasses.replace(frozen, evidence=evidence)
+    said_of_little = break_even(dataclasses.replace(plan, file=file), asked, cheap, one, ENGLISH)
+    assert "has repaid the 0.0000000500 US dollars" in said_of_little
+    # Nothing is saved where the baseline goes on.
+    for value in (-40.0, 3.0):
+        saving = {"unit": "tokens", "value": value, "lower": value - 1, "upper": value + 1}
+        kept = {**evidence, "saving": saving, "frozen": "baseline"}
+        assert break_even(plan, dataclasses.replace(frozen, evidence=kept), answers, (), ENGLISH) == (
+            "The baseline is kept, so an example costs what it cost before: nothing repays the study."
+        )
     same = dataclasses.replace(frozen, evidence={"saving": {"value": -1.0, "upper": -1.0}})
     assert break_even(plan, same, answers, (), ENGLISH) == ""

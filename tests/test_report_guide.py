@@ -1,5 +1,6 @@
 """The guide: what it tells, that it is the same each time, and that text from data starts no markup in it."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -302,6 +303,28 @@ def test_confusions_that_are_not_listed_are_counted(
     left = sum(targets.values()) - sum(confused.values())
     assert f"\n\nAnd {len(targets) - 8} more, of {left} examples together.\n\n" in told
     assert f"\n\nAnd {sum(targets.values()) - 8} more.\n\n" in told  # examples that are not right
+
+
+@pytest.mark.parametrize("kept", ["winner", "baseline"])
+def test_slices_are_told_over_the_baseline_only_where_the_new_prompt_is_frozen(
+    study: tuple[StudyPlan, FrozenPrompt], kept: str
+) -> None:
+    plan, frozen = study
+    scores = {
+        name: {"score": score, "lower": 0.1, "upper": 0.9, "n": 8}
+        for name, score in (("baseline", 0.5), ("winner", 0.25))
+    }
+    loss = {"value": -0.25, "lower": -0.4, "upper": -0.1, "worse": True}
+    slices = [{"column": "kind", "values": [{"value": "x", "scores": scores, "difference": loss}]}]
+    told = dataclasses.replace(frozen, evidence={**frozen.evidence, "frozen": kept, "slices": slices})
+    with open_archive(plan.database) as archive:
+        text = guide(plan, told, archive, Language.of("en"))
+    (row,) = [line for line in text.splitlines() if line.startswith("| `kind` = `x` |")]
+    assert (" 0.250 " if kept == "winner" else " 0.500 ") in row
+    new = kept == "winner"
+    assert ("-25.0 points (worse)" in row.replace("\\", "")) == new
+    assert row.count("|") == (5 if new else 4)
+    assert ("over the baseline |" in text) == new
 
 
 LABELS = """schema: 1

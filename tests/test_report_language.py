@@ -1,6 +1,7 @@
 """The languages of reports: every sentence is known in French, and values are inserted once, as they are."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import optimizer
+from optimizer.commands._looking import _cell
 from optimizer.explanation import in_words, provable_in_words
 from optimizer.formats import FORMATS
 from optimizer.language import ENGLISH, LANGUAGES, Language, placeholders, script_texts
+from optimizer.significance import compare_aggregate, compare_amounts, compare_paired
 from optimizer.styles import STYLES
 
 PACKAGE = Path(optimizer.__file__).parent
@@ -122,6 +125,75 @@ def test_figures_are_written_as_each_language_writes_them() -> None:
     assert [ENGLISH.quoted("x"), FRENCH.quoted("x")] == ["“x”", "«\u00a0x\u00a0»"]
 
 
+@given(
+    amount=st.floats(min_value=0, exclude_min=True, max_value=1e9),
+    code=st.sampled_from(LANGUAGES),
+    digits=st.integers(1, 6),
+)
+def test_no_amount_above_nothing_is_told_as_zeros_alone_or_with_an_exponent(
+    amount: float, code: str, digits: int
+) -> None:
+    language = Language.of(code)
+    figures = (language.dollars(amount, 4), language.decimals(amount, digits), language.brief(amount))
+    for told in (*figures, *(language.amount(amount, unit) for unit in ("usd", "tokens"))):
+        assert re.search(r"[1-9]", told), told
+        assert not re.search(r"\de", told), told
+    if code == "en":
+        found = [*figures, _cell({"cost_usd": amount}, "cost_usd")]
+        assert [float(told.replace(",", "")) for told in found] == pytest.approx([amount] * 4, rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("amount", "told"),
+    [
+        *((0.0, "0.0000"), (1.12, "1.1200"), (0.0012, "0.0012"), (0.00012, "0.000120")),
+        *((1040.5, "1,040.5000"), (4e-9, "0.00000000400")),
+    ],
+)
+def test_dollars_have_four_digits_after_the_point_unless_that_says_nothing(amount: float, told: str) -> None:
+    assert ENGLISH.dollars(amount, 4) == told
+
+
+def test_a_brief_amount_has_four_digits_that_count_at_most() -> None:
+    told = {0.0: "0", 0.25: "0.25", 1234.56: "1235", 12_500.0: "12,500", 2.3e-7: "0.00000023"}
+    assert {amount: ENGLISH.brief(amount) for amount in told} == told
+    assert FRENCH.brief(12_500.0) == "12\u202f500"
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("exact McNemar test, Tango interval", "test exact de McNemar, intervalle de Tango"),
+        (
+            "sign-flip test, BCa bootstrap interval, 12 clusters",
+            "test par inversion de signes, intervalle bootstrap BCa, 12 groupes",
+        ),
+        (
+            "corrected t test, 10 × 5-fold cross-validation",
+            "test t corrigé, 10 fois une validation croisée à 5 plis",
+        ),
+        ("a {new} test of 3, 4 clusters", "a {new} test of 3, 4 groupes"),
+    ],
+)
+def test_methods_are_named_in_french_as_far_as_they_are_known(method: str, told: str) -> None:
+    assert FRENCH.method(method) == told
+    assert ENGLISH.method(method) == method
+
+
+def test_every_method_of_a_comparison_has_a_french_name() -> None:
+    rows = [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0]
+    graded, pairs = [score / 2 for score in rows], ["a", "a", "b", "b", "c", "c", "d", "d"]
+    found = [
+        *(compare_paired(rows, rows[::-1], seed=0, clusters=groups) for groups in (None, pairs)),
+        *(compare_paired(graded, rows, seed=0, clusters=groups) for groups in (None, pairs)),
+        compare_amounts(graded * 5, rows * 5, seed=0),
+        compare_aggregate(lambda places: (0.2, len(set(places)) / len(rows)), len(rows), seed=0),
+    ]
+    parts = {part for each in found for part in each.method.split(", ")}
+    assert len(parts) > 5
+    assert not {part for part in parts if FRENCH.method(part) == part}
+
+
 def test_none_is_singular_in_french_alone() -> None:
     told = {n: FRENCH.plural(n, "{n} example", "{n} examples") for n in (0, 1, 2)}
     assert told == {0: "0 exemple", 1: "1 exemple", 2: "2 exemples"}
@@ -226,6 +298,7 @@ def test_nothing_english_is_left_in_a_french_verdict() -> None:
     for smallest in (0.04, 0.2, 2.0):
         for test in (True, False):
             for said in provable_in_words(smallest, 40, groups=9, test=test, language=FRENCH):
+                assert not re.search(r",\s*:", said), said
                 assert not {"the", "of", "and", "is", "can"} & set(said.lower().split()), said
 
 

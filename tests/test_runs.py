@@ -422,6 +422,34 @@ def test_the_live_view_shows_a_line_for_each_study_and_one_for_all(written: Writ
     assert len(few) == 5
 
 
+def test_studies_with_a_common_beginning_are_told_apart_and_small_amounts_are_told(written: Written) -> None:
+    priced = ("budget: {calls: 60}", "budget: {calls: 60, prices: {rules: {input: 1, output: 4}}}")
+    (plan,) = written(priced, names="a")
+    names = [f"customer_support_triage_{end}" for end in ("v1", "v2")]
+    far = Path("/somewhere/that/is/far/away")
+    plans = [dataclasses.replace(plan, name=name, folder=far / name) for name in names]
+    view = View(
+        names={str(each.folder): each.name for each in plans}, budgets={str(each.folder): 4 for each in plans}
+    )
+    spent = Spent(calls=2, usd=0.0000123)
+    view.tell(
+        str(plans[0].folder),
+        Progress(stage="search", trials=1, spent=spent, budget=4, best=None, baseline=None),
+        0.0,
+    )
+    _, first, second, total = view.lines()
+    assert (first.split()[0], second.split()[0]) == ("customer_su…_triage_v1", "customer_su…_triage_v2")
+    assert "0.0000123 US dollars" in total
+    summary = {"calls": 2, "usd": 0.0000123, "seconds": 0.1}
+    rows = [Told(plan=each, error=BudgetError("spent"), summary=summary) for each in plans]
+    *_, last = found = list(batch_lines(rows))
+    assert " 0.0000246 " in last
+    lines = [line for line in found if line.startswith("customer")]
+    assert all(" 0.0000123 " in line for line in lines)
+    assert len({line[:22] for line in lines}) == 2
+    assert len({line.split()[-1] for line in lines}) == 2
+
+
 def told(outcomes: Sequence[Outcome], least: float | None = None) -> list[Told]:
     made = []
     for outcome in outcomes:

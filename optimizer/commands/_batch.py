@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from optimizer.commands import complain, printable
+from optimizer.commands import complain
 from optimizer.commands._junit import JUnitCase, junit_xml
+from optimizer.commands._looking import told_apart
 from optimizer.commands._progress import shown
 from optimizer.explanation import score_text, signed_points
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +43,7 @@ JUnit = Annotated[Path | None, typer.Option(metavar="PATH", help="Also write the
 # How far back the calls are counted that tell how fast they go.
 _RATE_SECONDS = 30.0
 
-# Of a name and of a place, what a line of 120 columns has room for.
+# Of a name and of a place, what a line of 120 columns has room for; more where they differ in nothing else.
 _NAME, _PLACE = 22, 24
 
 
@@ -165,25 +167,28 @@ class View:
         Args:
             most: Lines that there is room for; those that are over are left out first, then those that have not begun.
         """
-        yield f"{'study':<{_NAME}}  {'stage':<16}{'trials':>7}{'calls':>14}{'best':>8}{'baseline':>10}"
+        shown = told_apart(self.names.values(), _NAME)
+        wide = max([_NAME, *map(len, shown.values())])
+        yield f"{'study':<{wide}}  {'stage':<16}{'trials':>7}{'calls':>14}{'best':>8}{'baseline':>10}"
         room = len(self.names) if most is None else max(1, most - 3)
         listed = sorted(self.names, key=lambda folder: (folder in self.over, folder not in self.at))[:room]
         for folder in (folder for folder in self.names if folder in listed):
-            yield self._line(folder)
+            yield f"{shown[self.names[folder]]:<{wide}}  {self._at(folder)}"
         if len(listed) < len(self.names):
             yield f"and {len(self.names) - len(listed)} more"
         yield self._total()
 
-    def _line(self, folder: str) -> str:
-        name, progress = _cut(self.names[folder]), self.at.get(folder)
+    def _at(self, folder: str) -> str:
+        """Return where a study stands, as its line has it after its name."""
+        progress = self.at.get(folder)
         stage = self.over.get(folder, "waiting" if progress is None else progress.stage)
         if progress is None:
-            return f"{name:<{_NAME}}  {stage:<16}{'':>7}{f'0/{self.budgets[folder]}':>14}"
+            return f"{stage:<16}{'':>7}{f'0/{self.budgets[folder]}':>14}"
         calls = f"{progress.spent.calls}/{progress.budget}"
         best, baseline = (
             "-" if score is None else score_text(score) for score in (progress.best, progress.baseline)
         )
-        return f"{name:<{_NAME}}  {stage:<16}{progress.trials:>7}{calls:>14}{best:>8}{baseline:>10}"
+        return f"{stage:<16}{progress.trials:>7}{calls:>14}{best:>8}{baseline:>10}"
 
     def _total(self) -> str:
         calls, budget = self._calls(), sum(self.budgets.values())
@@ -197,15 +202,10 @@ class View:
             to_come -= sum(at.spent.calls for folder, at in self.at.items() if folder not in self.over)
             parts += [f"{rate:.1f} calls/s", f"at most {_span(to_come / rate)} left"]
         usd = sum(progress.spent.usd for progress in self.at.values())
-        return " · ".join([*parts, *([f"{usd:.4f} US dollars"] if usd else [])])
+        return " · ".join([*parts, *([f"{ENGLISH.dollars(usd, 4)} US dollars"] if usd else [])])
 
     def _calls(self) -> int:
         return sum(progress.spent.calls for progress in self.at.values())
-
-
-def _cut(name: str) -> str:
-    line = printable(name)
-    return line if len(line) <= _NAME else f"{line[: _NAME - 1]}…"
 
 
 def _span(seconds: float) -> str:
@@ -236,22 +236,26 @@ def _live(plans: "Sequence[StudyPlan]") -> Iterator[View]:
 def batch_lines(told: Iterable[Told]) -> Iterator[str]:
     """Yield what several studies came to, a row each as they were given, and what all of them used."""
     rows = list(told)
+    names = told_apart((row.plan.name for row in rows), _NAME)
+    places = told_apart((str(row.plan.folder) for row in rows), _PLACE)
+    wide = max([_NAME, *map(len, names.values())])
     yield ""
     yield (
-        f"{'study':<{_NAME}}  {'decision':<20}{'baseline':>8}{'winner':>8}  {'gain in points':<24}"
+        f"{'study':<{wide}}  {'decision':<20}{'baseline':>8}{'winner':>8}  {'gain in points':<24}"
         f"{'calls':>7}{'US dollars':>11}{'seconds':>9}  where"
     )
     for row in rows:
-        yield _row(row)
-        yield from (f"{'':<{_NAME}}  {line}" for line in _reasons(row))
+        yield f"{names[row.plan.name]:<{wide}}  {_row(row)}  {places[str(row.plan.folder)]}"
+        yield from (f"{'':<{wide}}  {line}" for line in _reasons(row))
     total = total_figures(rows)
-    dollars = "-" if total["usd"] is None else f"{total['usd']:.4f}"
+    dollars = _dollars(total["usd"])
     finished = f"{total['finished']} of {total['studies']} finished"
-    yield (f"{finished:<{_NAME}}  {'':<62}{total['calls']:>7}{dollars:>11}{total['seconds']:>9.1f}")
+    yield (f"{finished:<{wide}}  {'':<62}{total['calls']:>7}{dollars:>11}{total['seconds']:>9.1f}")
 
 
 def _row(told: Told) -> str:
-    summary, name = told.summary, _cut(told.plan.name)
+    """Return what one study came to, as its row has it between its name and its place."""
+    summary = told.summary
     before = after = gain = ""
     decision = _ended(told.error) if told.error is not None else ""
     if told.error is None:
@@ -260,12 +264,15 @@ def _row(told: Told) -> str:
         difference = evidence["difference"]
         value, lower, upper = (signed_points(difference[key]) for key in ("value", "lower", "upper"))
         decision, gain = evidence["decision"], f"{value} ({lower} to {upper})"
-    usd = summary.get("usd")
-    dollars = "-" if usd is None or told.plan.price is None else f"{usd:.4f}"
+    dollars = _dollars(None if told.plan.price is None else summary.get("usd"))
     return (
-        f"{name:<{_NAME}}  {decision:<20}{before:>8}{after:>8}  {gain:<24}"
-        f"{summary.get('calls', 0):>7}{dollars:>11}{summary.get('seconds', 0.0):>9.1f}  {_place(told.plan.folder)}"
+        f"{decision:<20}{before:>8}{after:>8}  {gain:<24}"
+        f"{summary.get('calls', 0):>7}{dollars:>11}{summary.get('seconds', 0.0):>9.1f}"
     )
+
+
+def _dollars(usd: float | None) -> str:
+    return "-" if usd is None else ENGLISH.dollars(usd, 4)
 
 
 def _scores(evidence: Mapping[str, Any]) -> tuple[float, float]:
@@ -286,11 +293,6 @@ def _reasons(told: Told) -> Iterator[str]:
     elif told.summary.get("complete"):
         yield "complete before; it was not asked again"
     yield from (f"gate: {message}" for message in told.missed)
-
-
-def _place(folder: Path) -> str:
-    text = str(folder)
-    return text if len(text) <= _PLACE else f"…{text[1 - _PLACE :]}"
 
 
 def total_figures(told: Iterable[Told]) -> dict[str, Any]:

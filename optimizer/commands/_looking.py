@@ -1,14 +1,20 @@
-"""A study as lines of text: its history, one of its trials, one of its examples."""
+"""A study as lines of text: its history, one of its trials, one of its examples.
+
+Tables, names and texts in one line are other commands' as well.
+"""
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from optimizer.commands import printable
 from optimizer.commands._prompts import constraint_text, message_lines, sent_lines, template_lines
 from optimizer.commands._tables import outcome_line
 from optimizer.explanation import score_text
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from optimizer.dataset import Example
@@ -77,7 +83,7 @@ def _cell(entry: Mapping[str, Any], name: str) -> str:
         return f"{value:.3f}{'x' if entry.get('feasible') is False else ''}"
     if name == "valid":
         return f"{100 * value:.0f} %"
-    return f"{value:.4f}" if name == "cost_usd" else str(value)
+    return ENGLISH.dollars(value, 4) if name == "cost_usd" else str(value)
 
 
 def table_lines(
@@ -195,6 +201,31 @@ def short(text: str) -> str:
     """Return a text in one line, not too long."""
     line = " ".join(text.split())
     return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"
+
+
+def told_apart(names: Iterable[str], longest: int) -> dict[str, str]:
+    """Return each name as a table shows it: in one line, without its middle where it is long.
+
+    Names that would look alike then stand in full; those that look alike even so are numbered.
+    """
+    lines = {name: " ".join(printable(name).split()) for name in names}
+    cut = {name: _without_middle(line, longest) for name, line in lines.items()}
+    alike = Counter(cut.values())
+    shown: dict[str, str] = {}
+    taken = set[str]()
+    for name, line in lines.items():
+        full = cut[name] if alike[cut[name]] == 1 else line
+        numbered = (f"{full} ({k})" for k in count(2))
+        shown[name] = next(text for text in chain([full], numbered) if text not in taken)
+        taken.add(shown[name])
+    return shown
+
+
+def _without_middle(line: str, longest: int) -> str:
+    if len(line) <= longest:
+        return line
+    last = (longest - 1) // 2
+    return f"{line[: longest - 1 - last]}…{line[-last:]}"
 
 
 def example_lines(

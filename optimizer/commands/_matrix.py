@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from optimizer.commands._looking import told_apart
 from optimizer.explanation import percent, score_text, signed_points
 
 if TYPE_CHECKING:
     from optimizer.comparison import Cell, Comparison
 
-# Columns of a paragraph, and characters of a name in the table: a row then has 118.
+# Columns of a paragraph, and characters of a name in the table: a row then has 118, unless names need more to differ.
 _WIDTH, _NAME = 100, 22
 
 _LISTED = 5  # names in a sentence
@@ -20,8 +21,10 @@ _LISTED = 5  # names in a sentence
 def matrix_lines(comparison: "Comparison") -> Iterator[str]:
     """Yield the table, a row a cell, highest score first, and what its marks mean."""
     rows = comparison.ranked
-    prompts = [_short(cell.contender.prompt) for cell in rows]
-    models = [_short(cell.contender.model) for cell in rows]
+    shown = told_apart((cell.contender.prompt for cell in rows), _NAME)
+    prompts = [shown[cell.contender.prompt] for cell in rows]
+    shown = told_apart((cell.contender.model for cell in rows), _NAME)
+    models = [shown[cell.contender.model] for cell in rows]
     wide = [max(map(len, names)) for names in (["prompt", *prompts], ["model", *models])]
     used = any(cell.contender.usage is not None for cell in rows)
     named = any(models)
@@ -150,11 +153,6 @@ def _names(cells: "Sequence[Cell]") -> str:
     if len(cells) > _LISTED:
         shown.append(f"{len(cells) - _LISTED} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
-
-
-def _short(name: str) -> str:
-    line = " ".join(name.split())
-    return line if len(line) <= _NAME else f"{line[: _NAME - 1]}…"
 
 
 def scores_csv(comparison: "Comparison") -> str:

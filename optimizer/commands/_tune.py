@@ -11,6 +11,7 @@ from optimizer.commands import complain, report_error
 from optimizer.commands._batch import carried_out, watched
 from optimizer.commands._judges import engaged
 from optimizer.commands._lineup import asked_cells, shown_cells
+from optimizer.commands._looking import told_apart
 from optimizer.commands._writing import write_results
 from optimizer.explanation import score_text, signed_points
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from optimizer.runs import Batch, Outcome
     from optimizer.transfer import Journey, Transfer
 
-# Models side by side in the table: a row then has 120 columns at most, and `0.000 -100.0 worse` its place.
+# Models side by side in the table: a row then has 120 columns at most, unless names need more to differ, and
+# `0.000 -100.0 worse` its place.
 _SIDE, _NAME, _CELL = 5, 18, 20
 
 
@@ -257,12 +259,15 @@ def transfer_lines(transfers: "Sequence[Transfer]", barred: Mapping[str, str]) -
     cells = {(each.prompt, each.model): each for each in transfers}
     prompts = list(dict.fromkeys(each.prompt for each in transfers))
     models = list(dict.fromkeys(each.model for each in transfers))
+    shown = told_apart((*prompts, *models), _NAME)
+    first = max([_NAME, *(len(shown[prompt]) for prompt in prompts)])
+    other = max([_CELL, *(len(shown[model]) + 2 for model in models)])
     for start in range(0, len(models), _SIDE):
         part = models[start : start + _SIDE]
-        yield (f"{'tuned for':<{_NAME}}  " + "".join(f"{_cut(model):<{_CELL}}" for model in part)).rstrip()
+        yield (f"{'tuned for':<{first}}  " + "".join(f"{shown[model]:<{other}}" for model in part)).rstrip()
         for prompt in prompts:
             told = (_told(cells.get((prompt, model)), own=prompt == model) for model in part)
-            yield (f"{_cut(prompt):<{_NAME}}  " + "".join(f"{each:<{_CELL}}" for each in told)).rstrip()
+            yield (f"{shown[prompt]:<{first}}  " + "".join(f"{each:<{other}}" for each in told)).rstrip()
     yield "columns: the model that is asked; points against the prompt that was tuned for it, corrected for all"
     for pair, reason in barred.items():
         yield f"- {pair} cannot be asked: {reason}"
@@ -275,11 +280,6 @@ def _told(cell: "Transfer | None", *, own: bool) -> str:
         return f"{score_text(cell.score)} {'own' if own else 'same' if cell.same else ''}"
     word = {"better": "better", "worse": "worse"}.get(cell.loss.decision, "")
     return f"{score_text(cell.score)} {signed_points(cell.loss.comparison.difference)} {word}"
-
-
-def _cut(name: str) -> str:
-    line = " ".join(name.split())
-    return line if len(line) <= _NAME else f"{line[: _NAME - 1]}…"
 
 
 def rehearsed(tuning: Tuning, cache: "CacheMode") -> dict[str, Any]:

@@ -33,6 +33,7 @@ from optimizer.commands._lineup import (
 )
 from optimizer.commands._matrix import matrix_lines, scores_csv, sentences
 from optimizer.commands._tune import Tuning, carry_out, rehearsed, transfer_lines, tuning_of
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -343,7 +344,7 @@ def _say(comparison: "Comparison", said: "Sequence[str]", document: "Mapping[str
     if spent:
         calls, cached = (sum(each[name] for each in spent) for name in ("calls", "cached"))
         usd = sum(each["usd"] for each in spent)
-        paid = f", {usd:.4f} US dollars" if usd else ""
+        paid = f", {ENGLISH.dollars(usd, 4)} US dollars" if usd else ""
         say(f"used {calls:,} calls{paid}; {counted(cached, 'answer')} from the store")
     for path in document.get("files", ()):
         say(f"wrote {path}")

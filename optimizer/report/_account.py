@@ -83,7 +83,7 @@ def _row(name: str, calls: Sequence[Call], say: Teller) -> dict[str, str]:
         say.t("calls"): _count(len(calls), say),
         say.t("tokens read"): _count(read, say),
         say.t("tokens written"): _count(written, say),
-        say.t("US dollars"): say.decimal(usd, 4) if usd else ABSENT,
+        say.t("US dollars"): say.language.dollars(usd, 4) if usd else ABSENT,
     }
 
 

@@ -15,7 +15,7 @@ from optimizer.report._reading import mapping, number
 def break_even(
     plan: StudyPlan, frozen: FrozenPrompt, answers: Answers, others: Sequence[Call], language: Language
 ) -> str:
-    """Return after how many calls the new prompt has repaid the study, or why it never does; "" where none is known.
+    """Return after how many calls the frozen prompt has repaid the study, or why it never does; "" where none is known.
 
     What an example costs is told by the evidence, on the examples that judged. What the study cost is that of every
     answer its prompts got, in search, confirmation and test, whichever study paid for it, and of its other calls, such as
@@ -29,6 +29,10 @@ def break_even(
     same = frozen.evidence.get("winner_fingerprint") == frozen.evidence.get("baseline_fingerprint")
     if value is None or upper is None or same:
         return ""
+    if frozen.evidence.get("frozen") == "baseline":
+        return language.t(
+            "The baseline is kept, so an example costs what it cost before: nothing repays the study."
+        )
     if value >= 0:
         return language.t(
             "An example costs no less with the new prompt than with the baseline: savings never repay the study."
@@ -61,7 +65,7 @@ def _in_dollars(
         "the {total} US dollars that the answers of the whole study cost.",
         saving=language.amount(saving, "usd"),
         n=_repaid(spent, saving, language),
-        total=language.figure(f"{spent:,.4f}"),
+        total=language.dollars(spent, 4),
     )
 
 

@@ -268,5 +268,11 @@ def _table(points: Sequence[FrontPoint], frozen: FrozenPrompt, say: Teller) -> T
 
 def _figure(name: str, value: float | None, say: Teller) -> str:
     unit = METRICS[name].unit
-    told = say.decimal(value, _DECIMALS.get(unit, 1))
-    return told if told == ABSENT or unit in ("", name) else f"{told} {say.t(unit)}"
+    if value is None:
+        return ABSENT
+    if unit == "share":
+        return say.share(value)
+    told = (
+        say.language.dollars(value) if unit == "USD" else say.language.decimals(value, _DECIMALS.get(unit, 1))
+    )
+    return told if unit in ("", name) else f"{told} {say.t(unit)}"

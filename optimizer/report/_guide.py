@@ -130,9 +130,11 @@ def _fails(found: Failures, labels: ByLabel, frozen: FrozenPrompt, say: Teller) 
     yield from _labelled(labels)
     slices = list(_slices(frozen, say))
     if slices:
+        # What is told beyond the figures is of the new prompt; the baseline is not compared with itself.
+        shown = len(_SLICES) if _won(frozen) else len(_SLICES) - 1
         yield table(
-            [sentence(say.t(name)) for name in _SLICES],
-            slices[:_MOST],
+            [sentence(say.t(name)) for name in _SLICES[:shown]],
+            [row[:shown] for row in slices[:_MOST]],
         )
         yield from _more(len(slices), say)
     if found.confusions:
@@ -185,9 +187,14 @@ def _other(frozen: FrozenPrompt) -> bool:
     return frozen.evidence.get("baseline_fingerprint") != frozen.fingerprint
 
 
+def _won(frozen: FrozenPrompt) -> bool:
+    """Return whether the frozen prompt is the new one, whose differences from the baseline the evidence tells."""
+    return frozen.evidence.get("frozen") == "winner"
+
+
 def _slices(frozen: FrozenPrompt, say: Teller) -> Iterator[list[str]]:
-    """Yield the slices as rows, the worst first."""
-    arm = "winner" if frozen.evidence.get("frozen") == "winner" else "baseline"
+    """Yield the slices as rows, the worst first, in columns as `_SLICES` names them."""
+    arm = "winner" if _won(frozen) else "baseline"
     found = []
     for column in map(mapping, items(frozen.evidence.get("slices"))):
         for value in map(mapping, items(column.get("values"))):

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from optimizer.history import TrialRecord
+from optimizer.metrics import METRICS
 from optimizer.report._fronts import Front
 from optimizer.report._importance import Importance
+from optimizer.report._language import mark
 from optimizer.report._telling import Teller
 
 _HEIGHT, _TOP, _BOTTOM = 260, 22, 30  # in pixels: the whole, above the highest place, below the lowest
@@ -17,6 +19,15 @@ _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 _MOST_TICKS = 6
 _LABEL = (14.0, 20.0)  # room of a label: in per cent of the width, in pixels
 _LEFT, _RIGHT = 7.0, 97.0  # in per cent of the width: where the first and the last place lie
+
+_LESS_IS_BETTER = mark(
+    "Up and to the left is better. The height is the expected score. Coloured dots are the front: no other prompt is "
+    "better in one of the measures without being worse in another."
+)
+_MORE_IS_BETTER = mark(
+    "Up and to the right is better. The height is the expected score. Coloured dots are the front: no other prompt is "
+    "better in one of the measures without being worse in another."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +160,7 @@ def _against(front: Front, measure: str, say: Teller) -> Plot:
         arm = point.arm
         figures = {
             "score": say.score(point.estimate),
-            "figure": _short(figure, say),
+            "figure": say.language.brief(figure),
             "measure": say.t(measure),
         }
         dots.append(
@@ -166,13 +177,10 @@ def _against(front: Front, measure: str, say: Teller) -> Plot:
         name=f"against-{measure}",
         title=say.t("Score against {measure} an example", measure=say.t(measure)),
         description=say.t("{n} prompts; {front} of them on the front.", n=len(dots), front=on_front),
-        caption=say.t(
-            "Up and to the left is better. The height is the expected score. Coloured dots are the "
-            "front: no other prompt is better in one of the measures without being worse in another."
-        ),
+        caption=say.t(_MORE_IS_BETTER if METRICS[measure].greater_is_better else _LESS_IS_BETTER),
         dots=tuple(_parted(dots)),
         strokes=(),
-        across=tuple((_across((tick - least) / (most - least)), _short(tick, say)) for tick in ticks),
+        across=tuple((_across((tick - least) / (most - least)), say.language.brief(tick)) for tick in ticks),
         up=tuple(_ticks(low, high, step, say)),
     )
 
@@ -187,10 +195,6 @@ def _parted(dots: Sequence[Dot]) -> Iterator[Dot]:
         if dot.label and not near:
             taken.append(dot)
         yield replace(dot, label="") if near else dot
-
-
-def _short(figure: float, say: Teller) -> str:
-    return say.language.figure(f"{figure:.4g}")
 
 
 def _scale(values: Sequence[float]) -> tuple[float, float, float]:
