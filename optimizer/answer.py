@@ -31,7 +31,7 @@ from optimizer.numerals import (
     leading_number,
     stated_number,
 )
-from optimizer.reading import ends_itself, exact_label, find_label, listed_labels
+from optimizer.reading import ends_itself, exact_label, find_label, listed_labels, lone_label
 from optimizer.repair import (
     ConflictError,
     Found,
@@ -198,7 +198,7 @@ class AnswerFormat:
         found = self._found(self.kind, text) or _UNREAD
         if self.kind != "label":
             return replace(found, whole=found.whole or (self.kind == "number" and begins_with_number(text)))
-        if (first := exact_label(line := first_line(text).text, self.labels)) is None:
+        if (first := lone_label(line := first_line(text).text, self.labels)) is None:
             return found
         # An answer that was asked for at once stands first; what a model runs on with, such as further examples of
         # its own making, is not read. After some reasoning it stands last.
@@ -263,7 +263,7 @@ class AnswerFormat:
         except ValueError:
             value = None
         if isinstance(value, list | dict):
-            plain = text.strip().startswith("[")
+            plain = text.strip().startswith("[") and not self._is_escaped(value)
             return _Reading(text=self._typed_labels(value), strict=plain, whole=True, reader="labels")
         found = listed_labels(text, self.labels)
         if found is None:
@@ -291,7 +291,7 @@ class AnswerFormat:
         typed = self._typed(value)
         if any(self._typed(self._inside(other)) != typed for other in holding):
             return replace(_UNREAD, reader=reader, before=before)
-        strict = reader == "json" and found.is_bare and self._fits(value)
+        strict = reader == "json" and found.is_bare and self._fits(value) and not self._is_escaped(value)
         whole = found.is_whole or bool(self.field)
         return _Reading(text=typed, strict=strict, whole=whole, before=before, reader=reader)
 
@@ -331,7 +331,13 @@ class AnswerFormat:
         """Return the label that a JSON value is; one that is a figure may be written as one."""
         if not isinstance(value, int | float | str):
             return None
-        return exact_label(value if isinstance(value, str) else json.dumps(value), self.labels)
+        return lone_label(value if isinstance(value, str) else json.dumps(value), self.labels)
+
+    def _is_escaped(self, value: object) -> bool:
+        """Return whether a JSON value has a label in it that is written with the backslashes of Markdown."""
+        items = value if isinstance(value, list) else [value]
+        texts = [item for item in items if isinstance(item, str)]
+        return any(lone_label(text, self.labels) != exact_label(text, self.labels) for text in texts)
 
     def _fits(self, value: object) -> bool:
         """Return whether a JSON value has the type that was asked for."""

@@ -26,6 +26,40 @@ _NUMBER = re.compile(
     r"|(?P<plain>(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?))"
 )
 _MONEY = DECORATION.replace(".", "") + "$€£¥%\u00a0\u202f"
+
+# What a number is multiplied by, in powers of ten; words that mean another number in another language are English.
+_POWERS = {
+    **dict.fromkeys(str.split("hundred hundreds"), 2),
+    **dict.fromkeys(str.split("k thousand thousands mille tausend tsd"), 3),
+    **dict.fromkeys(str.split("lakh lakhs"), 5),
+    **dict.fromkeys(str.split("m mn mio million millions millionen"), 6),
+    **dict.fromkeys(str.split("crore crores"), 7),
+    **dict.fromkeys(str.split("b bn billion billions md mds mrd milliard milliards milliarde milliarden"), 9),
+    **dict.fromkeys(str.split("trillion trillions"), 12),
+}
+SCALE = (
+    r"(?:(?i:hundreds?|thousands?|mille|tausend|tsd|lakhs?|mn|mio|millions?|millionen|crores?|bn|billions?|mrd|milliards?"
+    r"|milliarden?|trillions?)|[kK])(?!\w)"
+)
+# `5k` and `5K`, but `5 K` is a temperature and `2k = 8` an equation.
+_SCALE = re.compile(
+    rf"(?:-|(?:[{_SPACES} *_~]|\\[,; ]|\\(?:text|textbf|mathrm)\{{){{0,4}})(?![kK])(?P<words>{SCALE})"
+    rf"|(?P<joined>[kK])(?![\w^]|[ ]?[=+*])|[{_SPACES} ](?P<apart>k)(?![\w^-]|[ ]?[=+*])"
+)
+# A bare `m` is metres, but in a sum of money: `$5m`.
+_CURRENCY = r"(?:[$€£¥]|\b(?:USD|EUR|GBP|CHF)\b)"
+_SUM_BEFORE = re.compile(rf"{_CURRENCY}[{_SPACES} ]?\Z")
+_SUM_SCALE = re.compile(r"(?P<joined>[mMbB])(?!\w)")
+_SUM_AFTER = re.compile(rf"[{_SPACES} ]?(?P<apart>[mMbB]|[mM]ds?)(?=[{_SPACES} ]?{_CURRENCY})")
+# A sign in words. After a term it takes something off ("the value minus 5"), and "au moins" and "plus or minus" are none.
+_MINUS = re.compile(rf"(?<!\w)(?:minus|moins)[{_SPACES} ]+(?:[$€£¥][{_SPACES} ]?)?\Z", re.IGNORECASE)
+_SIGNED = re.compile(
+    r"(?:\A|[\n=:;.!?(\[{>\"'“«$]|(?<!\d),|\b(?:is|are|was|were|be|been|to|at|of|by|from|between|and|about|around|nearly|roughly"
+    rf"|approximately|exactly|equals?|reach(?:ed|es)?|hits?|est|fait|vaut|à|de|environ|et|entre))[{_SPACES} *_]*\Z",
+    re.IGNORECASE,
+)
+_LONGEST_WORD = 32
+
 _WHOLE_GROUPED = re.compile(rf"[{re.escape(_MONEY)}]*?((?:{_SIGN})?{_GROUPED})[{re.escape(_MONEY)}]*")
 # A number without what stands between its sign and its figures, or between these.
 _CLOSED_UP = {**dict.fromkeys(map(ord, f"$€£¥ {_SPACES}")), 0x2013: "-"}
@@ -33,8 +67,8 @@ _CLOSED_UP = {**dict.fromkeys(map(ord, f"$€£¥ {_SPACES}")), 0x2013: "-"}
 # What may stand between two numbers that are alternatives, a range or a sum that nobody worked out.
 _BETWEEN = frozenset(
     str.split(
-        "or ou and et to à a through maybe perhaps possibly even about around either peut être - – — / , ; & ( ) [ ] $ € £"
-        " % ~ ± + * × x ÷ ^"
+        "or ou and et to à a plus minus moins through maybe perhaps possibly even about around either peut être"
+        " - – — / , ; & ( ) [ ] $ € £ % ~ ± + * × x ÷ ^"
         r" { } \ \frac \dfrac \tfrac \sqrt \times \cdot \div \pm"
     )
 )
@@ -54,8 +88,8 @@ def find_number(text: str) -> str | None:
     A number too large for a float is none: `1e400` and `1e500` would be the same.
 
     Thousands separators, a currency sign or a percent sign around it do not matter: `$1,200.50`, `1 200,50` and
-    `1200.5` are one number. A comma before one or two digits is a decimal comma; `1,2,3` and `1234,567` could mean
-    several things and are none.
+    `1200.5` are one number. So are `1.2 million`, `1.2mn` and `1,200,000`, and `minus 5` and `-5`. A comma before one or
+    two digits is a decimal comma; `1,2,3` and `1234,567` could mean several things and are none.
     """
     found = _numbers(text)
     return found[-1][0] if found else None
@@ -125,7 +159,7 @@ def _numbers(text: str) -> list[tuple[str | None, int, int]]:
     found = [(match, _power(match)) for match in _NUMBER.finditer(plain)]
     # The power of a unit, as in square metres, is a part of the unit.
     return [
-        (None if power else _value(match), *match.span())
+        _scaled(match) if power is None else (None, *match.span())
         for match, power in found
         if not (power and power.lastgroup)
     ]
@@ -136,7 +170,40 @@ def _power(match: re.Match[str]) -> re.Match[str] | None:
     return _POWER.search(match.string, max(0, match.start() - _LONGEST_UNIT), match.start())
 
 
+def _scaled(match: re.Match[str]) -> tuple[str | None, int, int]:
+    """Return a number with its sign and its scale, be they signs or words, and where all of it stands."""
+    text, (start, end), written = match.string, match.span(), _value(match)
+    sign = None if match[0][0] in "+-–" else _MINUS.search(text, max(0, start - _LONGEST_UNIT), start)
+    if sign and _SIGNED.search(text, max(0, sign.start() - _LONGEST_WORD), sign.start()):
+        start, written = sign.start(), written and f"-{written}"
+    power, scale = 0, _first_scale(match)
+    while scale:
+        end, power = scale.end(), power + _POWERS[scale[scale.lastgroup or 0].casefold()]
+        scale = _SCALE.match(text, end)
+    return (_shortest(_shifted(written, power)) if written else None), start, end
+
+
+def _first_scale(match: re.Match[str]) -> re.Match[str] | None:
+    """Return what is behind a number and multiplies it; some letters do so in sums of money alone."""
+    text, (start, end) = match.string, match.span()
+    has_sign = not set("$€£¥").isdisjoint(match[0])
+    in_money = has_sign or _SUM_BEFORE.search(text, max(0, start - _LONGEST_UNIT), start)
+    found = _SUM_SCALE.match(text, end) if in_money else None
+    return found or _SUM_AFTER.match(text, end) or _SCALE.match(text, end)
+
+
+def _shifted(written: str, power: int) -> str:
+    """Return a number times a power of ten, with all the figures that it is written with."""
+    mantissa, _, exponent = written.lower().partition("e")
+    if exponent:
+        # With an exponent of more figures it is too large or too small for a float, by whatever it is multiplied.
+        return f"{mantissa}e{int(exponent) + power}" if len(exponent) < 9 else written
+    whole, _, rest = mantissa.partition(".")
+    return f"{whole}{rest[:power].ljust(power, '0')}.{rest[power:]}"
+
+
 def _value(match: re.Match[str]) -> str | None:
+    """Return what the figures of a number say, or None where they could mean several things."""
     written, kind = match[0].translate(_CLOSED_UP), match.lastgroup
     if kind == "unclear" or unicodedata.category(match.string[match.end() : match.end() + 1] or " ") == "No":
         return None  # 2½ and 10² are not 2 and 10
@@ -146,7 +213,7 @@ def _value(match: re.Match[str]) -> str | None:
         written = written.replace(",", "")
     elif kind in {"german", "french", "comma"}:
         written = written.replace(".", "").replace(",", ".")
-    return _shortest(written)
+    return written
 
 
 def _shortest(written: str) -> str | None:

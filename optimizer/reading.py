@@ -38,22 +38,55 @@ _OPENING = r"[\s\"'“‘«(\[*_`]*\Z"
 # A word that goes on with a sentence, unlike those that begin another thought.
 _WORD = r"(?:[ \t]+(?!(?:but|mais|so|then|because|since|car|donc|alors)\b)[\w'’-]+)"
 
-# What stands before a label that is not meant: "not", within the clause; "no", right before it; "or", undecided.
+# What may stand between a word of lack and what there is none of: "no clear sign of any", "nothing to suggest".
+_OF_LACK = "|".join(
+    str.split(
+        "a an the any all such some thing as of for to that this it there here is are was be been being do with or nor and at"
+        " my our your his her its their these those found seen detected whatsoever way"
+        " actual apparent clear convincing credible direct explicit further hard known obvious possible potential real"
+        " reliable significant solid specific strong sufficient visible"
+        " evidence signs? indications? indicators? indicative traces? hints? mentions? reasons? proofs? suspicions? grounds"
+        " basis symptoms? elements? markers? suggestions? instances? cases? kinds? sorts? types? forms? chance likelihood"
+        " suggest(?:s|ing|ed)? indicat(?:es?|ing|ed) shows? showing points? pointing proves? proving supports? supporting"
+        " impl(?:y|ies|ying) resembl(?:es?|ing) looks? like suspect(?:ed)? believe think say consider call classify label"
+        " possibility question un une le la les de du des d l qu que c'est qu'il s'agit d'une? moindre signes? preuves? indices?"
+        " ne indique suggère prouve montre laisse penser"
+        " ein(?:e[mnrs]?)? der die das den dem des um von vom für auf als nach aus wirklich eindeutige[nrs]? klare[nrs]?"
+        " anzeichen hinweise? beweise? spur(?:en)? verdacht grund indiz(?:ien)?"
+    )
+)
+_LACKED = rf"(?:[ \t]+(?:[dln]['’])?(?:{_OF_LACK})\b)*"
+
+# What stands before a label that is not meant: "not", within the clause; "no", right before it or with words of lack
+# between; "or", undecided.
 _NOT_MEANT_BEFORE = re.compile(
     rf"(?:(?:\b(?:not|cannot|never|nor|neither|either|both|hardly|pas|ni|jamais|aucune?|nullement)|n['’]t)\b"
     rf"(?![ \t]+(?:only|just|seulement|simplement|doute)\b){_WORD}{{0,5}}"
-    rf"|\b(?:no|non|without|sans)\b(?![ \t]+(?:doubts?|doutes?|aucun doute|question)\b)(?:[ \t]+[\w'’]+)?"
+    # "No this is spam", "no doubt it is spam" and "nothing but spam" say that it is.
+    rf"|\b(?:(?:no|non)\b(?![ \t]+(?:this|that|it|there|here|c['’]est)\b)|nothing\b(?![ \t]+(?:but|short)\b)"
+    rf"|rien\b(?![ \t]+que\b)|(?:without|sans|zero|nicht|niemals|kein(?:e[mnrs]?|erlei)?|geen|niet|nessun[ao]?|не|нет)\b)"
+    rf"(?![ \t]+(?:doubts?|doutes?|aucun doute|questions?\b(?![ \t]+of\b)|wonder|zweifel|nur)\b)"
+    rf"(?:{_LACKED}|[ \t]+[\w'’]+)"
+    rf"|\b(?:lack(?:s|ing)?|absen(?:t|ce)|free (?:of|from)|devoid of|opposite of|fails? to|unlikely|doubtful|improbable"
+    rf"|(?:i|we) (?:really )?doubt|(?:mistake|wrong|incorrect) to)\b{_LACKED}"
     rf"|\b(?:rather than|other than|instead of|anything but|all but|except(?: for)?|excluding|far from|rule[sd]? out"
     rf"|plutôt que|autre que|au lieu d[eu]|sauf|hormis|excepté|loin d[eu]){_WORD}{{0,2}}"
     # A comparison says how something is to be, or was, and not what it is: "a more positive tone".
     rf"|\b(?:more|less|plus|moins)\b|\b(?:or|ou)\b{_WORD}?|\w[ \t]*/){_OPENING}|\b(?:non|un|in|anti|not|pseudo|quasi|ex)-\Z",
     re.IGNORECASE,
 )
+_CLOSING = r"[\s\"'”’»)\]*_`]*"
+# "No" and nothing more.
+_NOT_SO = rf"(?:no|non|none|not|false|faux|nein|absent|0){_CLOSING}(?:[.,;!}}](?!\d)|\Z|(?<=[\r\n]))"
 _NOT_MEANT_AFTER = re.compile(
-    r"-(?:free|less)\b|[\"'”’»)\]*_`]*(?:\s*[?:]\s*(?:no|non|not|pas|false|faux)\b|[ \t]*/[ \t]*\w|[ \t]+(?:or|ou)\b"
-    r"|[ \t]+(?:(?:is|was|are|seems|looks|would be|could be|does|did|do|can|could|would|should|est|serait|semble)[ \t]*)?"
-    r"(?:n['’]t|not|cannot|wrong|incorrect|false|excluded|ruled out|impossible|unlikely|pas|n['’]est|ne|faux|fausse"
-    r"|exclue?)\b)",
+    rf"-(?:free|less)\b|{_CLOSING}[?:=]\s*[*_`]*(?:no|non|not|pas|false|faux)\b"
+    # "fraud detected: no" says that there is none, "spam confirmed: no sender is named" why it is spam.
+    rf"|{_CLOSING}(?:(?:is|was|been|detected|found|present|confirmed|suspected|flag(?:ged)?){_CLOSING}){{0,2}}[?:=]"
+    rf"[\s\"'“‘«*_`]*{_NOT_SO}|[ \t]*[-–—]+[ \t]*{_NOT_SO}"
+    r"|[\"'”’»)\]*_`]*(?:[ \t]*/[ \t]*\w|[ \t]+(?:or|ou)\b"
+    r"|[ \t]+(?:(?:is|was|are|were|seems|looks|would be|could be|does|did|do|can|could|would|should|est|serait|semble)[ \t]*)?"
+    r"(?:n['’]t|not|cannot|wrong|incorrect|false|absent|excluded|ruled out|impossible|unlikely|pas|n['’]est|ne|faux|fausse"
+    r"|exclue?|(?:ha[sd]|have)(?:n['’]t|[ \t]+not)[ \t]+been|(?:may|might)[ \t]+not[ \t]+be|(?:ist|liegt)[ \t]+nicht)\b)",
     re.IGNORECASE,
 )
 # What follows an ordinary word that is meant as a label: the end of the line, a mark, or the reason for it.
@@ -71,6 +104,9 @@ _NOTHING = frozenset(("none", "aucun", "aucune", "nothing", "rien", "no label", 
 _NONE_OF = re.compile(r"\W*(?:none|no labels?|aucune?)\b", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•+]|\d{1,3}[.)])\s+")
 _AND = re.compile(r"\b(?:and|et)\b|&", re.IGNORECASE)
+
+# What Markdown has a backslash before, so that it stands for itself: `bug\_report`.
+_ESCAPED = re.compile(r"\\([-_*#.+!~`|<>&()\[\]])")
 
 # An example of the model's own making: after an empty line, at least two lines of a caption and its text.
 _EXAMPLE = re.compile(r"\n[ \t]*\n(?=[^\W\d][\w ]{0,30}: ?[^\n]*\n[^\W\d][\w ]{0,30}:)")
@@ -107,9 +143,15 @@ def exact_label(text: str, labels: tuple[str, ...]) -> str | None:
     return found or lexicon.plain.get(_unaccented(bare))
 
 
+def lone_label(text: str, labels: tuple[str, ...]) -> str | None:
+    r"""Return the one label that a text is, also as Markdown writes it: `bug\_report` is the label `bug_report`."""
+    return exact_label(_unescaped(text, labels), labels)
+
+
 def ends_itself(label: str, text: str, labels: tuple[str, ...]) -> bool:
     """Return whether a label in a text that was cut off is whole: no longer one could have gone on at the end."""
-    short, end = label.casefold(), text.casefold()
+    short, end = label.casefold(), _unescaped(text, labels).casefold()
+    end = end if short.endswith("\\") else end.removesuffix("\\")
     longer = [name.casefold() for name in labels if name.casefold().startswith(short)]
     return not any(end.endswith(name[:cut]) for name in longer for cut in range(len(short), len(name)))
 
@@ -121,6 +163,7 @@ def find_label(text: str, labels: tuple[str, ...]) -> str | None:
     looked for as whole words, longer ones first, so that `card payment` is not also `card`. Two different
     labels are no answer: to take either would be luck. Neither is `not spam`, nor `spam or something else`.
     """
+    text = _unescaped(text, labels)
     exact = exact_label(text, labels)
     if exact is not None:
         return exact
@@ -135,6 +178,12 @@ def listed_labels(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], 
     A list has its items on one line or on several, with or without bullets; all of them are labels. What a model runs
     on with after an empty line is not read. A word such as "none" lists nothing. Failing that, prose is looked at.
     """
+    plain = _unescaped(text, labels)
+    found = _read_list(plain, labels)
+    return found and (found[0], found[1] and plain == text)
+
+
+def _read_list(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] | None:
     if (exact := exact_label(text, labels)) is not None:
         return (exact,), True
     if _folded(text).strip(DECORATION) in _NOTHING:
@@ -142,7 +191,7 @@ def listed_labels(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], 
     if found := _items(text, labels):
         return found
     first, _, rest = text.strip().partition("\n\n")
-    if rest and (found := listed_labels(first, labels)):
+    if rest and (found := _read_list(first, labels)):
         return found[0], False
     normal = _normal(text)
     if _NONE_OF.match(normal) and not _mentions(normal, labels):
@@ -190,6 +239,11 @@ def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] |
     if not named or None in named:
         return None
     return tuple(label for label in labels if label in named), bare
+
+
+def _unescaped(text: str, labels: tuple[str, ...]) -> str:
+    """Return a text without the backslashes of Markdown, or as it is where a label has a backslash itself."""
+    return text if "\\" not in text or any("\\" in label for label in labels) else _ESCAPED.sub(r"\1", text)
 
 
 def _normal(text: str) -> str:

@@ -17,6 +17,8 @@ _DEEPEST = 64
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _BRACKET = re.compile(r"[{\[]")
 _BLANK = re.compile(r"\s*")
+# The end of a code fence: nothing else stands behind it on its line.
+_FENCE_END = re.compile(r"```[ \t\r]*$", re.MULTILINE)
 # Possessive, as no text can be read in two ways. A single quote ends a text where a bracket, comma or colon follows.
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _SINGLE = re.compile(r"'((?:[^'\\]|\\.|'(?!\s*[,}\]:]))*+)'", re.DOTALL)
@@ -68,18 +70,19 @@ def strict_json(text: str) -> object:
 
 
 def unfenced(text: str) -> str:
-    """Return what stands in the code fence that a text is, or the text itself when it is none."""
+    """Return what stands in the code fence that a text begins with, or the text itself when it has none, or no end of it."""
     plain = text.strip()
-    # By hand: a regular expression takes cubic time on a fence that is followed by blank lines without end.
-    if plain.startswith("```") and plain.endswith("```"):
-        return plain.removeprefix("```").removesuffix("```").lstrip(_LETTERS)
+    if plain.startswith("```"):
+        body = plain.removeprefix("```")
+        if (end := _FENCE_END.search(body)) is not None:
+            return body[: end.start()].lstrip(_LETTERS)
     return plain
 
 
 def fenced_json(text: str) -> tuple[Found, ...]:
     """Return the JSON value that a text is, a code fence around it allowed, or begins with.
 
-    What a model runs on with on further lines, such as examples of its own making, is not read.
+    What a model runs on with on further lines or behind the fence, such as examples of its own making, is not read.
 
     Raises:
         ConflictError: When an object in it gives one key two values.

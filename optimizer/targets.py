@@ -9,14 +9,15 @@ import re
 
 from optimizer.digest import canonical
 from optimizer.narrowing import boxed
-from optimizer.numerals import find_number, is_number, stated_number
+from optimizer.numerals import SCALE, find_number, is_number, stated_number
 from optimizer.repair import strict_json
 
 # Words and units beside a number; what is left of a text without them is the number alone.
 _WORDS = re.compile(r"[^\W\d_]+|°")
 # A number in bare brackets, as accounts write a loss, or after a dash that may be a minus.
 _MAYBE_NEGATIVE = re.compile(
-    r"(?:[$€£¥%\s]|\b[A-Z]{3}\b)*(?:\(\s*[$€£¥]?\s*\+?[.\d][.,\d\s$€£¥%]*\)|—.*|–(?!(?:[$€£¥]\s?)?[.\d]).*)"
+    rf"(?:[$€£¥%\s]|\b[A-Z]{{3}}\b)*(?:\(\s*[$€£¥]?\s*\+?[.\d][.,\d\s$€£¥%]*(?:(?:{SCALE}|[mMbB])[\s$€£¥]*)?\)"
+    r"|—.*|–(?!(?:[$€£¥]\s?)?[.\d]).*)"
     r"(?:[$€£¥%\s]|\b[A-Z]{3}\b)*",
     re.DOTALL,
 )
@@ -98,7 +99,7 @@ def target_number(text: str) -> str:
         raise ValueError(
             f"expected one number, found {text[:_SHOWN]!r}, which may be negative; write {value} or -{value}"
         )
-    elif not is_number(text) and not is_number(_WORDS.sub(" ", text)):
+    elif not is_number(text) and not (is_number(_WORDS.sub(" ", text)) and stated_number(text)):
         number = None
     if number is None:
         raise ValueError(

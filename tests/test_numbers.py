@@ -1,5 +1,7 @@
 """Numbers in what models write: separators, signs, formulas in a box, and more figures than a float has."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -261,3 +263,106 @@ def test_the_power_of_a_unit_is_no_number_of_its_own(text: str, number: str) -> 
 def test_a_power_that_nobody_worked_out_is_none(text: str) -> None:
     assert stated_number(text) is None
     assert NUMBER.read(text).text is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("3 million", "3000000"),
+        ("3 Thousand", "3000"),
+        ("$1.2 billion", "1200000000"),
+        ("1.2bn", "1200000000"),
+        ("2.5k", "2500"),
+        ("2.5K", "2500"),
+        ("5 k", "5000"),
+        ("4 mn", "4000000"),
+        ("1,2 Mio. €", "1200000"),
+        ("2 milliards d'euros", "2000000000"),
+        ("1,5 Milliarden", "1500000000"),
+        ("12 mille", "12000"),
+        ("2 trillion", "2000000000000"),
+        ("3 hundred thousand", "300000"),
+        ("2 lakh", "200000"),
+        ("5 crore", "50000000"),
+        ("$5m", "5000000"),
+        ("$5B", "5000000000"),
+        ("5 M€", "5000000"),
+        ("5 Md€", "5000000000"),
+        ("-$1.2 billion", "-1200000000"),
+        ("minus 2.5 million", "-2500000"),
+        ("**3** million", "3000000"),
+        (r"3 \text{ million}", "3000000"),
+        ("0.1 million", "100000"),
+        ("1.1 thousand", "1100"),
+        ("1234567890.1234567891 billion", "1234567890123456789.1"),
+        ("1e3 k", "1000000"),
+    ],
+)
+def test_a_number_is_multiplied_by_the_word_behind_it(text: str, number: str) -> None:
+    assert find_number(text) == stated_number(text) == find_number(number)
+    assert MARKED.read(f"Answer: {text} or so").text == target_number(text) == find_number(number)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5 m",
+        "5 M",
+        "5 km",
+        "5 K",
+        "5 b",
+        "$5 B",
+        "5 millionths",
+        "5 millionaires",
+        "5 - k",
+        "5 * k",
+        "5 k-means",
+        "5k^2",
+    ],
+)
+def test_a_unit_or_another_word_behind_a_number_is_no_scale(text: str) -> None:
+    assert leading_number(text) == "5"
+
+
+@given(
+    st.integers(-(10**9), 10**9), st.integers(0, 12), st.sampled_from([("k", 3), ("million", 6), ("bn", 9)])
+)
+def test_a_scale_rounds_nothing(number: int, places: int, scale: tuple[str, int]) -> None:
+    word, power = scale
+    written = format(Decimal(number).scaleb(-places), "f")
+    exact = format(Decimal(number).scaleb(power - places), "f")
+    assert find_number(f"{written} {word}") == find_number(exact)
+
+
+@pytest.mark.parametrize(
+    "text", ["1 million 200 thousand", "3 or 4 million", "3 million to 4 million", "3-4 million"]
+)
+def test_two_numbers_with_a_scale_are_none(text: str) -> None:
+    assert stated_number(text) is None
+    with pytest.raises(ValueError, match="expected one number"):
+        target_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("minus 5", "-5"),
+        ("Minus $5", "-5"),
+        ("It is minus 5 °C.", "-5"),
+        ("moins 12,5", "-12.5"),
+        ("au moins 5", "5"),
+        ("plus ou moins 5", "5"),
+        ("plus or minus 5", "5"),
+        ("minus -5", "-5"),
+        ("It is the starting value minus 5", "5"),
+        ("So: **minus 5**", "-5"),
+    ],
+)
+def test_minus_in_words_is_a_sign_where_it_takes_nothing_off(text: str, number: str) -> None:
+    assert find_number(text) == stated_number(text) == target_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["7 minus 5", "(3) minus 5", "7 moins 5", "7 plus 5"])
+def test_a_sum_in_words_that_nobody_worked_out_is_none(text: str) -> None:
+    assert stated_number(text) is None
+    assert stated_number(f"{text} = 2") == "2"

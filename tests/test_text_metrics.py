@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from optimizer.answer import Answer
 from optimizer.metrics import METRICS, Setting
+from optimizer.metrics.json_fields import Field
 
 PUBLISHED = json.loads(
     (Path(__file__).parent / "data" / "metrics" / "rouge.json").read_text(encoding="utf-8")
@@ -98,6 +99,41 @@ def test_match_forgives_case_punctuation_and_the_articles_of_the_language(
     text: str, target: str, language: str, same: bool
 ) -> None:
     assert score("match", text, target, language=language) == same
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "language", "same"),
+    [
+        ("15", "1.5", "en", False),
+        ("5", ".5", "en", False),
+        ("5 °C", "-5 °C", "en", False),
+        ("5", "-$5", "en", False),
+        ("1250 €", "12,50 €", "fr", False),
+        ("12", "1/2", "en", False),
+        ("1030", "10:30", "en", False),
+        ("v1.12", "v11.2", "en", False),
+        ("2024-11-1", "2024-1-11", "en", False),
+        ("It is 1.5.", "it is 1.5", "en", True),
+        ("(-5)", "-5", "en", True),
+        ("−5 °C", "-5 °C", "en", True),
+        ("1990–95", "1990-95", "en", True),
+        ("+5", "5", "en", True),
+        ("5%", "5", "en", True),
+        ("$1,234.50", "1234.50", "en", True),
+        ("1,234", "1234", "fr", False),
+        ("12.50 €", "12,50 €", "fr", True),
+        ("covid-19", "COVID19", "en", True),
+        ("5-year-old", "5yearold", "en", True),
+        ("1, 2, 3", "1 2 3", "en", True),
+    ],
+)
+def test_the_marks_of_a_figure_are_no_punctuation(text: str, target: str, language: str, same: bool) -> None:
+    assert score("match", text, target, language=language) == same
+    assert score("one_of", text, f"{target}|nothing else", language=language) == same
+    fields = {"a": Field(match="normalised")}
+    found, wanted = (json.dumps({"a": one}) for one in (text, target))
+    assert score("json_fields", found, wanted, language=language, fields=fields) == same
+    assert (score("token_f1", text, target, language=language) == 1.0) == same
 
 
 def test_token_f1_counts_a_word_as_often_as_it_occurs() -> None:
@@ -211,6 +247,14 @@ def test_rouge_of_lin_2004_by_hand() -> None:
         ("rouge_1", "?!", "...", 0.0),
         ("rouge_1", "été à Paris", "ete a paris", 1 / 3),  # the published package cuts words at an accent
         ("rouge_1", "", "word", 0.0),
+        # A vowel that combines with a letter is a part of the word.
+        ("rouge_1", "की", "का", 0.0),
+        ("rouge_l", "दिल्ली की सड़क", "दाल का साड़", 0.0),
+        ("rouge_l", "हिन्दी में बात", "हिन्दी में", 4 / 5),
+        ("rouge_1", "দিল্লি", "দাল্লা", 0.0),
+        ("rouge_1", "שָׁלוֹם", "שִׁילֵם", 0.0),
+        ("rouge_2", "की", "का", 0.0),
+        ("rouge_1", "❤️ word", "word", 1.0),
     ],
 )
 def test_rouge_of_texts_that_the_published_package_does_not_take(

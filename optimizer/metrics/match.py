@@ -9,7 +9,8 @@ from optimizer.metrics._words import normalised
 def match(answer: Answer, target: str, setting: Setting) -> float:
     """Return 1 when both texts are the same but for case, punctuation, articles and spaces; 0 for an unread answer.
 
-    The articles are those of the task's language, English or French; in other languages every word counts.
+    The articles are those of the task's language, English or French; in other languages every word counts. Unlike in
+    SQuAD's evaluation the marks of a figure count: `1.5` is not `15`, and `-5` is not `5`.
     """
     if answer.text is None:
         return 0.0

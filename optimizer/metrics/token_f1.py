@@ -11,7 +11,8 @@ from optimizer.metrics._words import f_measure, normalised
 def token_f1(answer: Answer, target: str, setting: Setting) -> float:
     """Return the harmonic mean of the precision and recall of words; 0 for an answer that could not be read.
 
-    Case, punctuation and the articles of English or French aside; a word counts as often as it occurs.
+    Case, punctuation and the articles of English or French aside; a word counts as often as it occurs. Unlike in SQuAD's
+    evaluation the marks of a figure count: `1.5` is not `15`, and `-5` is not `5`.
     """
     if answer.text is None:
         return 0.0
