@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from optimizer.completion import constraint_to_dict
+from optimizer.digest import sha256
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 
 Kind = Literal["same", "deleted", "inserted"]
@@ -81,14 +82,28 @@ class Change:
 
 
 def words(message: MessageTemplate) -> list[str]:
-    """Return a message as words and white space; a hole is one word, in angle quotes, with its lead and tail."""
+    """Return a message as words and white space; a hole is one word, in angle quotes, with its lead and tail.
+
+    The content of an image is cut short and told by its digest, since most begin alike.
+    """
     found: list[str] = []
     for part in message.parts:
         if isinstance(part, Hole):
-            found += [*_WORDS.findall(part.lead), f"‹{part.shown}›", *_WORDS.findall(part.tail)]
+            cut = (
+                ""
+                if part.shown == part.name
+                else f" {sha256(part.name.encode('utf-8', 'surrogatepass'))[:8]}"
+            )
+            found += [*_WORDS.findall(part.lead), f"‹{part.shown}{cut}›", *_WORDS.findall(part.tail)]
         else:
             found += _WORDS.findall(part)
     return found
+
+
+def _shown(hole: Hole) -> str:
+    if hole.shown == hole.name:
+        return hole.name
+    return f"{hole.shown} {sha256(hole.name.encode('utf-8', 'surrogatepass'))[:8]}"
 
 
 def edits(a: Sequence[str], b: Sequence[str]) -> tuple[Edit, ...]:
@@ -202,7 +217,7 @@ def reordering(before: Sequence[str], after: Sequence[str]) -> Reordering:
 
 
 def setting_changes(a: PromptTemplate, b: PromptTemplate) -> tuple[Change, ...]:
-    """Return what differs in number of calls, parameters, constraints, reader and retrieval."""
+    """Return what differs in number of calls, parameters, constraints, broken control tokens, reader and retrieval."""
     first, second = _settings(a), _settings(b)
     names = dict.fromkeys([*first, *second])
     found = (Change(name=name, before=first.get(name), after=second.get(name)) for name in names)
@@ -222,4 +237,14 @@ def _settings(template: PromptTemplate) -> Mapping[str, object]:
 
 def _call_settings(call: CallTemplate, where: str) -> Mapping[str, object]:
     settings: dict[str, object] = {f"{where}{name}": value for name, value in call.parameters}
-    return {**settings, f"{where}constraint": constraint_to_dict(call.constraint)}
+    settings |= {f"{where}constraint": constraint_to_dict(call.constraint)}
+    return {**settings, f"{where}control tokens broken": _broken(call)}
+
+
+def _broken(call: CallTemplate) -> object:
+    """Return the control tokens that are broken in what fills a call, by hole where that is not the same for all of them."""
+    holes = [part for each in call.messages for part in each.parts if isinstance(part, Hole)]
+    found = {hole.name: hole.neutralise for hole in holes if not hole.image}
+    if len(set(found.values())) > 1:
+        return {name: list(tokens) for name, tokens in found.items()}
+    return next((list(tokens) for tokens in found.values() if tokens), None)

@@ -1,12 +1,10 @@
 """A prompt that is in use today, imported from its file as the baseline of a task.
 
 It is measured as it is: its messages to the letter, filled with the task's inputs. What a study decides for every
-prompt holds for this one as well: the model's decoding parameters, and control tokens that are broken in what fills a
-hole. Files are read by the exporters, which run, look up and fetch nothing of what a file names.
+prompt holds for this one as well: the model's decoding parameters, of which a bound of the answer is never below the file's
+own, as a style that reasons has room of its own too, and control tokens that are broken in what fills a hole. Files are read by the exporters, which run, look up and fetch nothing of what a file names.
 """
 
-import re
-from bisect import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -20,7 +18,18 @@ from optimizer.errors import InputError, PluginError, Problem
 from optimizer.formats import FORMATS, Draft
 from optimizer.length import usual_tokens
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
-from optimizer.promptfile import NATIVE, PromptText, literals, read_prompt
+from optimizer.promptfile import (
+    CHANGED,
+    FETCHED,
+    NATIVE,
+    RUN,
+    PromptText,
+    is_doubled_elsewhere,
+    literals,
+    places_left,
+    read_prompt,
+    tags_of,
+)
 from optimizer.schema import meant
 from optimizer.styles import STYLES
 from optimizer.task import PromptFile, Task
@@ -33,30 +42,8 @@ _NO_DEMONSTRATIONS = DemonstrationSet(id="d0000", demonstrations=(), selector="n
 # The reader of a file that does not say how its answers are read.
 UNSAID = AnswerFormat(kind="text")
 
-# How people write the place of an input, where a format has no words of its own for it.
-_PLACE = re.compile(r"\{\{\s*(?P<double>\w[\w .-]*?)\s*\}\}|(?P<dollar>\$)?\{\s*(?P<single>\w[\w.-]*)\s*\}")
-
-# What engines of templates run, of Jinja, Liquid, Handlebars and Mustache. Words they do not know are text.
-_TAG = re.compile(
-    r"\{%[-+~]?\s*(?P<word>\w+)(?:[^%]|%(?!\})){0,500}?%\}"
-    r"|\{\{~?\s*(?P<mark>[#/^>])\s*(?P<name>[\w./-]+)[^{}]*\}\}|\{\{~?\s*(?P<other>else)\b[^{}]*\}\}"
-)
-_CONTROL = frozenset(
-    {"assign", "block", "call", "capture", "case", "each", "elif", "else", "elsif", "endblock", "endcall", "endcapture"}
-    | {"endcase", "endfilter", "endfor", "endif", "endmacro", "endraw", "endset", "endunless", "endwith", "filter"}
-    | {"for", "if", "macro", "raw", "set", "unless", "when", "with"}
-)  # fmt: skip
-_REFERENCES = frozenset({"extends", "from", "import", "include", "render"})
-
-# Where a text shows code, in Markdown.
-_CODE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)|`[^`\n]+`", re.DOTALL)
-
-# Why a file of text with such a tag cannot be measured as it is meant.
-_RUN = (
-    "would be run by an engine of templates, and nothing is run here: write what is to be said in its place"
-)
-_FETCHED = "refers to another text, and nothing is looked up here: write that text in its place"
-_CHANGED = "has more than the name of an input, and nothing is run here: write the name alone"
+# The parameters that bound an answer, of which a server knows one or both.
+_BOUNDS = ("max_tokens", "max_completion_tokens")
 
 # The parameter that says of which form an answer is to be, where a file has no JSON Schema for it.
 _RESPONSE = "response_format"
@@ -73,7 +60,8 @@ class Imported:
         format: Name of the exporter that read it.
         sha256: Digest of the file.
         template: The prompt, with the reader of its answers; until it is `fitted`, without decoding parameters.
-        parameters: The decoding parameters of the file, which are not used.
+        parameters: The decoding parameters of the file, which are not used but for its bounds.
+        bounds: Most tokens of the completion of each call, as the file says; 0 where it says none.
         cautions: What to know before it is compared with anything.
     """
 
@@ -82,6 +70,7 @@ class Imported:
     sha256: str
     template: PromptTemplate
     parameters: tuple[tuple[str, object], ...] = ()
+    bounds: tuple[int, ...] = ()
     cautions: tuple[str, ...] = ()
 
     @property
@@ -162,6 +151,7 @@ def load_imported(task: Task) -> Imported | None:
         sha256=read.sha256,
         template=replace(template, calls=calls, answer=answer),
         parameters=tuple(item for item in parameters if item[0] != _RESPONSE),
+        bounds=tuple(_bound(dict(call.parameters)) for call in template.calls),
         cautions=(*misread, *_cautions(read, task)),
     )
 
@@ -171,21 +161,22 @@ def fitted(
 ) -> Imported:
     """Return a prompt as a model is asked with it, with further cautions.
 
-    A constraint that the model cannot be held to is left out. What else the model lacks stays in the prompt.
+    A constraint that the model cannot be held to is left out. What else the model lacks stays in the prompt. No call is
+    cut shorter than its file allows: a prompt that reasons could not come to its answer.
 
     Args:
         parameters: Decoding parameters of the study's model.
         input_bytes: Length of the longest example's inputs, in UTF-8.
     """
-    tokens, kept = capabilities.control_tokens, tuple(sorted(parameters.items()))
+    tokens, bounds = capabilities.control_tokens, imported.bounds or (0,) * len(imported.template.calls)
     calls = tuple(
         replace(
             call,
             messages=tuple(_guarded(message, tokens) for message in call.messages),
-            parameters=kept,
+            parameters=_roomy(parameters, bound),
             constraint=_possible(call.constraint, capabilities.can),
         )
-        for call in imported.template.calls
+        for call, bound in zip(imported.template.calls, bounds, strict=True)
     )
     found = replace(imported, template=replace(imported.template, calls=calls))
     cautions = (*found.cautions, *_model_cautions(imported, found, capabilities, input_bytes))
@@ -196,12 +187,12 @@ def _model_cautions(
     before: Imported, after: Imported, capabilities: Capabilities, input_bytes: int
 ) -> Iterator[str]:
     """Yield what a model makes of a prompt."""
-    asked = dict(after.template.calls[0].parameters)
-    unused = {name: value for name, value in before.parameters if asked.get(name) != value}
+    unused = list(_unused(before, after))
     if unused:
+        asked = dict(after.template.calls[0].parameters)
         listed = (
             f"{clipped(name)} {clipped(str(value))} (here {asked.get(name, 'not set')})"
-            for name, value in unused.items()
+            for name, value in unused
         )
         yield f"the decoding parameters of {before.file} are not used, but those of the study's model: {', '.join(listed)}"
     for mine, other in zip(before.template.calls, after.template.calls, strict=True):
@@ -215,6 +206,27 @@ def _model_cautions(
     context = capabilities.context
     if context is not None and (tokens := usual_tokens(after.template, input_bytes)) > context:
         yield f"{before.file} takes about {tokens:,} tokens with the longest example; the model has {context:,}"
+
+
+def _unused(before: Imported, after: Imported) -> Iterator[tuple[str, object]]:
+    """Yield the parameters of a file that no call is asked with; a bound may be one of the other name."""
+    asked = {pair for call in after.template.calls for pair in call.parameters}
+    bounds = {value for name, value in asked if name in _BOUNDS}
+    for name, value in dict.fromkeys(before.parameters):
+        if (name, value) not in asked and not (name in _BOUNDS and value in bounds):
+            yield name, value
+
+
+def _bound(parameters: Mapping[str, object]) -> int:
+    return max((value for name in _BOUNDS if isinstance(value := parameters.get(name), int)), default=0)
+
+
+def _roomy(parameters: Mapping[str, Parameter], least: int) -> tuple[tuple[str, Parameter], ...]:
+    """Return parameters in the order of their names, of which none bounds a completion below a number of tokens."""
+    return tuple(
+        (name, max(value, least) if name in _BOUNDS and isinstance(value, int) else value)
+        for name, value in sorted(parameters.items())
+    )
 
 
 def _problems(read: PromptText, task: Task) -> Iterator[str]:
@@ -233,10 +245,10 @@ def _problems(read: PromptText, task: Task) -> Iterator[str]:
     if name != NATIVE and (len(template.calls) > 1 or template.shows_images):
         yield f"prompts of several calls or with images are read from {NATIVE} files alone"
     unused = [variable for variable in task.inputs if variable not in template.inputs]
-    tags = _tags(read, task.inputs)
+    tags = tags_of(read, task.inputs)
     yield from _refused(tags)
     told = {tag for _, tag in tags}
-    left = [] if name == NATIVE else dict.fromkeys(_left(template))
+    left = [] if name == NATIVE else dict.fromkeys(places_left(template))
     for written, variable in left:
         if written not in told and (hint := meant(variable, unused)):
             yield f"'{clipped(written)}' is the place of no input{hint}"
@@ -252,12 +264,27 @@ def _cautions(read: PromptText, task: Task) -> Iterator[str]:
             f"the imported prompt asks for an answer of the form '{clipped(form)}' without a JSON Schema that is read "
             "here: it is left out"
         )
-    if tags := dict.fromkeys(tag for _, tag in _tags(read, task.inputs)):
+    if tags := dict.fromkeys(tag for _, tag in tags_of(read, task.inputs)):
         yield f"in the imported prompt nothing is run: {_listed(tags)} stays as it is"
+    if read.is_formatted:
+        yield (
+            "the inputs of the imported prompt stand in single braces and all other braces in it are doubled, as Python's "
+            "str.format has them: they are measured as single ones"
+        )
+    elif read.is_single and not read.is_declared and is_doubled_elsewhere(template):
+        yield (
+            "the imported prompt has inputs in single braces, and other braces in it are doubled: they stay so, where "
+            "Python's str.format would make single ones of them"
+        )
+    if read.is_fronted:
+        yield (
+            "the imported prompt begins with front matter, which is asked as text like the rest: take it away, or name the "
+            "format that reads it"
+        )
     unused = [variable for variable in task.inputs if variable not in template.inputs]
     if unused:
         yield f"the imported prompt does not show {_listed(unused)}"
-    found = () if name == NATIVE else dict.fromkeys(_left(template))
+    found = () if name == NATIVE else dict.fromkeys(places_left(template))
     hinted = [(written, variable, meant(variable, task.inputs)) for written, variable in found]
     # A name in single braces is as likely an example, unless it is near an input or inputs are written so.
     left = [
@@ -278,47 +305,11 @@ def _forms(template: PromptTemplate) -> Iterator[str]:
         yield from (str(value) for name, value in call.parameters if name == _RESPONSE)
 
 
-def _left(template: PromptTemplate) -> Iterator[tuple[str, str]]:
-    """Yield what looks like the place of an input in the literal text, and the name in it."""
-    for text in literals(template):
-        for match in _PLACE.finditer(text):
-            yield match[0], match["double"] or match["single"]
-
-
 def _refused(tags: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield why tags are refused, those of one reason together."""
-    for reason in (_RUN, _FETCHED, _CHANGED):
+    for reason in (RUN, FETCHED, CHANGED):
         if found := dict.fromkeys(tag for why, tag in tags if why == reason):
             yield f"{_listed(found)} {reason}"
-
-
-def _tags(read: PromptText, inputs: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what an engine of templates would run of a text that does not say itself what in it is text.
-
-    Each has before it why it is refused: "" for one that names no input and is shown as code, or is of no known word,
-    because then the prompt may speak of templates.
-    """
-    if read.is_declared:
-        return []
-    names = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
-    named = re.compile(rf"(?<!\w)(?:{names})(?!\w)")
-    changed = re.compile(
-        rf"\{{\{{(?:[-~]\s*(?:{names})(?!\w)|\s*(?:{names})(?:\s*\||[(\[]|\.\w))[^{{}}]*\}}\}}"
-    )
-    found: list[tuple[str, str]] = []
-    for message in (message for call in read.template.calls for message in call.messages):
-        text = "".join(part if isinstance(part, str) else "…" for part in message.parts)
-        code = [match.span() for match in _CODE.finditer(text)]
-        starts = [start for start, _ in code]
-        for match in _TAG.finditer(text):
-            word = match["word"] or match["name"] or match["other"]
-            fetched = match["mark"] == ">" or (match["word"] is not None and word in _REFERENCES)
-            k = bisect(starts, match.start())
-            is_code = k > 0 and match.start() < code[k - 1][1]
-            is_meant = named.search(match[0]) or (not is_code and (fetched or word in _CONTROL))
-            found.append(((_FETCHED if fetched else _RUN) if is_meant else "", match[0]))
-        found += [(_CHANGED, match[0]) for match in changed.finditer(text)]
-    return found
 
 
 def _places(template: PromptTemplate) -> dict[str, str]:

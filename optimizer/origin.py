@@ -1,6 +1,7 @@
 """Where a frozen prompt comes from: the task and the data that it was tuned on, found again."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from optimizer.dataset import Dataset, Example
@@ -11,7 +12,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.importing import IMPORTED
 from optimizer.intake import MOST_TOLD, intake_of
 from optimizer.plan import load_examples, task_path
-from optimizer.task import Task
+from optimizer.task import Task, load_task
 
 
 def origin_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Task, Dataset] | None:
@@ -28,16 +29,34 @@ def origin_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tup
     Raises:
         InputError: When the task or its data cannot be read, or lacks an input of the prompt.
     """
-    study = path.with_name("study.yaml")
-    if task is None and not study.is_file():
+    named = _task_path(path, task)
+    if named is None:
         return None
-    found = load_examples(task_path(load_yaml(study), study) if task is None else task)
+    found = load_examples(named)
     missing = sorted(set(frozen.inputs) - set(found[0].inputs))
     if missing:
         known = ", ".join(found[0].inputs)
         message = f"the prompt takes {', '.join(missing)}, and the task has {known}"
         raise InputError([Problem(file=found[0].source.file, field="dataset.inputs", message=message)])
     return found
+
+
+def _task_path(path: Path, task: Path | None) -> Path | None:
+    study = path.with_name("study.yaml")
+    if task is not None or not study.is_file():
+        return task
+    return task_path(load_yaml(study), study)
+
+
+def listed_inputs(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[str, ...]:
+    """Return the inputs of a prompt that its task has as lists; none where no task is found.
+
+    Raises:
+        InputError: When the task cannot be read.
+    """
+    named = _task_path(path, task)
+    kinds = {} if named is None else load_task(named).kinds
+    return tuple(name for name in frozen.inputs if name in kinds and kinds[name].type == "list")
 
 
 def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Example, ...]:
@@ -52,13 +71,18 @@ def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None)
     return () if origin is None else origin[1].test or origin[1].validation
 
 
-def rows_of(frozen: FrozenPrompt, rows: Path) -> tuple[Example, ...]:
+def rows_of(frozen: FrozenPrompt, rows: Path, *, lists: Sequence[str] = ()) -> tuple[Example, ...]:
     """Return the rows of a table as a prompt is to be sent them: under their ids, or else their numbers; without targets.
+
+    Args:
+        frozen: The prompt.
+        rows: The table.
+        lists: Inputs whose cells are arrays of texts, as JSON where a table has nothing but text.
 
     Raises:
         InputError: With every mistake found in it; an id that several rows have is one, as answers are joined on it.
     """
-    intake = intake_of(frozen.template, rows, lists=(), kept=())
+    intake = intake_of(frozen.template, rows, lists=lists, kept=())
     named = intake.check(lambda _: None).has_ids
     found, lines, repeated = list[Example](), dict[str, int](), list[Problem]()
     for row in intake.rows():

@@ -5,9 +5,11 @@ Files are read by the exporters, which run, look up and fetch nothing of what a 
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Formatter
 
 from optimizer.digest import sha256
 from optimizer.document import MAX_BYTES, read_yaml
@@ -30,7 +32,10 @@ _KEYS = {"lc": "langchain", "calls": NATIVE, "prompts": "promptfoo", "messages":
 _FRONTED = ("prompty", "dotprompt")
 _SHOWING = {*_KEYS.values(), *_FRONTED}
 
-_FRONT = re.compile(r"\s*---[ \t]*\n(?:.*?\n)??---[ \t]*(?:\n|\Z)(?P<body>.*)", re.DOTALL)
+_FRONT = re.compile(r"\s*---[ \t]*\n(?P<front>.*?\n)??---[ \t]*(?:\n|\Z)(?P<body>.*)", re.DOTALL)
+
+# An entry of a mapping in YAML.
+_ENTRY = re.compile(r"^[\w.-]+[ \t]*:(?:\s|$)", re.MULTILINE)
 
 # What only one of the two formats behind front matter has a meaning for: lines of roles and tags of Jinja, or helpers.
 _MARKS = {
@@ -40,6 +45,29 @@ _MARKS = {
     ),
     "dotprompt": re.compile(r"\{\{~?\s*(?:[{#/>^!]|(?:role|history|media|section)\b)"),
 }
+
+# How people write the place of an input, where a format has no words of its own for it.
+_PLACE = re.compile(r"\{\{\s*(?P<double>\w[\w .-]*?)\s*\}\}|(?P<dollar>\$)?\{\s*(?P<single>\w[\w.-]*)\s*\}")
+
+# What engines of templates run, of Jinja, Liquid, Handlebars and Mustache. Words they do not know are text.
+_TAG = re.compile(
+    r"\{%[-+~]?\s*(?P<word>\w+)(?:[^%]|%(?!\})){0,500}?%\}"
+    r"|\{\{~?\s*(?P<mark>[#/^>])\s*(?P<name>[\w./-]+)[^{}]*\}\}|\{\{~?\s*(?P<other>else)\b[^{}]*\}\}"
+)
+_CONTROL = frozenset(
+    {"assign", "block", "call", "capture", "case", "each", "elif", "else", "elsif", "endblock", "endcall", "endcapture"}
+    | {"endcase", "endfilter", "endfor", "endif", "endmacro", "endraw", "endset", "endunless", "endwith", "filter"}
+    | {"for", "if", "macro", "raw", "set", "unless", "when", "with"}
+)  # fmt: skip
+_REFERENCES = frozenset({"extends", "from", "import", "include", "render"})
+
+# Where a text shows code, in Markdown.
+_CODE = re.compile(r"(?P<fence>```+|~~~+).*?(?:(?P=fence)|\Z)|`[^`\n]+`", re.DOTALL)
+
+# Why a file of text with such a tag cannot be measured as it is meant.
+RUN = "would be run by an engine of templates, and nothing is run here: write what is to be said in its place"
+FETCHED = "refers to another text, and nothing is looked up here: write that text in its place"
+CHANGED = "has more than the name of an input, and nothing is run here: write the name alone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +80,8 @@ class PromptText:
         sha256: Digest of the file.
         is_single: Whether some input stands in single braces, so that another name in such braces was meant for one.
         is_declared: Whether the file itself says what of it is the place of an input, so that the rest is text.
+        is_formatted: Whether braces were doubled in it, as Python's `str.format` has them, and are single in the template.
+        is_fronted: Whether its text begins with front matter that no format reads as such.
     """
 
     format: str
@@ -59,6 +89,8 @@ class PromptText:
     sha256: str
     is_single: bool
     is_declared: bool
+    is_formatted: bool = False
+    is_fronted: bool = False
 
 
 def _content(path: Path) -> tuple[bytes, str]:
@@ -100,12 +132,17 @@ def read_prompt(file: PromptFile, inputs: Sequence[str]) -> PromptText:
         name, template = _told(file, text, inputs)
     # Without inputs to look for, only what the file itself declares is a place, and others are as they were written.
     unfilled = _tried(name, text, ())
+    is_declared = name == NATIVE or (not isinstance(unfilled, str) and bool(unfilled.inputs))
+    undoubled = None if is_declared or isinstance(unfilled, str) else _undoubled(template, unfilled)
+    front = None if name in _SHOWING else _FRONT.match(text)
     return PromptText(
         format=name,
-        template=template,
+        template=undoubled or template,
         sha256=sha256(content),
         is_single=not isinstance(unfilled, str) and _is_single(unfilled, template),
-        is_declared=name == NATIVE or (not isinstance(unfilled, str) and bool(unfilled.inputs)),
+        is_declared=is_declared,
+        is_formatted=undoubled is not None,
+        is_fronted=front is not None and _ENTRY.search(front["front"] or "") is not None,
     )
 
 
@@ -114,6 +151,51 @@ def _is_single(unfilled: PromptTemplate, template: PromptTemplate) -> bool:
     written, left = "\n".join(literals(unfilled)), "\n".join(literals(template))
     places = (re.compile(rf"(?<![{{$])\{{{re.escape(each)}\}}(?!\}})") for each in template.inputs)
     return any(place.search(written) and not place.search(left) for place in places)
+
+
+def _undoubled(template: PromptTemplate, unfilled: PromptTemplate) -> PromptTemplate | None:
+    """Return a prompt for `str.format` with the braces that are doubled in it single; None where it may be no such prompt.
+
+    It is one where each input stands in single braces, all other braces are doubled, and none of those around a name.
+    """
+    texts = [
+        "".join(
+            part if isinstance(part, str) else f"{{{part.name.partition(':')[2]}}}" for part in each.parts
+        )
+        for each in template.calls[0].messages
+    ]
+    own = "".join(literals(template))
+    doubled = "{{" in own or "}}" in own
+    if (
+        not (template.inputs and doubled)
+        or _PLACE.search(own)
+        or "".join(texts) != "".join(literals(unfilled))
+    ):
+        return None
+    try:
+        parsed = [list(Formatter().parse(text)) for text in texts]
+    except ValueError:
+        return None
+    fields = [field for text in parsed for _, *field in text if field[0] is not None]
+    if any(name not in template.inputs or layout or conversion for name, layout, conversion in fields):
+        return None
+    messages = (
+        replace(each, parts=tuple(_formatted(text)))
+        for each, text in zip(template.calls[0].messages, parsed, strict=True)
+    )
+    return replace(template, calls=(replace(template.calls[0], messages=tuple(messages)),))
+
+
+def _formatted(parsed: Iterable[tuple[str, str | None, str | None, str | None]]) -> Iterator[str | Hole]:
+    """Yield what `string.Formatter` found as the parts of a message, texts beside each other as one."""
+    literal = ""
+    for text, name, *_ in parsed:
+        literal += text
+        if name is not None:
+            yield from (literal,) if literal else ()
+            yield Hole(name=f"input:{name}")
+            literal = ""
+    yield from (literal,) if literal else ()
 
 
 def _told(file: PromptFile, text: str, inputs: Sequence[str]) -> tuple[str, PromptTemplate]:
@@ -233,3 +315,44 @@ def literals(template: PromptTemplate) -> Iterator[str]:
         for message in call.messages:
             for part in message.parts:
                 yield from (part.lead, part.tail) if isinstance(part, Hole) else (part,)
+
+
+def places_left(template: PromptTemplate) -> Iterator[tuple[str, str]]:
+    """Yield what looks like the place of an input in the literal text, and the name in it."""
+    for text in literals(template):
+        for match in _PLACE.finditer(text):
+            yield match[0], match["double"] or match["single"]
+
+
+def is_doubled_elsewhere(template: PromptTemplate) -> bool:
+    """Return whether the literal text has doubled braces around something other than a name."""
+    return any("{{" in _PLACE.sub("", text) for text in literals(template))
+
+
+def tags_of(read: PromptText, inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what an engine of templates would run of a text that does not say itself what in it is text.
+
+    Each has before it why it is refused: "" for one that names no input and is shown as code, or is of no known word,
+    because then the prompt may speak of templates.
+    """
+    if read.is_declared:
+        return []
+    names = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
+    named = re.compile(rf"(?<!\w)(?:{names})(?!\w)")
+    changed = re.compile(
+        rf"\{{\{{(?:[-~]\s*(?:{names})(?!\w)|\s*(?:{names})(?:\s*\||[(\[]|\.\w))[^{{}}]*\}}\}}"
+    )
+    found: list[tuple[str, str]] = []
+    for message in (message for call in read.template.calls for message in call.messages):
+        text = "".join(part if isinstance(part, str) else "…" for part in message.parts)
+        code = [match.span() for match in _CODE.finditer(text)]
+        starts = [start for start, _ in code]
+        for match in _TAG.finditer(text):
+            word = match["word"] or match["name"] or match["other"]
+            fetched = match["mark"] == ">" or (match["word"] is not None and word in _REFERENCES)
+            k = bisect(starts, match.start())
+            is_code = k > 0 and match.start() < code[k - 1][1]
+            is_meant = named.search(match[0]) or (not is_code and (fetched or word in _CONTROL))
+            found.append(((FETCHED if fetched else RUN) if is_meant else "", match[0]))
+        found += [(CHANGED, match[0]) for match in changed.finditer(text)]
+    return found

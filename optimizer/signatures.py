@@ -39,13 +39,8 @@ _Kind = tuple[str, tuple[str, ...]]
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
-# The column of an answer that only a schema describes, when several fields make it.
-_ANSWER = "answer"
-
-# The column that tells rows apart, whatever else it is.
-_ID = "id"
-
-_METRICS = {"label": "accuracy"}  # for all others, the answer has to be the target
+# The column of an answer that several fields make, and the one that tells rows apart, whatever else it is.
+_ANSWER, _ID = "answer", "id"
 
 # What DSPy notes in the schema of a field for itself.
 _NOTES = frozenset({"__dspy_field_type", "prefix", "desc", "title", "default"})
@@ -170,7 +165,7 @@ def task_files(
         problems.append(Problem(file="", field="examples", message="expected at least one, found none"))
     if problems:
         raise InputError(problems)
-    output = _answer(signature, outputs)
+    output, names = _answer(signature, outputs), [_ANSWER] if together else [each.name for each in outputs]
     described = [f"{each.name}: {each.description}" for each in (*inputs, *outputs) if each.description]
     content = {
         "schema": 1,
@@ -180,10 +175,10 @@ def task_files(
         "dataset": {
             "path": f"../datasets/{name}.jsonl",
             "inputs": _inputs(inputs),
-            "target": _target(outputs, together=together),
+            "target": names[0] if len(names) == 1 else names,
         },
         "output": output,
-        "metric": metric or _METRICS.get(output["type"], "exact_match"),
+        "metric": metric or ("accuracy" if output["type"] == "label" else "exact_match"),
         "instruction": signature.instructions.strip(),
     }
     lines = (_json(_joined(row, cells) if together else row) for row in rows)
@@ -290,8 +285,7 @@ def _listed(value: object) -> Iterable[object]:
 
 def _rows(examples: Iterable[Any], fields: tuple[_Field, ...], problems: list[Problem]) -> Iterator[Plain]:
     for n, example in enumerate(examples):
-        values: Plain = dict(example.items())
-        row: Plain = {}
+        values, row = Plain(example.items()), Plain()
         for field in fields:
             try:
                 row[field.name] = field.cell(values.get(field.name))
@@ -326,26 +320,14 @@ def _inputs(inputs: tuple[_Field, ...]) -> list[str] | Plain:
     """Return the inputs as a task file has them: their names, with what they hold where one is more than a text."""
     if all(each.kind == "text" and not each.optional for each in inputs):
         return [each.name for each in inputs]
-    optional = {"optional": True}
-    return {each.name: {"type": each.kind, **(optional if each.optional else {})} for each in inputs}
-
-
-def _target(outputs: tuple[_Field, ...], *, together: bool) -> str | list[str]:
-    if together:
-        return _ANSWER
-    return outputs[0].name if len(outputs) == 1 else [each.name for each in outputs]
+    return {each.name: {"type": each.kind} | ({"optional": True} if each.optional else {}) for each in inputs}
 
 
 def _answer(signature: "type[dspy.Signature]", outputs: tuple[_Field, ...]) -> Plain:
     """Return what a task file says of its answers."""
-    kinds = {each.kind for each in outputs}
-    if "json" not in kinds and len(outputs) > 1:
-        fields = {
-            each.name: _without_empty({"type": each.kind, "labels": list(each.labels)}) for each in outputs
-        }
-        return {"type": "json", "fields": fields}
-    if "json" not in kinds:
-        return _without_empty({"type": outputs[0].kind, "labels": list(outputs[0].labels)})
+    plain = {each.name: _without_empty({"type": each.kind, "labels": list(each.labels)}) for each in outputs}
+    if all(each.kind != "json" for each in outputs):
+        return {"type": "json", "fields": plain} if len(outputs) > 1 else plain[outputs[0].name]
     whole = signature.model_json_schema()
     parts = {
         each.name: {key: value for key, value in whole["properties"][each.name].items() if key not in _NOTES}
@@ -353,9 +335,26 @@ def _answer(signature: "type[dspy.Signature]", outputs: tuple[_Field, ...]) -> P
     }
     definitions = {"$defs": whole["$defs"]} if "$defs" in whole else {}
     if len(outputs) == 1:
-        return {"type": "json", "schema": {**parts[outputs[0].name], **definitions}}
+        return {"type": "json", "schema": _inlined({**parts[outputs[0].name], **definitions})}
     schema = {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
     return {"type": "json", "schema": {**schema, **definitions}}
+
+
+def _inlined(schema: Plain) -> Plain:
+    """Return a schema whose root says itself what it is, and does not only refer to a definition that does."""
+    name, definitions = str(schema.get("$ref", "")).removeprefix("#/$defs/"), schema.get("$defs", {})
+    if name not in definitions:
+        return schema
+    own = {
+        **definitions[name],
+        **schema,
+        "$defs": {key: definitions[key] for key in definitions if key != name},
+    }
+    del own["$ref"]
+    # A type that holds itself is referred to all the same.
+    if f'"#/$defs/{name}"' in _json(own):
+        own["$defs"] = definitions
+    return {key: value for key, value in own.items() if key not in _NOTES and value != {}}
 
 
 def _without_empty(value: Plain) -> Plain:

@@ -133,6 +133,30 @@ def test_every_setting_that_changes_is_told() -> None:
     assert setting_changes(a, a) == ()
 
 
+def test_images_that_begin_alike_and_broken_control_tokens_are_told_apart() -> None:
+    def prompt(*parts: str | Hole) -> PromptTemplate:
+        call = CallTemplate(messages=(MessageTemplate(role="user", parts=parts),))
+        return PromptTemplate(calls=(call,), answer=AnswerFormat(kind="text"))
+
+    def image(end: str) -> Hole:
+        return Hole(name=f"image:data:image/png;base64,{'A' * 200}{end}", image=True)
+
+    one, same, other = (prompt(image(end), "What is it?", Hole(name="input:a")) for end in "xxy")
+    assert not any(each.differs for each in message_differences(one, same))
+    (told,) = message_differences(one, other)
+    assert [edit.kind for edit in told.edits] == ["deleted", "inserted", "same"]
+    assert all(len(edit.text) < 100 for edit in told.edits)
+    tokens, more = ("<|x|>",), ("<|x|>", "<|y|>")
+    bare, broken = prompt(Hole(name="input:a")), prompt(Hole(name="input:a", neutralise=tokens))
+    (change,) = setting_changes(bare, broken)
+    assert (change.name, change.before, change.after) == ("control tokens broken", None, ["<|x|>"])
+    assert setting_changes(broken, broken) == ()
+    pair = (Hole(name="input:a", neutralise=tokens), Hole(name="input:b", neutralise=more))
+    (change,) = setting_changes(prompt(*pair), prompt(*(replace(hole, neutralise=tokens) for hole in pair)))
+    assert change.before == {"input:a": ["<|x|>"], "input:b": ["<|x|>", "<|y|>"]}
+    assert change.after == ["<|x|>"]
+
+
 def test_two_trials_are_told_apart_by_all_they_differ_in(parcels: Path) -> None:
     found = document("diff", f"{parcels}#0", f"{parcels}#4")
     assert found["differ"]

@@ -499,6 +499,72 @@ def test_an_object_is_the_whole_reply_in_json_with_its_keys_in_the_order_of_the_
     assert (json.loads(schema), list(json.loads(schema)["properties"])) == (SCHEMA, ["b", "a"])
 
 
+def of(*names: str, **more: Any) -> dict[str, Any]:
+    """Return the schema of an object with these keys, texts but for those that are given."""
+    return {
+        "type": "object",
+        "required": list(names),
+        "properties": {name: {"type": "string"} for name in names} | more,
+    }
+
+
+FINDING = of("reason", "decision")
+NESTED = '{"decision":"yes","reason":"r"}'
+
+
+@pytest.mark.parametrize(
+    ("schema", "target", "shown"),
+    [
+        (
+            of("of", "findings", findings={"type": "array", "items": FINDING}),
+            f'{{"findings":[{NESTED}],"of":"x"}}',
+            '{"of": "x", "findings": [{"reason": "r", "decision": "yes"}]}',
+        ),
+        (
+            of("found", found={"$ref": "#/$defs/a~1b"}) | {"$defs": {"a/b": FINDING}},
+            f'{{"found":{NESTED}}}',
+            '{"found": {"reason": "r", "decision": "yes"}}',
+        ),
+        (
+            {"$ref": "#/$defs/One", "$defs": {"One": of("z", "a", a={"$ref": "#/$defs/One"})}},
+            '{"a":{"a":{},"z":"2"},"z":"1"}',
+            '{"z": "1", "a": {"z": "2", "a": {}}}',
+        ),
+        (
+            of("found", found={"anyOf": [{"type": "null"}, of("other"), FINDING]}),
+            f'{{"found":{NESTED}}}',
+            '{"found": {"reason": "r", "decision": "yes"}}',
+        ),
+        (
+            {"type": "object", "additionalProperties": FINDING},
+            f'{{"b":{NESTED},"a":{{"more":1,"decision":"no"}}}}',
+            '{"a": {"decision": "no", "more": 1}, "b": {"reason": "r", "decision": "yes"}}',
+        ),
+        (
+            {"type": "array", "prefixItems": [{"type": "number"}], "items": FINDING},
+            f"[1,{NESTED}]",
+            '[1, {"reason": "r", "decision": "yes"}]',
+        ),
+        # Without `required`, both are in the order of a schema that is kept with its keys sorted.
+        (
+            {"type": "object", "properties": {"thoughts": {}, "answer": {}}},
+            '{"thoughts":"t","answer":"a"}',
+            '{"answer": "a", "thoughts": "t"}',
+        ),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, '{"b":1,"a":2}', '{"a": 2, "b": 1}'),
+        ({"$ref": "https://example.org/schema"}, '{"b":1,"a":2}', '{"a": 2, "b": 1}'),
+    ],
+)
+def test_keys_are_in_the_order_of_the_schema_at_every_level(
+    schema: dict[str, Any], target: str, shown: str
+) -> None:
+    task = a_task("json", schema=canonical(schema))
+    said = canonical(json.loads(target))
+    assert reply_of("plain", task, said) == shown
+    assert json.loads(reply_of("json", task, said)) in (json.loads(shown), {"team": json.loads(shown)})
+    assert shown in reply_of("json", task, said)
+
+
 def test_an_object_has_a_field_of_its_own_behind_a_reasoning() -> None:
     task = a_task("json", schema=canonical({**SCHEMA, "$defs": {"x": {"type": "string"}}}))
     said = reply_of("json", task, '{"a":1,"b":"x"}', style="chain_of_thought", reasoning="So.")

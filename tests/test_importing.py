@@ -18,11 +18,13 @@ from optimizer.completion import Capabilities, Constraint, Message
 from optimizer.digest import canonical
 from optimizer.errors import InputError
 from optimizer.exporters import EXPORTERS, Shipment
+from optimizer.formats import FORMATS
 from optimizer.frozen import FrozenPrompt
 from optimizer.importing import IMPORTED, Imported, fitted, imported_in_words, load_imported
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.retrieval import Retrieval, Shot
+from optimizer.styles import STYLES
 from optimizer.task import PromptFile, Task, load_task
 
 LABELS = ("red", "green", "blue")
@@ -608,6 +610,91 @@ def test_a_tag_that_an_engine_of_templates_would_run_is_refused_with_the_reason(
         assert said.count("prompts/") == 1, "one mistake is told once"
 
 
+DOUBLED = "all other braces in it are doubled, as Python's str.format has them"
+KEPT = "other braces in it are doubled: they stay so"
+
+
+@pytest.mark.parametrize(
+    ("text", "caution"),
+    [
+        ('Return {{"colour": "red"}} for the text.\nText: {text} {note}', DOUBLED),
+        ("{text}{note} }}{{", DOUBLED),
+        ("{{{text}}} {note}", ""),  # a place within braces, as no more than one of them is doubled
+        ('Return {{"a": {{}}}}. {text} {note:>9}', KEPT),  # which str.format would change
+        ('Return {{"a": 1}} or {"b": 2}. {text} {note}', KEPT),  # which str.format would not take
+        ('Return {{"a": 1}}. {{text}} {{ note }}', ""),
+        ('Return {"a": {"b": 1}}. {text} {note}', ""),
+    ],
+)
+def test_a_prompt_for_pythons_format_is_measured_as_it_is_sent(
+    imported: Callable[..., Imported], text: str, caution: str
+) -> None:
+    for name, content in (
+        ("today.txt", text),
+        ("chat.json", json.dumps([{"role": "user", "content": text}])),
+    ):
+        found = imported(content, name=name)
+        assert [each for each in found.cautions if DOUBLED in each or KEPT in each] == [
+            each for each in found.cautions if caution and caution in each
+        ]
+        assert any(caution in each for each in ("", *found.cautions))
+        (message,) = messages(found.template)
+        if caution == DOUBLED:
+            assert message.content == text.format(text="An apple.", note="Ripe.")
+        else:
+            filled = re.sub(r"\{\{ ?(text|note) ?\}\}|\{(text|note)\}", "", text)
+            assert message.content.replace("An apple.", "").replace("Ripe.", "") == filled
+
+
+@pytest.mark.parametrize("space", ["", " ", "  ", "\t", "\n ", "\u00a0"])
+def test_places_may_have_any_white_space_within(imported: Callable[..., Imported], space: str) -> None:
+    text = f"Name: {{{{{space}text}}}}, {{{{note{space}}}}}, {{{{{space}text{space}}}}}."
+    for name, content in (
+        ("today.txt", text),
+        ("chat.json", json.dumps([{"role": "user", "content": text}])),
+    ):
+        (message,) = messages(imported(content, name=name).template)
+        assert message.content == "Name: An apple., Ripe., An apple.."
+
+
+def test_front_matter_of_no_format_is_a_caution(imported: Callable[..., Imported]) -> None:
+    fronted = "---\nmode: agent\n---\nName {{text}} {{note}}\n"
+    (caution,) = imported(fronted, name="today.prompt.md").cautions
+    assert "begins with front matter, which is asked as text like the rest" in caution
+    ruled = "---\nA line above.\n---\nName {{text}} {{note}}\n"
+    assert imported(ruled, name="today.prompt.md").cautions == ()
+
+
+def test_what_the_system_says_beside_the_messages_comes_first(
+    imported: Callable[..., Imported], refused: Callable[..., str]
+) -> None:
+    for system in (
+        "Say which {colour}.",
+        [{"type": "text", "text": "Say which "}, {"type": "text", "text": "{colour}."}],
+    ):
+        body = {
+            "system": system,
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "{{text}} {{note}}"}],
+        }
+        found = imported(json.dumps(body), name="chat.json")
+        assert messages(found.template) == (
+            Message(role="system", content="Say which {colour}."),
+            Message(role="user", content="An apple. Ripe."),
+        )
+        assert found.cautions == ()
+    body = {"system": [{"type": "image"}], "messages": [{"role": "user", "content": "{{text}}"}]}
+    assert "expected the content of a message to be text" in refused(json.dumps(body), name="chat.json")
+
+
+def test_a_message_of_somebody_with_a_name_is_refused(refused: Callable[..., str]) -> None:
+    said = refused(
+        '[{"role": "system", "name": "example_user", "content": "Hi"}, {"role": "user", "content": "{{text}}"}]',
+        name="chat.json",
+    )
+    assert "expected messages of a role and a text, found one with a name" in said
+
+
 def test_tags_of_one_kind_are_told_together(refused: Callable[..., str]) -> None:
     said = refused("{{text}} {% if note %}{{note}}{% endif %} {{> rules}}", name="words.txt")
     lines = [line.partition("words.txt: ")[2] for line in said.splitlines()]
@@ -844,6 +931,60 @@ def test_a_model_is_asked_with_the_studys_parameters_and_its_own_markup_is_broke
         "the text of prompts/today.prompt.json holds what the model reads as its own markup, and stays as it is: '</s>'",
     )
     assert fitted(found, {"temperature": 0.7, "seed": 1}, able, input_bytes=10) == found
+
+
+def test_an_answer_is_never_cut_shorter_than_the_file_allows(imported: Callable[..., Imported]) -> None:
+    """What reasons needs room for that, also where the file and the study bound it under two names."""
+    able = Capabilities(can=frozenset())
+    calls = tuple(
+        CallTemplate(messages=user(TEXT, NOTE), parameters=parameters)
+        for parameters in ((("max_tokens", 112), ("temperature", 0)), (("temperature", 0),))
+    )
+    before = imported(PromptTemplate(calls=calls, answer=READER))
+    for study, asked in (
+        ({"temperature": 0, "max_tokens": 16}, ({"max_tokens": 112}, {"max_tokens": 16})),
+        ({"temperature": 0, "max_tokens": 200}, ({"max_tokens": 200}, {"max_tokens": 200})),
+        (
+            {"temperature": 0, "max_completion_tokens": 16},
+            ({"max_completion_tokens": 112}, {"max_completion_tokens": 16}),
+        ),
+        ({"temperature": 0}, ({}, {})),
+    ):
+        found = fitted(before, study, able, input_bytes=10)
+        assert [dict(call.parameters) for call in found.template.calls] == [
+            {"temperature": 0, **each} for each in asked
+        ]
+        assert fitted(found, study, able, input_bytes=10).template == found.template
+        told = [each for each in found.cautions if "the decoding parameters of" in each]
+        assert bool(told) == (112 not in asked[0].values())
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_a_frozen_prompt_is_asked_again_as_it_was(put: Callable[..., Path], style: str) -> None:
+    """Frozen under a study and imported under the same parameters, it is the very same prompt: no gain over it is one of room."""
+    changes = (
+        (
+            "parameters: {temperature: 0}",
+            "parameters: {temperature: 0, max_tokens: 16}, capabilities: [prefill, json_schema]",
+        ),
+        ("[direct, first_person]", f"[direct, {style}]" if style != "direct" else "[direct]"),
+    )
+    path = put(template(user(TEXT)), *changes)
+    space = load_plan(path).space
+    rendered = 0
+    for layout in ("plain", "json"):
+        scored = space.render(dataclasses.replace(space.start, style=style, format=layout))
+        if scored is None or FORMATS[layout].misfit(space.task, space.style(style)):
+            continue
+        (path.parent / "prompts" / "today.prompt.json").write_text(frozen(scored).dumps(), encoding="utf-8")
+        baseline = load_plan(path).space
+        again = baseline.render(baseline.baseline)
+        assert again is not None
+        assert again.fingerprint == scored.fingerprint
+        assert baseline.imported is not None
+        assert not [each for each in baseline.imported.cautions if "decoding parameters" in each]
+        rendered += 1
+    assert rendered
 
 
 def test_a_constraint_that_a_model_cannot_be_held_to_is_left_out_and_a_short_context_is_told(

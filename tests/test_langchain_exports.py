@@ -14,6 +14,7 @@ from optimizer.completion import Constraint
 from optimizer.exporters import EXPORTERS
 from optimizer.exporting import export
 from optimizer.frozen import FrozenPrompt
+from optimizer.models import chat_body
 
 if TYPE_CHECKING:
     from tests.hostile_prompts import ANY_TEXT, Files, dialogue, frozen_of, hole, message, text_of
@@ -130,7 +131,8 @@ def test_parameters_schema_and_origin_reach_whoever_loads_the_file(schema: str) 
     )
     text = export(frozen, "langchain").texts[0]
     prompt, read = loaded(text), read_of(text)
-    assert prompt.metadata["parameters"] == dict(frozen.template.calls[0].parameters)
+    told = {"stop": "\n{", "temperature": 1e-7, "extra_body": {"max_tokens": 16}}
+    assert prompt.metadata["parameters"] == told
     assert prompt.metadata["response_format"]["json_schema"]["schema"] == json.loads(schema)
     assert prompt.metadata["optimizer"]["fingerprint"] == frozen.fingerprint
     assert "starts the model's own turn" in prompt.metadata["note"]
@@ -138,6 +140,37 @@ def test_parameters_schema_and_origin_reach_whoever_loads_the_file(schema: str) 
     assert read.calls[0].parameters == frozen.template.calls[0].parameters
     assert read.calls[0].constraint == frozen.template.calls[0].constraint
     assert read.answer == frozen.template.answer
+
+
+def test_the_librarys_model_is_asked_with_the_parameters_that_were_scored(loopback: Any) -> None:
+    """Those that OpenAI's client has no argument for as well, and none under another name."""
+    from langchain_openai import ChatOpenAI
+    from pydantic import SecretStr
+
+    loopback.reply = lambda _: "{}"
+    frozen = frozen_of(
+        message("user", "Q: ", hole("q")),
+        parameters=(
+            ("max_completion_tokens", 9),
+            ("max_tokens", 16),
+            ("min_p", 0.1),
+            ("seed", 3),
+            ("stop", "\n"),
+            ("temperature", 0),
+            ("top_k", 5),
+        ),
+        constraint=Constraint(json_schema='{"additionalProperties":false,"properties":{},"type":"object"}'),
+    )
+    text = export(frozen, "langchain").texts[0]
+    assert read_of(text).calls == frozen.template.calls
+    prompt = loaded(text)
+    model = ChatOpenAI(model="a-model", base_url=loopback.base_url, api_key=SecretStr("x"), max_retries=0)
+    told = prompt.metadata
+    bound = model.bind(**told["parameters"], response_format=told["response_format"])
+    bound.invoke(prompt.invoke({"q": "hi {x}"}))
+    own = chat_body(frozen.request(q="hi {x}"), name="a-model", can=frozenset({"json_schema"}))
+    (sent,) = loopback.bodies
+    assert {name: value for name, value in sent.items() if name != "stream"} == own
 
 
 def test_what_the_library_writes_is_read_as_it_renders_it() -> None:

@@ -4,28 +4,39 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from pydantic import ConfigDict, TypeAdapter
 
 from optimizer.answer import AnswerFormat
+from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
+from optimizer.cells import listed
 from optimizer.completion import Constraint
 from optimizer.dataset import Example
 from optimizer.digest import canonical
+from optimizer.document import Located
 from optimizer.errors import InputError
 from optimizer.exporters import EXPORTERS, LossyExportError, Wording
 from optimizer.exporters.openai_batch import MOST_BYTES, MOST_LINES
 from optimizer.exporting import export, hostile_cases
+from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
+from optimizer.promptfile import literals, read_prompt
+from optimizer.styles import STYLES
+from optimizer.task import PromptFile, Task
+from optimizer.taskfile import DatasetSpec, OutputType, Splits
 
 if TYPE_CHECKING:
     from tests.hostile_prompts import frozen_as, hole, message
+    from tests.parcels import optimizer
 else:
     from hostile_prompts import frozen_as, hole, message
+    from parcels import optimizer
 
 SCHEMA = canonical(
     {
@@ -40,6 +51,18 @@ PIECES = (
     "a", "text", "null", "#", ":", "- ",
 )  # fmt: skip
 Request = dict[str, Any]
+
+LISTS = """schema: 1
+name: whys
+dataset:
+  path: data.jsonl
+  inputs: {passages: {type: list}, q: {}}
+  target: a
+  splits: {train: 3, validation: 6, test: 6}
+output: {type: text}
+metric: exact_match
+instruction: Answer.
+"""
 
 
 class Checked(CompletionCreateParamsNonStreaming):
@@ -157,20 +180,29 @@ def test_the_types_of_the_api_are_strict_enough_to_tell() -> None:
             checked(wrong)
 
 
-def test_a_page_is_read_back_exactly_and_says_how_good_the_prompt_is() -> None:
-    rng = Random(1)
+def test_a_page_is_read_back_exactly_and_says_how_good_the_prompt_is(tmp_path: Path) -> None:
+    """From its file, as whoever names it as a baseline reads it."""
+    rng, refused = Random(1), 0
+    file = PromptFile(named="x", path=tmp_path / "x.prompt.md", format="", field=())
     for _ in range(300):
         frozen = a_prompt(rng)
+        words = "".join(literals(frozen.template))
+        if "\r" in words:
+            with pytest.raises(LossyExportError, match=r"has a line end other than \\n, which markdown"):
+                export(frozen, "markdown")
+            refused += 1
+            continue
         (page,) = export(frozen, "markdown").texts
         assert "Scored 0.750 on 40 test examples, 95 % interval 0.600 to 0.900." in page
         assert page.index("-->") == page.rindex("-->", 0, page.index("\n# ")), (
             "the comment ends where it should"
         )
-        assert EXPORTERS["markdown"].read is not None
-        template = EXPORTERS["markdown"].read(page, ())
+        file.path.write_bytes(page.encode())
+        template = read_prompt(file, ()).template
         for case in list(hostile_cases(frozen))[::20]:
             assert template.request(case.inputs) == frozen.request(**case.inputs)
         assert template.answer == frozen.template.answer
+    assert 0 < refused < 150
 
 
 @pytest.mark.parametrize(
@@ -218,6 +250,42 @@ def test_messages_that_people_have_are_read_with_the_inputs_of_the_task(body: st
     ]
 
 
+def test_rows_show_lists_as_they_were_scored(tmp_path: Path) -> None:
+    """A cell of a CSV says nothing of its type: the task does, or whoever sends the rows."""
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "data.jsonl").write_text(
+        "".join(
+            json.dumps({"passages": [f"one {n}", f"two {n}"], "q": f"why {n}", "a": "yes"}) + "\n"
+            for n in range(15)
+        ),
+        encoding="utf-8",
+    )
+    task = tmp_path / "task.yaml"
+    task.write_text(LISTS, encoding="utf-8")
+    words = message("user", "Passages:\n", hole("passages"), "\nQ: ", hole("q"))
+    template = PromptTemplate(calls=(CallTemplate(messages=(words,)),), answer=AnswerFormat(kind="text"))
+    frozen, path, rows = frozen_of(template), tmp_path / "prompt.json", tmp_path / "rows.csv"
+    path.write_text(frozen.dumps(), encoding="utf-8")
+    rows.write_text('id,passages,q\nr1,"[""first"", ""second""]",why\n', encoding="utf-8")
+    scored = frozen.messages(passages=listed(["first", "second"]), q="why")
+
+    def said(*options: str | Path) -> Any:
+        return optimizer("export", path, "--format", "openai_batch", *options)
+
+    for options in (("--task", task), ("--list", "passages"), ("--task", task, "--list", "passages")):
+        told = said("--rows", rows, *options)
+        assert told.code == 0, told.err
+        assert json.loads(told.out)["body"]["messages"] == scored
+    assert "[1] first" in scored[0]["content"]
+    assert json.loads(said("--rows", rows).out)["body"]["messages"] != scored
+    unknown = said("--rows", rows, "--list", "passage")
+    assert unknown.code == 2
+    assert "--list: the prompt has no input 'passage'" in unknown.err
+    useless = said("--task", task, "--list", "passages")
+    assert useless.code == 2
+    assert "--list: expected none without --rows" in useless.err
+
+
 def test_a_batch_that_is_too_large_for_one_file_is_several(monkeypatch: pytest.MonkeyPatch) -> None:
     from optimizer.exporters import openai_batch
 
@@ -250,9 +318,10 @@ def test_a_program_of_dspy_loads_instruction_fields_and_demonstrations(
 ) -> None:
     shown = Example(id="e1", inputs=(("text", 'a "b"\n{c}'),), target="red", group=None)
     wording = Wording(instruction="Name {it} -- now.", demonstrations=(shown,), targets=("the_colour",))
+    turn = (message("user", shown.values["text"]), message("assistant", "red"))
     frozen = frozen_of(
         PromptTemplate(
-            calls=(CallTemplate(messages=(message("user", hole("text")),)),),
+            calls=(CallTemplate(messages=(*turn, message("user", hole("text")))),),
             answer=AnswerFormat(kind="text"),
         ),
         style=style,
@@ -295,6 +364,116 @@ def test_a_style_of_its_own_words_is_no_program_of_dspy() -> None:
         export(frozen, "dspy_state", wording=wording)
     lossy = json.loads(export(frozen, "dspy_state", wording=wording, allow_lossy=True).texts[0])
     assert "step_back" in lossy["metadata"]["lossy"][0]
+
+
+@pytest.mark.parametrize("kind", ["label", "labels", "number", "json", "text"])
+@pytest.mark.parametrize("layout", ["dspy_chat", "plain", "xml"])
+@pytest.mark.parametrize("style", ["direct", "chain_of_thought"])
+def test_a_program_of_dspy_has_types_parameters_and_reasoning(
+    style: str, layout: str, kind: Any, tmp_path: Path
+) -> None:
+    """What is made of the metadata and the state lays out what DSPy's own adapter laid out to be scored."""
+    import dspy
+
+    targets = {"label": "it's -> a", "labels": '["it\'s -> a"]', "number": "2.5", "json": '{"z":1,"a":["b"]}'}
+    target, task = targets.get(kind, "words"), a_task(kind)
+    if FORMATS[layout].misfit(task, STYLES[style]):
+        pytest.skip("no prompt is laid out so")
+    shown = [
+        Demonstration(example_id=f"e{n}", inputs=(("text", f"one of {n}"),), target=target, reasoning=said)
+        for n, said in enumerate(("Because.\nOf it.", "", "So."))
+    ]
+    candidate = Candidate(
+        instruction=Instruction(id="i0000", text="Say.", origin="given"),
+        demonstrations=DemonstrationSet(id="d0001", demonstrations=tuple(shown), selector="random"),
+        style=style,
+        format=layout,
+    )
+    parameters = (("max_tokens", 16), ("temperature", 0.5))
+    draft = Draft(
+        task=task, candidate=candidate, style=STYLES[style], parameters=parameters, control_tokens=()
+    )
+    ids = tuple(shot.example_id for shot in shown)
+    frozen = frozen_as(FORMATS[layout].render(draft), style=style, format=layout, demonstration_ids=ids)
+    examples = tuple(
+        Example(id=shot.example_id, inputs=shot.inputs, target=shot.target, group=None) for shot in shown
+    )
+    wording = Wording(instruction="Say.", demonstrations=examples, targets=("the_answer",))
+    found = export(frozen, "dspy_state", wording=wording)
+    assert found.losses == ()
+    path = tmp_path / "program.json"
+    path.write_text(found.texts[0], encoding="utf-8")
+    told = json.loads(found.texts[0])["metadata"]
+    assert told["parameters"] == dict(frozen.template.calls[0].parameters)
+    program = getattr(dspy, told["module"])(told["signature"])
+    program.load(path)
+    (predictor,) = program.predictors()
+    annotation = predictor.signature.output_fields["the_answer"].annotation
+    assert annotation == {
+        "label": Literal["it's -> a", "b"],
+        "labels": list[Literal["it's -> a", "b"]],
+        "number": float,
+        "json": dict[str, Any],
+    }.get(kind, str)
+    said = [demo.get("reasoning") for demo in map(dict, predictor.demos)]
+    assert said == ([None] * 3 if style == "direct" else ["Because.\nOf it.", None, "So."])
+    if layout == "dspy_chat" and kind != "json":  # whose schema the signature of a task describes as well
+        theirs = dspy.ChatAdapter().format(predictor.signature, predictor.demos, {"text": "here"})
+        assert theirs == frozen.messages(text="here")
+
+
+def a_task(kind: OutputType) -> Task:
+    schema = {
+        "type": "object",
+        "required": ["z", "a"],
+        "properties": {"z": {"type": "integer"}, "a": {"type": "array", "items": {"type": "string"}}},
+    }
+    labels = ("it's -> a", "b") if kind in ("label", "labels") else ()
+    return Task(
+        name="t",
+        version="1",
+        description="",
+        language="en",
+        inputs=("text",),
+        target="the_answer",
+        output=kind,
+        labels=labels,
+        label_descriptions=("",) * len(labels),
+        metric="exact_match",
+        metrics=(),
+        instruction="Say.",
+        dataset=DatasetSpec(
+            inputs=("text",), target="the_answer", splits=Splits(train=1, validation=1, test=1)
+        ),
+        paths=(),
+        schema=canonical(schema) if kind == "json" else "",
+        source=Located(value={}, file="t.yaml", marks={}),
+    )
+
+
+def test_a_program_of_dspy_says_what_it_does_not_hold() -> None:
+    """A constraint, broken control tokens, and a reasoning that is no turn: refused or told, never lost in silence."""
+    words = (message("system", "Say."), message("user", hole("text", neutralise=("<|x|>",))))
+    call = CallTemplate(messages=words, constraint=Constraint(choice=("a", "b")))
+    held = PromptTemplate(calls=(call,), answer=AnswerFormat(kind="label", labels=("a", "b")))
+    wording = Wording(instruction="Say.", demonstrations=(), targets=("it",))
+    with pytest.raises(
+        LossyExportError, match="the answer is constrained to a list of texts, which dspy_state"
+    ):
+        export(frozen_of(held), "dspy_state", wording=wording)
+    found = export(frozen_of(held), "dspy_state", wording=wording, allow_lossy=True)
+    told = json.loads(found.texts[0])["metadata"]
+    assert told["lossy"] == list(found.losses)
+    assert found.preconditions == ("no input contains a control token of the model: <|x|>",)
+    one = CallTemplate(messages=(message("user", "Say.\n\nText: a\nIt: b\n\nText: ", hole("text")),))
+    inline = PromptTemplate(calls=(one,), answer=AnswerFormat(kind="text"))
+    shown = Example(id="e1", inputs=(("text", "a"),), target="b", group=None)
+    wording = Wording(instruction="Say.", demonstrations=(shown,), targets=("it",))
+    assert export(frozen_of(inline, shown=("e1",)), "dspy_state", wording=wording).losses == ()
+    with pytest.raises(
+        LossyExportError, match="are not turns of the conversation, which dspy_state cannot carry"
+    ):
+        export(frozen_of(inline, style="chain_of_thought", shown=("e1",)), "dspy_state", wording=wording)
 
 
 def test_every_reason_is_told_at_once_and_formats_that_are_named_can_carry_it() -> None:

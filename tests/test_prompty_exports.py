@@ -15,6 +15,7 @@ from optimizer.completion import Constraint
 from optimizer.exporters import EXPORTERS, LossyExportError, Shipment
 from optimizer.exporting import export
 from optimizer.frozen import FrozenPrompt
+from optimizer.models import chat_body
 
 if TYPE_CHECKING:
     from tests.hostile_prompts import ANY_TEXT, Files, Render, dialogue, frozen_of, hole, message, text_of
@@ -193,9 +194,9 @@ def test_parameters_schema_and_origin_reach_whoever_loads_the_file(tmp_path: Pat
     agent: Any = prompty.load(path)
     options = agent.model.options
     assert (agent.name, agent.model.id, agent.model.api_type) == ("triage", "a-model", "chat")
-    assert (options.max_output_tokens, options.temperature, options.stop_sequences) == (16, 1e-7, ["\n---"])
+    assert (options.max_output_tokens, options.temperature, options.stop_sequences) == (None, 1e-7, ["\n---"])
     more = options.additional_properties
-    assert more["reasoning"] == "low"
+    assert more["extra_body"] == {"max_tokens": 16, "reasoning": "low"}
     assert more["response_format"]["json_schema"]["schema"] == json.loads(schema)
     told = agent.metadata["optimizer"]
     assert "${" not in told
@@ -204,6 +205,41 @@ def test_parameters_schema_and_origin_reach_whoever_loads_the_file(tmp_path: Pat
     assert read.calls[0].parameters == frozen.template.calls[0].parameters
     assert read.calls[0].constraint == frozen.template.calls[0].constraint
     assert read.answer == frozen.template.answer
+
+
+def test_the_librarys_executor_asks_with_the_parameters_that_were_scored(
+    loopback: Any, tmp_path: Path
+) -> None:
+    """Those that OpenAI's client has no argument for as well, and none under another name."""
+    import prompty
+    from prompty.model import ApiKeyConnection
+    from prompty.providers.openai.executor import OpenAIExecutor
+
+    loopback.reply = lambda _: "{}"
+    frozen = frozen_of(
+        message("user", "Q: ", hole("q")),
+        parameters=(
+            ("max_completion_tokens", 9),
+            ("max_tokens", 16),
+            ("min_p", 0.1),
+            ("seed", 3),
+            ("stop", "\n"),
+            ("temperature", 0),
+            ("topK", 2),
+            ("top_k", 5),
+            ("top_p", 0.5),
+        ),
+        constraint=Constraint(json_schema='{"additionalProperties":false,"properties":{},"type":"object"}'),
+    )
+    text = export(frozen, "prompty").texts[0]
+    assert read_of(text).calls == frozen.template.calls
+    path = tmp_path / "x.prompty"
+    path.write_text(text, encoding="utf-8")
+    agent: Any = prompty.load(path)
+    agent.model.connection = ApiKeyConnection(endpoint=loopback.base_url, api_key="x")
+    OpenAIExecutor().execute(agent, prompty.prepare(agent, {"q": "hi"}))
+    own = chat_body(frozen.request(q="hi"), name="a-model", can=frozenset({"json_schema"}))
+    assert loopback.bodies == [{**own, "stop": ["\n"]}]
 
 
 def test_names_that_look_like_references_are_left_out(render: Render) -> None:

@@ -4,6 +4,7 @@ import ast
 import functools
 import json
 import math
+import os
 import random
 import re
 import subprocess
@@ -12,6 +13,7 @@ import unicodedata
 import venv
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,11 +34,13 @@ from optimizer.exporters._literals import literal
 from optimizer.exporting import export, hostile_cases
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
+from optimizer.models import MODELS, ModelSpec, chat_body
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.retrieval import Likeness, Retrieval, Shot
 from optimizer.styles import STYLES, ReasoningStyle
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, OutputType, Splits
+from optimizer.transport import read_completion
 
 if TYPE_CHECKING:
     from tests.hostile_prompts import Files, frozen_as, hole, message
@@ -442,17 +446,19 @@ def test_the_example_in_the_docstring_is_python_that_calls_what_is_there() -> No
             for node in ast.walk(ast.parse("\n".join(lines)))
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "prompt"
         }
-        defined = set(re.findall(r"^def (\w+)", text, re.MULTILINE))
+        defined = set(re.findall(r"^(?:def )?(\w+)(?:\(| = )", text, re.MULTILINE))
         assert {"messages", "parse", "parameters"} <= used <= defined
         calls = prompt.template.calls
         constraints = [call.constraint for call in calls if call.constraint]
-        assert ("choice" in used) == any(constraint.choice for constraint in constraints)
+        assert bool({"choice", "HELD"} & used) == any(constraint.choice for constraint in constraints)
         assert ("response_format" in used) == any(not constraint.choice for constraint in constraints)
         assert docstring.count("The server must hold the completion to") == len(
             {bool(constraint.choice) for constraint in constraints}
         )
         begun = [call.messages[-1].role == "assistant" for call in calls]
-        assert ("continue_final_message" in docstring) == any(begun)
+        assert ("removeprefix" in docstring) == any(begun)
+        embedded = prompt.model.get("provider") == "embedded"
+        assert ("continue_final_message" in docstring) == (any(begun) and not embedded)
 
 
 # A client that prints what it is asked to send.
@@ -462,7 +468,7 @@ from types import SimpleNamespace as Plain
 
 def create(*, model, messages, extra_body, temperature=None, response_format=None):
     print(json.dumps(extra_body))
-    return Plain(choices=[Plain(message=Plain(content=" a"), finish_reason="stop")])
+    return Plain(choices=[Plain(message=Plain(content=" a", refusal=None), finish_reason="stop")])
 
 class OpenAI:
     chat = Plain(completions=Plain(create=create))
@@ -491,6 +497,85 @@ def test_the_example_in_the_docstring_asks_for_what_answers_were_held_to(tmp_pat
         sent = [json.loads(line) for line in result.stdout.splitlines()]
         assert sent[0] == first
         assert [set(options) for options in sent[1:]] == [{"response_format"}] * (len(calls) - 1)
+
+
+# What a model says, or does not, and how the first call of an example ends then.
+ENDS: dict[str, tuple[dict[str, Any], str]] = {
+    "an answer": ({"message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}, "ok"),
+    "a begun turn that is repeated": (
+        {"message": {"role": "assistant", "content": "I think a"}, "finish_reason": "stop"},
+        "ok",
+    ),
+    "a refusal": (
+        {"message": {"role": "assistant", "content": None, "refusal": "I can't."}, "finish_reason": "stop"},
+        "refused",
+    ),
+    "a filter": (
+        {"message": {"role": "assistant", "content": None}, "finish_reason": "content_filter"},
+        "refused",
+    ),
+    "thinking that is cut": (
+        {"message": {"role": "assistant", "content": None}, "finish_reason": "length"},
+        "truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize(("end", "n_calls"), [*((end, 1) for end in ENDS), ("a refusal", 2)])
+def test_the_example_in_the_docstring_reads_whatever_a_server_says(
+    end: str, n_calls: int, loopback: Any, tmp_path: Path
+) -> None:
+    """The example is run as it is written, by OpenAI's own client."""
+    choice, outcome = ENDS[end]
+    reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "m"}
+    loopback.reply = lambda _: (200, {**reply, "choices": [{"index": 0, **choice}]})
+    begun = (message("user", hole("a")), message("assistant", "I think"))
+    held = CallTemplate(messages=begun, constraint=Constraint(choice=(" a", " b")))
+    answer = AnswerFormat(kind="label", labels=("a", "b"))
+    prompt = frozen(PromptTemplate(calls=(held,) * n_calls, answer=answer))
+    read = read_completion({"choices": [choice]}, 0.0)
+    own = answer.read(read.text.removeprefix("I think"), read.finish_reason)
+    assert own.outcome == outcome
+    assert the_example(prompt, tmp_path, base_url=loopback.base_url) == repr(own)
+    assert len(loopback.bodies) == n_calls
+
+
+def the_example(prompt: FrozenPrompt, folder: Path, *, base_url: str) -> str:
+    """Return the answer of a module's example, run as it is written in another process."""
+    text = written(prompt)
+    (folder / "prompt.py").write_text(text, encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    lines = [line[4:] for line in docstring.splitlines() if line.startswith("    ")]
+    (folder / "example.py").write_text("\n".join([*lines, "print(answer)"]), encoding="utf-8")
+    environment = {**os.environ, "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "x"}
+    command = [sys.executable, "-B", "example.py"]
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_the_example_asks_a_server_that_reads_grammars_as_it_was_asked(
+    opened: bool, loopback: Any, tmp_path: Path
+) -> None:
+    loopback.obeys = False
+    labels = ("a", 'the "b"', "c\\d\n")
+    opening = (message("assistant", "I think"),) if opened else ()
+    held = CallTemplate(
+        messages=(message("user", hole("a")), *opening),
+        parameters=(("max_tokens", 5), ("temperature", 0)),
+        constraint=Constraint(choice=labels),
+    )
+    free = CallTemplate(messages=(message("user", hole("a")),))
+    for calls in ((held,), (free, held)):
+        loopback.bodies.clear()
+        template = PromptTemplate(calls=calls, answer=AnswerFormat(kind="text"))
+        prompt = replace(frozen(template), model={"provider": "embedded", "name": "smollm2-135m"})
+        the_example(prompt, tmp_path, base_url=loopback.base_url)
+        can = MODELS["embedded"].capabilities(ModelSpec(provider="embedded", name="smollm2-135m")).can
+        completions = ("ok",) * (len(calls) - 1)
+        request = prompt.request(*completions, a="...")
+        assert loopback.bodies[-1] == json.loads(json.dumps(chat_body(request, name="smollm2-135m", can=can)))
 
 
 def test_a_module_carries_only_what_its_prompt_needs() -> None:

@@ -11,8 +11,11 @@ import dspy
 import pydantic
 import pytest
 
+from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
 from optimizer.errors import InputError
+from optimizer.formats import FORMATS, Draft
 from optimizer.signatures import TaskFiles, task_files
+from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
 
 
@@ -99,6 +102,55 @@ def test_the_schema_of_a_type_goes_with_its_definitions(tmp_path: Path) -> None:
     schema = json.loads(task.schema)
     assert (schema["type"], schema["items"]) == ("array", {"$ref": "#/$defs/Order"})
     assert schema["$defs"]["Order"]["required"] == ["number", "state"]
+
+
+class Node(pydantic.BaseModel):
+    """A type that holds itself and another."""
+
+    name: str
+    order: Order
+    parts: list["Node"] = []
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "shown"),
+    [
+        (Order, {"state": "late", "number": 1}, '{"number": 1, "state": "late"}'),
+        (
+            Node,
+            {"parts": [], "order": {"state": "late", "number": 1}, "name": "n"},
+            '{"name": "n", "order": {"number": 1, "state": "late"}, "parts": []}',
+        ),
+    ],
+)
+def test_an_answer_of_one_type_is_the_whole_reply_in_every_format_that_lays_out_objects(
+    annotation: Any, value: dict[str, Any], shown: str, tmp_path: Path
+) -> None:
+    signature = signature_of(annotation)
+    task, _ = made(task_files(signature, [{"message": "m", "answer": value}], name="t"), tmp_path)
+    schema = json.loads(task.schema)
+    assert schema["type"] == "object"
+    assert "title" not in schema
+    definitions = annotation.model_json_schema().get("$defs", {})
+    assert schema.get("$defs", {}).keys() == definitions.keys()
+    pydantic.TypeAdapter(annotation).validate_json(shown)
+    direct = STYLES["direct"]
+    for name in ("plain", "json", "xml", "inline", "dspy_chat", "dspy_json"):
+        assert FORMATS[name].misfit(task, direct) is None, name
+    shot = Demonstration(
+        example_id="e", inputs=(("message", "m"),), target=task.canonical_target(json.dumps(value))
+    )
+    candidate = Candidate(
+        instruction=Instruction(id="i0000", text="Answer.", origin="given"),
+        demonstrations=DemonstrationSet(id="d0001", demonstrations=(shot,), selector="random"),
+        style="direct",
+        format="json",
+    )
+    draft = Draft(task=task, candidate=candidate, style=direct, parameters=(), control_tokens=())
+    (call,) = FORMATS["json"].render(draft).calls
+    assert call.messages[2].parts == (shown,)
+    assert call.constraint is not None
+    assert call.constraint.schema()["type"] == "object"
 
 
 def test_several_plain_outputs_are_columns_of_one_answer(tmp_path: Path) -> None:

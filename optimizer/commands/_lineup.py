@@ -10,6 +10,7 @@ from optimizer.commands import complain, say, say_json
 from optimizer.commands._calling import concurrency_of
 from optimizer.commands._judges import engaged, warn_of_own_judge
 from optimizer.commands._results import prompt_path
+from optimizer.commands._stopping import stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -272,23 +273,6 @@ def counted(n: int, noun: str) -> str:
 
 async def asked_cells(comparing: "Comparing") -> "tuple[Scored, ...]":
     """Return what became of every cell; Ctrl-C once ends it in good order, twice at once."""
-    import asyncio
-    import signal
-
-    from optimizer.errors import InterruptedRunError
-
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-    assert work is not None  # we are inside it
-
-    def stop() -> None:
-        complain("stopping: calls under way are finished and saved; once more stops at once")
-        comparing.stop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, work.cancel)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        return await comparing.run()
-    except asyncio.CancelledError:
-        raise InterruptedRunError("stopped at once; what was answered before is saved") from None
+    async with stoppable() as signals:
+        with signals.stopping(comparing.stop):
+            return await comparing.run()

@@ -12,6 +12,19 @@ from optimizer.commands._results import PromptPath, prompt_path
 if TYPE_CHECKING:
     from optimizer.exporting import Export
 
+Rows = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Rows to send, for formats that hold requests, such as openai_batch."),
+]
+Lists = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--list",
+        metavar="INPUT",
+        help="An input of the rows whose cells are JSON arrays of texts; those that the task has as lists are.",
+    ),
+]
+
 
 @command
 def export(
@@ -30,12 +43,8 @@ def export(
             help="The task whose test examples are compared; that of the study beside the prompt without it.",
         ),
     ] = None,
-    rows: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Rows to send, for formats that hold requests, such as openai_batch."
-        ),
-    ] = None,
+    rows: Rows = None,
+    lists: Lists = None,
     allow_lossy: Annotated[
         bool, typer.Option("--allow-lossy", help="Leave out what the format cannot carry, and record it.")
     ] = False,
@@ -50,15 +59,20 @@ def export(
     from optimizer.exporters import EXPORTERS
     from optimizer.exporting import export as exported
     from optimizer.frozen import FrozenPrompt
-    from optimizer.origin import judging_examples, rows_of, wording_of
+    from optimizer.origin import judging_examples, listed_inputs, rows_of, wording_of
 
     path = prompt_path(path)
     suffix, frozen = EXPORTERS[name].suffix, FrozenPrompt.load(path)
-    _check_options(rows, name, output)
+    _check_options(rows, name, output, lists or ())
+    examples = (
+        judging_examples(frozen, path, task_path)
+        if rows is None
+        else rows_of(frozen, rows, lists=(*(lists or ()), *listed_inputs(frozen, path, task_path)))
+    )
     found = exported(
         frozen,
         name,
-        judging_examples(frozen, path, task_path) if rows is None else rows_of(frozen, rows),
+        examples,
         wording=wording_of(frozen, path, task_path, needed=EXPORTERS[name].structural),
         allow_lossy=allow_lossy,
     )
@@ -72,7 +86,7 @@ def export(
     _write(target, found.texts)
 
 
-def _check_options(rows: Path | None, name: str, output: Path | None) -> None:
+def _check_options(rows: Path | None, name: str, output: Path | None, lists: Sequence[str]) -> None:
     from optimizer.errors import InputError, Problem
     from optimizer.exporters import EXPORTERS
 
@@ -80,6 +94,9 @@ def _check_options(rows: Path | None, name: str, output: Path | None) -> None:
     if rows is not None and not EXPORTERS[name].of_rows:
         message = f"expected none: {name} holds the prompt, not requests"
         problems.append(Problem(file="", field="--rows", message=message))
+    if rows is None and lists:
+        message = "expected none without --rows, of which it says what their cells are"
+        problems.append(Problem(file="", field="--list", message=message))
     if output is not None and not output.parent.is_dir():
         message = f"there is no folder {output.parent}"
         problems.append(Problem(file="", field="--output", message=message))
@@ -92,12 +109,14 @@ def _notes(found: "Export", name: str) -> Iterator[str]:
     from optimizer.exporters import EXPORTERS
 
     yield from (f"lossy: {loss}" for loss in found.losses)
+    if EXPORTERS[name].structural:
+        yield from (f"inputs must be such that {condition}" for condition in found.preconditions)
+        yield f"{name} lays the prompt out anew: its words are not those that were scored"
+        return
     kept = "lossless" if not found.losses else "all else is as it was scored"
     yield from (f"{kept} where {condition}" for condition in found.preconditions)
     if found.losses:
         yield "the score on the test is of the whole prompt, so the file does not state it"
-    if EXPORTERS[name].structural:
-        yield f"{name} lays the prompt out anew: its words are not those that were scored"
 
 
 def _write(target: Path, texts: Sequence[str]) -> None:

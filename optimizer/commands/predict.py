@@ -10,17 +10,17 @@ import typer
 
 from optimizer.commands import AsJson, Quiet, command, complain, say, say_json
 from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
-from optimizer.commands._judges import model_spec
+from optimizer.commands._model import CapabilityNames, Model, ModelPath, Stated, TimeoutSeconds
 from optimizer.commands._results import PromptPath, prompt_path
+from optimizer.commands._stopping import stoppable
 from optimizer.commands._tables import outcome_line, spent_lines
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from optimizer.config import PriceSpec, RunSpec
-    from optimizer.frozen import FrozenPrompt
     from optimizer.job import Bound, Job
-    from optimizer.models import ModelSpec
     from optimizer.predicting import Predicted, Prediction, Progress
 
 Rows = Annotated[
@@ -36,18 +36,6 @@ Lists = Annotated[
     typer.Option("--list", metavar="INPUT", help="An input whose cells are JSON arrays of texts."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Write completions beside the answers.")]
-ModelPath = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="A file that the provider reads, such as a GGUF.")
-]
-CapabilityNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--capability", metavar="NAME", help="What the model can do, in place of the provider's defaults."
-    ),
-]
-TimeoutSeconds = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Most seconds that one request may take.")
-]
 RequestsPerMinute = Annotated[
     float | None, typer.Option(metavar="N", help="Most requests sent in any minute.")
 ]
@@ -78,9 +66,7 @@ def predict(  # the options of a command line
     keep_all: KeepAll = False,
     lists: Lists = None,
     raw: Raw = False,
-    model: Annotated[
-        str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
-    ] = None,
+    model: Model = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     model_path: ModelPath = None,
@@ -102,22 +88,23 @@ def predict(  # the options of a command line
     """
     import asyncio
 
-    from optimizer.errors import IncompleteError
     from optimizer.frozen import FrozenPrompt
     from optimizer.intake import intake_of
     from optimizer.job import Job
+    from optimizer.rescoring import own_model, study_beside
 
     frozen = FrozenPrompt.load(prompt_path(path))
-    named = {
-        "base_url": base_url,
-        "api_key_env": api_key_env,
-        "path": None if model_path is None else str(model_path),
-        "capabilities": None if capabilities is None else tuple(capabilities),
-        "options": None if timeout_seconds is None else {"timeout_seconds": timeout_seconds},
-    }
+    stated = Stated(
+        name=model,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        path=model_path,
+        capabilities=capabilities,
+        timeout_seconds=timeout_seconds,
+    )
     job = Job(
         frozen=frozen,
-        spec=_spec(frozen, prompt_path(path), model, named),
+        spec=stated.over(own_model(frozen, study_beside(prompt_path(path))) if model is None else None),
         intake=intake_of(frozen.template, rows, lists=lists or (), kept=None if keep_all else keep or ()),
         output=output,
         run=_run(concurrency, requests_per_minute),
@@ -129,9 +116,7 @@ def predict(  # the options of a command line
     )
     found = asyncio.run(_predict(job, quiet=quiet))
     _say(found, output, as_json=as_json)
-    if found.errors:
-        message = f"{found.errors:,} of {found.rows:,} rows have no answer because of errors"
-        raise IncompleteError(f"{message}; the same command asks them again")
+    _check(found)
 
 
 def _run(concurrency: str | None, requests_per_minute: float | None) -> "RunSpec":
@@ -142,19 +127,6 @@ def _run(concurrency: str | None, requests_per_minute: float | None) -> "RunSpec
         message = f"expected more than 0, found {requests_per_minute}"
         raise InputError([Problem(file="", field="--requests-per-minute", message=message)])
     return RunSpec(concurrency=concurrency_of(concurrency) or "auto", requests_per_minute=requests_per_minute)
-
-
-def _spec(frozen: "FrozenPrompt", path: Path, model: str | None, named: "Mapping[str, Any]") -> "ModelSpec":
-    """Return the model that is named, or the prompt's own as the study beside it has it; what options say of it holds."""
-    from optimizer.rescoring import own_model, study_beside
-
-    spec = model_spec(model, None, None) or own_model(frozen, study_beside(path))
-    said = {name: value for name, value in named.items() if value is not None}
-    if "options" in said:
-        # The time that is stated is the whole wait, so nothing of a study's may cut it shorter.
-        kept = {name: value for name, value in spec.options.items() if name != "read_seconds"}
-        said["options"] = {**kept, **said["options"]}
-    return dataclasses.replace(spec, **said)
 
 
 def _price(text: str | None) -> "PriceSpec | None":
@@ -174,37 +146,31 @@ def _price(text: str | None) -> "PriceSpec | None":
 
 
 async def _predict(job: "Job", *, quiet: bool) -> "Predicted":
-    import asyncio
-    import signal
-
-    from optimizer.errors import InterruptedRunError, OptimizerError
     from optimizer.predicting import open_prediction
 
-    loop, work = asyncio.get_running_loop(), asyncio.current_task()
-    assert work is not None  # we are inside it
-    try:
+    async with stoppable() as signals:
         with _shown(job.output.name, quiet=quiet) as watch:
             async with open_prediction(job, watch) as prediction:
-
-                def stop() -> None:
-                    complain("stopping: calls under way are finished and saved; once more stops at once")
-                    prediction.stop()
-                    for number in (signal.SIGINT, signal.SIGTERM):
-                        loop.add_signal_handler(number, work.cancel)
-
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    loop.add_signal_handler(number, stop)
                 if not quiet:
                     _announce(job, prediction)
-                try:
+                with signals.stopping(prediction.stop), _told(prediction):
                     return await prediction.run()
-                except (OptimizerError, asyncio.CancelledError):
-                    # What came from the store is no news of a run that failed.
-                    for line in _spent({**prediction.spent, "cached": 0}):
-                        complain(line)
-                    raise
-    except asyncio.CancelledError:
-        raise InterruptedRunError("stopped at once; what was answered before is saved") from None
+
+
+@contextmanager
+def _told(prediction: "Prediction") -> "Iterator[None]":
+    """Tell what a run took that does not come to its end."""
+    import asyncio
+
+    from optimizer.errors import OptimizerError
+
+    try:
+        yield
+    except (OptimizerError, asyncio.CancelledError):
+        # What came from the store is no news of a run that failed.
+        for line in _spent({**prediction.spent, "cached": 0}):
+            complain(line)
+        raise
 
 
 def _announce(job: "Job", prediction: "Prediction") -> None:
@@ -218,7 +184,7 @@ def _announce(job: "Job", prediction: "Prediction") -> None:
 def _cost(bound: "Bound", most: float | None) -> str:
     if bound.usd is not None:
         usd = bound.usd if most is None else min(bound.usd, most)
-        return f"{usd:.4f} US dollars at most" if usd else "free of charge"
+        return f"{ENGLISH.dollars(usd, 4)} US dollars at most" if usd else "free of charge"
     return "price not known" if bound.bounded else "no bound of cost, as the prompt has no max_tokens"
 
 
@@ -277,9 +243,17 @@ def _say(found: "Predicted", output: Path, *, as_json: bool) -> None:
         say(line)
 
 
+def _check(found: "Predicted") -> None:
+    from optimizer.errors import IncompleteError
+
+    if found.errors:
+        message = f"{found.errors:,} of {found.rows:,} rows have no answer because of errors"
+        raise IncompleteError(f"{message}; the same command asks them again")
+
+
 def _lines(found: "Predicted", output: Path) -> "Iterator[str]":
     yield f"wrote {output}: {found.rows:,} rows, {outcome_line(dict(found.outcomes))}"
-    cost = "price not known" if found.cost_usd is None else f"{found.cost_usd:.4f} US dollars"
+    cost = "price not known" if found.cost_usd is None else f"{ENGLISH.dollars(found.cost_usd, 4)} US dollars"
     yield f"{'answers':<16}{found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
     yield from _spent(found.spent)
 

@@ -13,6 +13,15 @@ from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 # What other tools call the same role.
 _ROLES: dict[str, Role] = {"developer": "system", "human": "user", "ai": "assistant", "model": "assistant"}
 
+# The decoding parameters that OpenAI's client has arguments for, under the names of its chat API.
+_ARGUMENTS = frozenset(
+    {"temperature", "top_p", "frequency_penalty", "presence_penalty", "max_completion_tokens", "seed", "stop", "n"}
+    | {"logit_bias", "logprobs", "top_logprobs", "reasoning_effort", "user", "service_tier"}
+)  # fmt: skip
+
+# Where its libraries take what else belongs into a body.
+EXTRA = "extra_body"
+
 # The reader of a file that does not say how its answers are read.
 UNSAID = AnswerFormat(kind="text")
 
@@ -84,10 +93,14 @@ def _parts(text: str, placeholders: Mapping[str, str]) -> Iterator[str | Hole]:
         yield text[place:]
 
 
-def usual_placeholders(inputs: Sequence[str]) -> dict[str, str]:
-    """Return how people write the place of an input, `{{name}}`, `{{ name }}`, `{name}` or `${name}`, by what is written."""
-    forms = ("{{%s}}", "{{ %s }}", "${%s}", "{%s}")
-    return {form % name: name for name in inputs for form in forms}
+def usual_placeholders(inputs: Sequence[str], text: str) -> dict[str, str]:
+    """Return how a text shows the place of an input, by what is written.
+
+    People write `{{name}}`, with white space within the braces or without, `{name}` or `${name}`.
+    """
+    names = "|".join(map(re.escape, sorted(inputs, key=len, reverse=True)))
+    usual = re.compile(rf"\{{\{{\s*(?P<double>{names})\s*\}}\}}|\$?\{{(?P<single>{names})\}}")
+    return {match[0]: match["double"] or match["single"] for match in usual.finditer(text) if names}
 
 
 def refuse_tools(document: Mapping[str, object]) -> None:
@@ -99,6 +112,26 @@ def refuse_tools(document: Mapping[str, object]) -> None:
     for name in ("tools", "toolDefs", "functions", "tool_calls", "function_call"):
         if document.get(name):
             raise ValueError(f"{name}: expected none, since a prompt here is messages alone")
+
+
+def arguments_of(
+    parameters: Sequence[tuple[str, float | int | str]],
+) -> tuple[dict[str, float | int | str], dict[str, float | int | str]]:
+    """Return the decoding parameters that OpenAI's client has an argument for, and those that a body has beside them.
+
+    `max_tokens` is among the latter: libraries around the client send an argument of that name under another.
+    """
+    own = {name: value for name, value in parameters if name in _ARGUMENTS}
+    return own, {name: value for name, value in parameters if name not in own}
+
+
+def scalars(values: Mapping[str, object]) -> dict[str, float | int | str]:
+    """Return the values that a decoding parameter can have."""
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    }
 
 
 def response_format(constraint: Constraint | None) -> dict[str, object] | None:

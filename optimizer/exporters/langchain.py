@@ -4,7 +4,7 @@ prompt = loads(text, allowed_objects="core")
 model.bind(**prompt.metadata["parameters"], response_format=prompt.metadata["response_format"]).invoke(prompt.invoke(inputs))
 
 A chat prompt has no place for decoding parameters and none for what an answer may be. They are in its `metadata`, ready
-to be handed to the model as above; `response_format` is there where the answer is constrained to a JSON Schema. Where
+to be handed to the model as above, those that OpenAI's client has no argument for in `extra_body`; `response_format` is there where the answer is constrained to a JSON Schema. Where
 the prompt comes from is `metadata["optimizer"]`. Manifests that LangChain itself writes are read as well; nothing in
 them is made or looked up.
 """
@@ -16,13 +16,16 @@ from string import Formatter
 from optimizer.answer import AnswerFormat
 from optimizer.exporters import Exporter, LossyExportError, Shipment
 from optimizer.exporters._chat import (
+    EXTRA,
     UNSAID,
+    arguments_of,
     constraint_of,
     format_left,
     one_call,
     parsed,
     response_format,
     role_of,
+    scalars,
 )
 from optimizer.exporters._frontmatter import input_of, is_unicode, joined, messages_of, part
 from optimizer.frozen import FrozenPrompt
@@ -87,9 +90,13 @@ def _template(manifest: object) -> PromptTemplate:
         _unescaped(metadata.get(name)) for name in ("parameters", "optimizer", "response_format")
     )
     answer = said.get("answer") if isinstance(said, dict) else None
+    told = dict(parameters) if isinstance(parameters, dict) else {}
+    more = part(told, EXTRA)
+    if more:
+        del told[EXTRA]
     return one_call(
         messages,
-        {**(parameters if isinstance(parameters, dict) else {}), **format_left(response)},
+        {**told, **scalars(more), **format_left(response)},
         constraint=constraint_of(response),
         answer=AnswerFormat.from_dict(answer) if isinstance(answer, dict) else UNSAID,
     )
@@ -208,7 +215,11 @@ def _written(message: MessageTemplate) -> dict[str, object]:
 
 def _metadata(shipment: Shipment) -> dict[str, object]:
     call = shipment.call
-    found: dict[str, object] = {"optimizer": shipment.provenance, "parameters": dict(call.parameters)}
+    parameters, extra = arguments_of(call.parameters)
+    found: dict[str, object] = {
+        "optimizer": shipment.provenance,
+        "parameters": {**parameters, **({EXTRA: extra} if extra else {})},
+    }
     response = response_format(call.constraint)
     if response:
         found["response_format"] = response

@@ -21,6 +21,7 @@ from optimizer.exporters._chat import (
     role_of,
     usual_placeholders,
 )
+from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import Hole, MessageTemplate, PromptTemplate
 
 _COMMENT = re.compile(r"\A<!-- prompt\n(.*?)\n-->\n", re.DOTALL)
@@ -88,7 +89,7 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
         return _ours(comment[1], text)
     if not text.strip() or "\x00" in text:
         raise ValueError("expected the words of a prompt, found none")
-    holes = usual_placeholders(inputs)
+    holes = usual_placeholders(inputs, text)
     headed = _headed(text, holes)
     if headed:
         return one_call(headed)
@@ -143,6 +144,19 @@ def _listed(inputs: Sequence[str]) -> Iterator[str | Hole]:
         yield Hole(name=f"input:{name}")
 
 
+def _problems(frozen: FrozenPrompt) -> Iterator[str]:
+    """Yield which messages have a line end that a reader of text takes for another."""
+    messages = [message for call in frozen.template.calls for message in call.messages]
+    for k, message in enumerate(messages, start=1):
+        texts = (f"{part.lead}{part.tail}" if isinstance(part, Hole) else part for part in message.parts)
+        if any("\r" in text for text in texts):
+            yield f"message {k} has a line end other than \\n"
+
+
 markdown = Exporter(
-    suffix=".prompt.md", write=_write, carries=frozenset({"json_schema", "prefill"}), read=_read
+    suffix=".prompt.md",
+    write=_write,
+    carries=frozenset({"json_schema", "prefill"}),
+    problems=_problems,
+    read=_read,
 )

@@ -48,23 +48,27 @@ _PARAMETERS = (
 def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     """Return the template of a file of ours, or of any list of messages or body of a request.
 
+    What the system says may stand beside the messages, as in a request to Anthropic's API.
+
     Raises:
         ValueError: When it is none.
     """
     document = parsed(text)
     body = document if isinstance(document, dict) else {"messages": document}
     messages = body.get("messages")
+    if isinstance(messages, list) and body.get("system"):
+        messages = [{"role": "system", "content": body["system"]}, *messages]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("expected a list of messages, or an object that holds one as `messages`")
     for holder in (body, *messages):
         refuse_tools(holder)
+    if any(message.get("name") for message in messages):
+        raise ValueError("messages: expected messages of a role and a text, found one with a name")
     named, answer = body.get("placeholders"), body.get("answer")
     shown = {str(shown): str(name) for name, shown in named.items()} if isinstance(named, dict) else None
-    holes = usual_placeholders(inputs) if shown is None else shown
-    read = [
-        MessageTemplate(role=role_of(each.get("role")), parts=parts_of(text_of(each.get("content")), holes))
-        for each in messages
-    ]
+    said = [(role_of(each.get("role")), text_of(each.get("content"))) for each in messages]
+    holes = usual_placeholders(inputs, "\n".join(content for _, content in said)) if shown is None else shown
+    read = [MessageTemplate(role=role, parts=parts_of(content, holes)) for role, content in said]
     return one_call(
         read,
         _parameters(body),

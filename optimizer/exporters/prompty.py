@@ -3,7 +3,8 @@
 Of Jinja only what all runtimes of the format share is written: names of inputs, and what would open a tag as a text
 in quotes. Where a file came from is JSON text under `metadata.optimizer`, in which no reference such as `${env:X}` and
 no end of the front matter can stand. `model.options` hold the decoding parameters, and under `additionalProperties`,
-which the runtimes hand on to the model, the `response_format` of a JSON Schema. The connection is the user's to add.
+which the runtimes hand on to OpenAI's client, the `response_format` of a JSON Schema and as `extra_body` the parameters
+that the client has no argument for. The connection is the user's to add.
 
 Files of version 1 are read as well. A reference in a connection is never looked up; elsewhere it is refused.
 """
@@ -16,7 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from optimizer.answer import AnswerFormat
 from optimizer.exporters import Exporter, LossyExportError, Precondition, Shipment
 from optimizer.exporters._chat import (
+    EXTRA,
     UNSAID,
+    arguments_of,
     constraint_of,
     format_left,
     one_call,
@@ -24,6 +27,7 @@ from optimizer.exporters._chat import (
     refuse_tools,
     response_format,
     role_of,
+    scalars,
 )
 from optimizer.exporters._frontmatter import (
     comment,
@@ -95,7 +99,7 @@ def _read(text: str, inputs: Sequence[str]) -> PromptTemplate:
     said = _provenance(document).get("answer")
     return one_call(
         list(_messages(body, is_strict=is_strict)),
-        {**in_our_words(known, more, parameters), **format_left(response)},
+        {**in_our_words(known, more, parameters), **scalars(part(more, EXTRA)), **format_left(response)},
         constraint=constraint_of(response),
         answer=AnswerFormat.from_dict(said) if isinstance(said, dict) else UNSAID,
     )
@@ -252,10 +256,15 @@ def _front(shipment: Shipment) -> Iterator[str]:
 
 
 def _options(call: CallTemplate) -> dict[str, object]:
-    told = in_their_words(call.parameters)
+    arguments, extra = arguments_of(call.parameters)
+    told = in_their_words(list(arguments.items()))
     options = {name: told.pop(name) for name in _OPTIONS if name in told}
     response = response_format(call.constraint)
-    more = {**told, **({"response_format": response} if response else {})}
+    more = {
+        **told,
+        **({"response_format": response} if response else {}),
+        **({EXTRA: extra} if extra else {}),
+    }
     return {**options, **({"additionalProperties": more} if more else {})}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer.answer import AnswerFormat
+from optimizer.completion import Capability, Message, Request
 from optimizer.errors import OptimizerError
 from optimizer.exporters import EVERYTHING, Case, Exporter, Shipment
 from optimizer.exporters._bundle import Bundle, bundle, is_possessive_pattern
@@ -24,6 +25,8 @@ from optimizer.exporters._chat import response_format
 from optimizer.exporters._folding import FactsOf
 from optimizer.exporters._literals import literal, quoted_in_docstring
 from optimizer.exporters._unicode import category_table, normal_tables
+from optimizer.frozen import FrozenPrompt
+from optimizer.models import chat_body
 from optimizer.narrowing import FINDING
 from optimizer.prompt import CallTemplate, Hole
 from optimizer.retrieval import Retrieval, compared, words
@@ -32,6 +35,12 @@ OFFERED = ("messages", "parameters", "response_format", "choice", "parse")
 
 # What a prompt is made of stands above the code; tables stand where they are used.
 _ABOVE = ("CALLS", "ANSWER", "RETRIEVAL", "LOGARITHMS")
+
+# What an example asks of the messages of one call among several.
+_BEGUN = 'messages[-1]["role"] == "assistant"'
+
+# No words are sent where only the rest of a body is wanted.
+_NOTHING = Message(role="user", content="")
 
 # Long, for machines that have much to do: it takes well under a second.
 _SECONDS = 120.0
@@ -81,6 +90,9 @@ def _write(shipment: Shipment) -> tuple[str]:
         }
     data["PROVENANCE"] = shipment.provenance
     offered = ["NAME", "FINGERPRINT", "INPUTS", "PROVENANCE", "CHOICE", *OFFERED]
+    if held := _in_grammars(frozen):
+        data["HELD"] = held
+        offered.insert(5, "HELD")
     parts = [
         "\n".join(_docstring(shipment, "3.11" if newest else "3.9")),
         "import json\nimport re",
@@ -159,6 +171,23 @@ def _choice(call: CallTemplate) -> list[str] | None:
     return list(call.constraint.choice) if call.constraint and call.constraint.choice else None
 
 
+def _in_grammars(frozen: FrozenPrompt) -> list[dict[str, object]]:
+    """Return what held each call to its choice on a server that reads grammars; nothing where no such server did.
+
+    A grammar alone is another constraint than the one that was scored, which favours the tokens of the choice as well.
+    """
+    calls = frozen.template.calls
+    if not _is_embedded(frozen) or not any(map(_choice, calls)):
+        return []
+    can: frozenset[Capability] = frozenset({"choice", "grammar"})
+    held: list[dict[str, object]] = []
+    for call in calls:
+        asked = Request(messages=(_NOTHING,), constraint=call.constraint if _choice(call) else None)
+        body = chat_body(asked, name="", can=can)
+        held.append({name: body[name] for name in sorted(body) if name not in ("model", "messages")})
+    return held
+
+
 def _answer(answer: AnswerFormat) -> dict[str, object]:
     told = {
         "labels": answer.labels,
@@ -195,12 +224,15 @@ def _docstring(shipment: Shipment, version: str) -> Iterator[str]:
     yield "`answer.text` is None where there is no answer, and `answer.outcome` says why."
     calls = frozen.template.calls
     constraints = [call.constraint for call in calls if call.constraint]
-    if any(constraint.choice for constraint in constraints):
+    if _in_grammars(frozen):
+        yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: HELD says so in the"
+        yield "words of llama.cpp, by a grammar and by a bias towards the tokens of the choice."
+    elif any(constraint.choice for constraint in constraints):
         yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: the example says so"
         yield "in the words of vLLM, other servers take a grammar."
     if any(not constraint.choice for constraint in constraints):
         yield "The server must hold the completion to the schema of `response_format`, as it did when the prompt was scored."
-    if any(call.messages[-1].role == "assistant" for call in calls):
+    if any(map(_is_begun, calls)):
         yield "The last message is the start of the model's own turn: the endpoint must go on with it, and not begin anew."
     yield ""
     test = shipment.provenance.get("test")
@@ -234,24 +266,29 @@ def _example(shipment: Shipment) -> Iterator[str]:
     asking = [
         f"options = prompt.parameters({so_far})",
         f"messages = prompt.messages({more}**inputs)",
-        *_held(calls, so_far),
+        *_held(frozen, so_far),
         f'reply = client.chat.completions.create(model="{quoted_in_docstring(str(frozen.model.get("name", "...")))}", messages=messages, extra_body=options)',
         "choice = reply.choices[0]",
+        # There is none where the model refused, or ran into its bound before it wrote any.
+        'said = choice.message.content or ""',
+        *_without_prefill(calls),
     ]
-    asking += ["completions.append(choice.message.content)"] if several else []
+    asking += ["completions.append(said)"] if several else []
     lines += [f"    {line}" for line in asking] if several else asking
-    lines.append('reason = "refused" if choice.finish_reason == "content_filter" else choice.finish_reason')
-    lines.append(
-        f"answer = prompt.parse({so_far if several else 'choice.message.content'}, finish_reason=reason)"
-    )
+    lines += [
+        'refused = choice.message.refusal or choice.finish_reason == "content_filter"',
+        'reason = "refused" if refused else choice.finish_reason',
+        f"answer = prompt.parse({so_far or 'said'}, finish_reason=reason)",
+    ]
     yield from (f"    {line}".rstrip() for line in lines)
 
 
-def _held(calls: Sequence[CallTemplate], so_far: str) -> Iterator[str]:
+def _held(frozen: FrozenPrompt, so_far: str) -> Iterator[str]:
     """Yield what an example tells the server beside messages and parameters: what an answer is held to, and how it begins.
 
     Of several calls each is told what is its own.
     """
+    calls, reads_grammars = frozen.template.calls, bool(_in_grammars(frozen))
     constraints = [call.constraint for call in calls if call.constraint]
     several = len(calls) > 1
     held = []
@@ -260,12 +297,30 @@ def _held(calls: Sequence[CallTemplate], so_far: str) -> Iterator[str]:
         held.append((f"prompt.response_format({so_far})", line))
     if any(constraint.choice for constraint in constraints):
         line = f'options["structured_outputs"] = {{"choice": prompt.choice({so_far})}}'
+        if reads_grammars:
+            line = f"options.update(prompt.HELD[{'len(completions)' if several else '0'}])"
         held.append((f"prompt.choice({so_far})", line))
-    if any(call.messages[-1].role == "assistant" for call in calls):
+    # The server of the provider that reads grammars goes on with the last message of itself.
+    if any(map(_is_begun, calls)) and not _is_embedded(frozen):
         line = "options.update(continue_final_message=True, add_generation_prompt=False)"
-        held.append(('messages[-1]["role"] == "assistant"', line))
+        held.append((_BEGUN, line))
     for condition, line in held:
         yield from (f"if {condition}:", f"    {line}") if several else (line,)
+
+
+def _without_prefill(calls: Sequence[CallTemplate]) -> Iterator[str]:
+    """Yield what takes the start of the model's turn away again, which some servers repeat."""
+    line = 'said = said.removeprefix(messages[-1]["content"])'
+    if any(map(_is_begun, calls)):
+        yield from (f"if {_BEGUN}:", f"    {line}") if len(calls) > 1 else (line,)
+
+
+def _is_begun(call: CallTemplate) -> bool:
+    return call.messages[-1].role == "assistant"
+
+
+def _is_embedded(frozen: FrozenPrompt) -> bool:
+    return frozen.model.get("provider") == "embedded"
 
 
 def _render(texts: Sequence[str], cases: Sequence[Case]) -> list[list[dict[str, Any]]]:

@@ -14,6 +14,7 @@ from optimizer.answer import AnswerFormat
 from optimizer.candidate import Candidate, Demonstration
 from optimizer.completion import Constraint, Role
 from optimizer.digest import canonical
+from optimizer.formats._order import in_order
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate, neutralised
 from optimizer.registry import Registry
 from optimizer.retrieval import Retrieval, Shot
@@ -354,11 +355,9 @@ def answer_schema(task: Task) -> dict[str, object]:
 
 
 def ordered(task: Task, value: object) -> object:
-    """Return an object with its keys in the order of the task's schema, those it does not name last."""
-    named = answer_schema(task).get("properties")
-    if not isinstance(value, dict) or not isinstance(named, dict):
-        return value
-    return {**{key: value[key] for key in named if key in value}, **value}
+    """Return a value whose objects have their keys in the order of the task's schema, those it does not name last."""
+    schema = answer_schema(task)
+    return in_order(value, schema, schema)
 
 
 def json_text(value: object) -> str:
