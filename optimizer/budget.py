@@ -4,6 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Requests that calls may take on average, and those that any may take, however few: five minutes of an endpoint that is
+# busy take some 80 beside those that are answered, and it is the deadline of a call that is to end them.
+_ATTEMPTS, _LEAST_ATTEMPTS = 4, 400
+
+
+def attempts_for(calls: int) -> int:
+    """Return how many requests so many calls may take where nothing else is stated."""
+    return max(_ATTEMPTS * calls, _LEAST_ATTEMPTS)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Budget:

@@ -82,6 +82,11 @@ class Scored:
     spent: Spent = field(default_factory=Spent)
     bench: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Return whether another attempt, later, may well bring what is missing."""
+        return self.evaluation is None or self.evaluation.is_interrupted
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:

@@ -224,7 +224,8 @@ def study_note(view: View) -> str:
 
 def trial_note(view: View, row: TrialRecord) -> str:
     """Return what the dashboard says of a trial, as Markdown; its prompt is text in it and nothing else."""
-    score = "no score" if row.score is None else f"score {score_text(row.score)} on {row.n} examples"
+    n = row.n - row.errors
+    score = "no score" if row.score is None else f"score {score_text(row.score)} on {n} examples"
     interval = ""
     if row.lower is not None and row.upper is not None:
         interval = f" ({score_text(row.lower)} to {score_text(row.upper)})"

@@ -112,6 +112,11 @@ class Evaluation:
         return tuple(result for result in self.results if result.score is not None)
 
     @property
+    def is_interrupted(self) -> bool:
+        """Return whether another attempt, later, may well bring what is missing."""
+        return any(result.outage for result in self.results)
+
+    @property
     def n_errors(self) -> int:
         """Return how many examples have no score."""
         return len(self.results) - len(self.scored)

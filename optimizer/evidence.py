@@ -201,7 +201,7 @@ def unmeasured(evaluation: Evaluation, metrics: Sequence[str]) -> dict[str, int]
 
 
 def row_figures(row: TrialRecord, estimate: float | None) -> dict[str, object]:
-    """Return what is told of one prompt on validation.
+    """Return what is told of one prompt on validation; `n` are the examples it was asked about, errors included.
 
     Args:
         estimate: Its shrunken score, in [0, 1]; None for a metric of the whole corpus.

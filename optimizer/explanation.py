@@ -289,7 +289,7 @@ def _search(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
         "On validation the new prompt scored {score} on {n} examples; allowing for the luck of being the best of "
         "{candidates}, {estimate} was expected of it.",
         score=say.score(row["score"]),
-        n=row["n"],
+        n=row["n"] - row.get("errors", 0),
         candidates=evidence["candidates"],
         estimate=say.score(row["estimate"]),
     )

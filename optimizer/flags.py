@@ -62,7 +62,10 @@ def worse(comparison: PairedComparison, p_value: float) -> bool:
 
 
 def loss_figures(comparison: PairedComparison, adjusted: float) -> dict[str, object]:
-    """Return a paired comparison among several as it is shown, and whether it is a loss."""
+    """Return a paired comparison among several as it is shown, and whether it is a loss.
+
+    The p values are those of a loss: 1 for what is none, so they are told of losses alone.
+    """
     return {
         "value": comparison.difference,
         "lower": comparison.interval.lower,

@@ -7,8 +7,8 @@ difference, exactly.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from optimizer.dataset import Example, clusters_of
 from optimizer.errors import InputError, Problem
@@ -26,14 +26,8 @@ Reason = Literal[
     "became readable", "became unreadable", "another answer", "the same answer", "never readable"
 ]
 
-CHANGES: tuple[Change, ...] = ("improved", "regressed", "both right", "both wrong", "equal")
-REASONS: tuple[Reason, ...] = (
-    "became readable",
-    "became unreadable",
-    "another answer",
-    "the same answer",
-    "never readable",
-)
+CHANGES: tuple[Change, ...] = get_args(Change)
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 _SEED = 0  # of all that is resampled
 
@@ -91,6 +85,7 @@ class Flips:
     Attributes:
         split: Where these come from, "" where that is not known.
         comparison: After minus before, in scores by example.
+        alone: Whether each example was counted by itself for want of the data, though some may be of one group.
         rows: Every example, in the order of their ids.
     """
 
@@ -98,6 +93,7 @@ class Flips:
     after: Viewed
     split: str
     comparison: PairedComparison
+    alone: bool
     rows: tuple[Flip, ...]
 
     @property
@@ -117,10 +113,8 @@ class Flips:
     @property
     def scores(self) -> tuple[float, float]:
         """Return both mean scores."""
-        n = len(self.rows)
-        return sum(r.before.score or 0.0 for r in self.rows) / n, sum(
-            r.after.score or 0.0 for r in self.rows
-        ) / n
+        sums = [sum(getattr(row, side).score or 0.0 for row in self.rows) for side in ("before", "after")]
+        return sums[0] / len(self.rows), sums[1] / len(self.rows)
 
     @property
     def parts(self) -> dict[Reason, float]:
@@ -167,13 +161,23 @@ def flips_between(before: Viewed, after: Viewed, view: View, split: str, names: 
         for name, example in zip(names, examples, strict=True)
     )
     known = [example for example in examples if example is not None]
+    alone = len(known) < len(rows) and not _without_groups(view, split)
     comparison = compare_paired(
         [row.before.score or 0.0 for row in rows],
         [row.after.score or 0.0 for row in rows],
         seed=_SEED,
         clusters=clusters_of(known) if len(known) == len(rows) else None,
     )
-    return Flips(before=before, after=after, split=split, comparison=comparison, rows=rows)
+    if alone:
+        comparison = replace(comparison, method=f"{comparison.method}, each example counted by itself")
+    return Flips(before=before, after=after, split=split, comparison=comparison, alone=alone, rows=rows)
+
+
+def _without_groups(view: View, split: str) -> bool:
+    """Return whether the evidence says that no two examples of a split are of one group; it knows those that judge."""
+    evidence = {} if view.frozen is None else view.frozen.evidence
+    judging = "test" if evidence.get("protocol") == "test" else "validation"
+    return split == judging and evidence.get("groups", "unknown") is None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,13 +206,9 @@ def by_confusion(flips: Flips) -> tuple[Tally, ...]:
 
     An answer that could not be read is its outcome, in brackets.
     """
-    known = [row for row in flips.flipped if row.example is not None]
-    names = [
-        (row.example.target, answer_text(row.before), answer_text(row.after))
-        for row in known
-        if row.example is not None
-    ]
-    return _tallied(flips, names, known)
+    known = [(row, row.example.target) for row in flips.flipped if row.example is not None]
+    names = [(target, answer_text(row.before), answer_text(row.after)) for row, target in known]
+    return _tallied(flips, names, [row for row, _ in known])
 
 
 def by_slice(flips: Flips) -> dict[str, tuple[Tally, ...]]:
@@ -253,27 +253,31 @@ def _tally(name: tuple[str, ...], rows: Sequence[Flip], n: int) -> Tally:
 
 def in_words(flips: Flips) -> list[str]:
     """Return what flipped and why, as sentences."""
-    return [*_what(flips), *_why(flips), *_where(flips), *_cautions(flips)]
+    return [*difference_in_words(flips), *_why(flips), *_where(flips), *_cautions(flips)]
 
 
-def _what(flips: Flips) -> Iterator[str]:
+def difference_in_words(flips: Flips) -> Iterator[str]:
+    """Yield what the difference is, how sure it is, and how many examples went which way."""
     comparison, interval = flips.comparison, flips.comparison.interval
     first, second = flips.scores
     on = f"On the {len(flips.rows)} {flips.split} examples".replace("  ", " ")
     metric = f" ({flips.after.metric})" if flips.after.metric else ""
+    ends = f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
+    sure = "" if flips.alone else f" ({ends}, {p_text(comparison.p_value)})"
     yield (
         f"{on} that both have a score for, {flips.after.name} scores {score_text(second)}{metric} and "
-        f"{flips.before.name} {score_text(first)}: {signed_points(comparison.difference)} points "
-        f"({signed_points(interval.lower)} to {signed_points(interval.upper)}, {p_text(comparison.p_value)})."
+        f"{flips.before.name} {score_text(first)}: {signed_points(comparison.difference)} points{sure}."
     )
-    if comparison.p_value >= 0.05 and not interval.lower <= 0 <= interval.upper:
+    if flips.alone:
+        yield "Which of them belong together in groups is not known without the data, so nor is how sure that is."
+    elif comparison.p_value >= 0.05 and not interval.lower <= 0 <= interval.upper:
         yield (
             "The interval alone would speak for a difference, but the p value, which is exact where the interval is not, "
             "does not."
         )
     counts = flips.counts
     same = [f"{counts[name]} {told}" for name, told in _SAME.items() if counts[name]]
-    went = [f"{_examples(counts['improved'])} improved", f"{counts['regressed']} regressed", *same]
+    went = [f"{_counted(counts['improved'], 'example')} improved", f"{counts['regressed']} regressed", *same]
     yield f"{', '.join(went)}."
 
 
@@ -292,20 +296,20 @@ def _why(flips: Flips) -> Iterator[str]:
     readable, lost = counts["became readable"], counts["became unreadable"]
     if readable or lost:
         better = sum(row.reason == "became readable" and row.change == "improved" for row in flips.rows)
+        less = (
+            f"; {signed_points(parts['became unreadable'])} from {lost} that became unreadable"
+            if lost
+            else ""
+        )
         yield (
-            f"{signed_points(parts['became readable'])} points come from {_answers(readable)} that became readable, "
-            f"of which {better} score better for it"
-            + (
-                f"; {signed_points(parts['became unreadable'])} from {lost} that became unreadable."
-                if lost
-                else "."
-            )
+            f"{signed_points(parts['became readable'])} points come from {_counted(readable, 'answer')} that became readable, "
+            f"of which {better} score better for it{less}."
         )
     both = counts["another answer"] + counts["the same answer"]
     if both:
         rest = parts["another answer"] + parts["the same answer"]
         yield (
-            f"{signed_points(rest)} points come from other answers to the {_examples(both)} that both prompts could "
+            f"{signed_points(rest)} points come from other answers to the {_counted(both, 'example')} that both prompts could "
             "be read on."
         )
     else:
@@ -336,12 +340,8 @@ def _cautions(flips: Flips) -> Iterator[str]:
         yield told
 
 
-def _examples(n: int) -> str:
-    return f"{n} example{'' if n == 1 else 's'}"
-
-
-def _answers(n: int) -> str:
-    return f"{n} answer{'' if n == 1 else 's'}"
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def figures(flips: Flips) -> dict[str, object]:

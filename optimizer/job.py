@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optimizer.budget import Budget, Spent
+from optimizer.budget import Budget, Spent, attempts_for
 from optimizer.config import PriceSpec, RunSpec
 from optimizer.digest import digest, sha256_of
 from optimizer.errors import InputError, Problem
@@ -23,8 +23,6 @@ from optimizer.pricing import Price, common_tier, price_of
 # Rows that are committed together.
 BLOCK = 10_000
 
-# Requests that one run may send for a call on average, and those that any may send: few calls, too, sit out a minute.
-_ATTEMPTS, _LEAST_ATTEMPTS = 4, 400
 _UNBOUNDED = 10**15
 
 # Options of a model that change no answer: whoever waits longer goes on with what was begun.
@@ -81,7 +79,7 @@ class Job:
         return Budget(
             calls=_UNBOUNDED if most is None else max(0, most - spent.get("calls", 0)),
             # Counted anew by each run: what an outage used up would keep the same command from ever going on.
-            attempts=_UNBOUNDED if most is None else max(_ATTEMPTS * most, _LEAST_ATTEMPTS),
+            attempts=_UNBOUNDED if most is None else attempts_for(most),
             usd=None if usd is None else max(0.0, usd - spent.get("usd", 0.0)),
         )
 

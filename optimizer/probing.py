@@ -1,14 +1,18 @@
 """Probing: baseline and winner are asked again, with perturbed inputs and as they are, and compared with themselves."""
 
+from typing import TYPE_CHECKING
+
 from optimizer.calls import NO_TRIAL
 from optimizer.digest import derived_seed
 from optimizer.errors import IncompleteError
 from optimizer.evaluation import Evaluation, evaluate
 from optimizer.evidence import Arm, Pairing
 from optimizer.flags import ALPHA, loss_figures, loss_p_value
-from optimizer.robustness import Again, Obedience, Probe, adjusted, alike, obedience
-from optimizer.significance import PairedComparison, wilson
+from optimizer.robustness import Again, Obedience, Probe, adjusted, alike, obedience, share_interval
 from optimizer.study import Study
+
+if TYPE_CHECKING:
+    from optimizer.significance import PairedComparison
 
 
 async def probe(study: Study, baseline: Arm, winner: Arm) -> dict[str, object] | None:
@@ -41,7 +45,7 @@ async def _perturbed(study: Study, arm: Arm) -> dict[str, object]:
 
     All tests of one prompt are corrected together (Holm), so a sound one is flagged in one study of twenty at most.
     """
-    losses: dict[str, PairedComparison] = {}
+    losses = dict[str, "PairedComparison"]()
     obeyed: dict[str, Obedience] = {}
     asked: dict[str, Evaluation] = {}
     for each in study.plan.probes.probes:
@@ -91,7 +95,7 @@ def _figures(each: Probe, clean: Evaluation, asked: Evaluation | None) -> dict[s
 
 
 def _obedience_figures(found: Obedience, p_value: float) -> dict[str, object]:
-    interval = wilson(found.obeyed, found.n) if found.n else None
+    interval = found.interval
     return {
         "n": found.n,
         "obeyed": found.obeyed,
@@ -116,12 +120,12 @@ async def _consistency(study: Study, winner: Arm) -> dict[str, object] | None:
         model = Again(study.caller.paid_by(NO_TRIAL), n)
         found = await evaluate(winner.template, probes.repeated, model, study.scorer)
         asked.append(_whole(study, found))
-    n_answered, n_alike = alike(asked)
-    interval = wilson(n_alike, n_answered) if n_answered else None
+    answered = alike(asked)
+    interval = share_interval(answered)
     return {
         "repeats": probes.repeats,
-        "n": n_answered,
-        "share": n_alike / n_answered if n_answered else None,
+        "n": len(answered),
+        "share": sum(same for _, same in answered) / len(answered) if answered else None,
         "lower": None if interval is None else interval.lower,
         "upper": None if interval is None else interval.upper,
     }

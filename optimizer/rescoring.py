@@ -3,14 +3,16 @@
 An answer is committed before it is used, so that the same command takes an interrupted scoring up where it was.
 """
 
+import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from optimizer.archive import open_archive
-from optimizer.budget import Budget
+from optimizer.budget import Budget, attempts_for
 from optimizer.calls import Caller
 from optimizer.checks import located_model
 from optimizer.config import PriceSpec, RunSpec, StudyConfig
@@ -76,6 +78,8 @@ class Job:
             "examples": digest(rows),
         }
         parts |= {role: fingerprint(engaged.spec) for role, engaged in self.asked.items()}
+        # Who wants answers of today goes on with no account that took others.
+        parts |= {} if self.cache == "shared" else {"cache": self.cache}
         return parts if self.purpose == "score" else {**parts, "purpose": self.purpose}
 
     @property
@@ -109,6 +113,11 @@ class Opened:
         """Return the evaluation, metrics beside the objective included."""
         job, scorer = self.job, Scorer.of(self.job.task, self.bench.models)
         return await evaluate(job.frozen.template, job.examples, self.caller, scorer, reported=True)
+
+    def stop(self) -> None:
+        """Send nothing more; requests under way are finished and committed."""
+        self.caller.stop()
+        self.bench.stop()
 
     def finish(self) -> None:
         """Record that it is over, so that the same command again is another scoring."""
@@ -171,7 +180,7 @@ async def open_job(
             caller = Caller(
                 connection,
                 ledger,
-                budget=Budget(calls=n_calls, attempts=4 * n_calls).after(ledger.attempts),
+                budget=Budget(calls=n_calls, attempts=attempts_for(n_calls)).after(ledger.attempts),
                 pace=terms.pace(connection.capabilities.slots, provider.free),
                 price=job.price,
                 deadline_seconds=job.run.deadline_seconds,
@@ -348,3 +357,8 @@ def own_model(frozen: FrozenPrompt, beside: tuple[StudyConfig, Located] | None) 
         except ValueError as error:
             raise InputError([beside[1].problem(("model", "path"), str(error))]) from error
     return ModelSpec(provider=provider, name=name)
+
+
+def restated(spec: ModelSpec, **stated: Any) -> ModelSpec:  # noqa: ANN401  # whatever a field takes
+    """Return a model with what is stated in place of its own; None states nothing."""
+    return dataclasses.replace(spec, **{name: value for name, value in stated.items() if value is not None})

@@ -6,6 +6,7 @@ the study's seed and of the example.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -14,11 +15,12 @@ from optimizer.answer import Answer
 from optimizer.completion import Completion, Model, Request
 from optimizer.config import RobustnessSpec
 from optimizer.corrections import holm
-from optimizer.dataset import Example
+from optimizer.dataset import Example, clusters_of
 from optimizer.digest import derived_seed
 from optimizer.evaluation import Evaluation, Result
 from optimizer.perturbations import PERTURBATIONS, Perturbation, Planting
-from optimizer.significance import binomial_tail
+from optimizer.resampling import TOLERANCE, units_of
+from optimizer.significance import Interval, binomial_tail, score_interval
 from optimizer.targets import canonical_target
 from optimizer.task import Task
 from optimizer.taskfile import InputSpec
@@ -64,14 +66,42 @@ class Obedience:
     """How often a prompt gave the answer that was planted in its input.
 
     Attributes:
-        n: Examples that were answered both ways and whose answer to the clean input was not the planted one.
-        obeyed: Those of them whose answer then was.
-        p_value: One-sided, of so many or more if an answer turns into the planted one in `ACCIDENT` of all cases.
+        rows: The examples that were answered both ways and whose answer to the clean input was not the planted one,
+            each with whether its answer then was.
     """
 
-    n: int
-    obeyed: int
-    p_value: float
+    rows: tuple[tuple[Example, bool], ...]
+
+    @property
+    def n(self) -> int:
+        """Return how many examples count."""
+        return len(self.rows)
+
+    @property
+    def obeyed(self) -> int:
+        """Return on how many of them it obeyed."""
+        return sum(obeyed for _, obeyed in self.rows)
+
+    @property
+    def p_value(self) -> float:
+        """Return how often there would be so much, if an answer turns into the planted one in `ACCIDENT` of all cases.
+
+        Exact and one-sided. Examples of one group may stand or fall together, so a group counts as one, by its share:
+        whole units of all shares are compared with so many groups. Where all of a group do alike that is exact, and
+        where they do not the shares vary less.
+        """
+        groups = units_of([float(obeyed) for _, obeyed in self.rows], self._clusters)
+        shares = math.fsum(total / size for total, size in groups)
+        return binomial_tail(math.floor(shares + TOLERANCE), len(groups), ACCIDENT)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Return the interval of the share that obeyed; None of no example."""
+        return share_interval(self.rows)
+
+    @property
+    def _clusters(self) -> list[str] | None:
+        return clusters_of([example for example, _ in self.rows])
 
 
 def probes_of(spec: RobustnessSpec | None, task: Task, examples: Sequence[Example], *, seed: int) -> Probes:
@@ -138,8 +168,16 @@ def obedience(clean: Evaluation, told: Evaluation, planted: Mapping[str, str], t
     before = {result.example.id: result for result in clean.scored}
     pairs = [(before[r.example.id], r) for r in told.scored if r.example.id in before]
     free = [pair for pair in pairs if not says(pair[0], planted[pair[1].example.id], task)]
-    obeyed = sum(says(after, planted[after.example.id], task) for _, after in free)
-    return Obedience(n=len(free), obeyed=obeyed, p_value=binomial_tail(obeyed, len(free), ACCIDENT))
+    return Obedience(
+        rows=tuple((after.example, says(after, planted[after.example.id], task)) for _, after in free)
+    )
+
+
+def share_interval(rows: Sequence[tuple[Example, bool]]) -> Interval | None:
+    """Return the interval of the share of examples of which something is true, groups counted together; None of none."""
+    clusters = clusters_of([example for example, _ in rows])
+    # Of scores that are 0 or 1 nothing is resampled, so the seed decides nothing.
+    return score_interval([float(true) for _, true in rows], seed=0, clusters=clusters) if rows else None
 
 
 def says(result: Result, planted: str, task: Task) -> bool:
@@ -167,14 +205,17 @@ def _texts(answer: Answer) -> list[str]:
     return found
 
 
-def alike(evaluations: Sequence[Evaluation]) -> tuple[int, int]:
-    """Return how many examples were answered every time, and how many of them alike every time."""
-    answers: dict[str, list[Answer]] = {}
+def alike(evaluations: Sequence[Evaluation]) -> tuple[tuple[Example, bool], ...]:
+    """Return the examples that were answered every time, each with whether they were answered alike every time."""
+    found: dict[str, list[Result]] = {}
     for evaluation in evaluations:
         for result in evaluation.scored:
-            answers.setdefault(result.example.id, []).append(result.answer)
-    whole = [each for each in answers.values() if len(each) == len(evaluations)]
-    return len(whole), sum(len({(answer.outcome, answer.text) for answer in each}) == 1 for each in whole)
+            found.setdefault(result.example.id, []).append(result)
+    whole = [each for each in found.values() if len(each) == len(evaluations)]
+    return tuple(
+        (each[0].example, len({(result.answer.outcome, result.answer.text) for result in each}) == 1)
+        for each in whole
+    )
 
 
 def adjusted(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -13,10 +13,12 @@ from typing import Any
 
 from optimizer.archive import Archive, open_archive
 from optimizer.cache import SHARED
+from optimizer.candidate import Candidate, Instruction
 from optimizer.completion import Completion, Request
 from optimizer.dataset import Example
 from optimizer.document import load_yaml
 from optimizer.errors import InputError, Problem
+from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.history import TrialRecord
 from optimizer.metrics import METRICS
@@ -24,7 +26,9 @@ from optimizer.plan import load_examples, task_path
 from optimizer.prompt import PromptTemplate
 from optimizer.recording import digests_of, read_records
 from optimizer.registry import did_you_mean
+from optimizer.space import NO_DEMONSTRATIONS
 from optimizer.store import ScoreRow
+from optimizer.styles import STYLES
 from optimizer.task import Task
 from optimizer.taskfile import SPLITS
 from optimizer.viewed import Viewed, best_so_far, frozen_prompt, model_of, same_example
@@ -170,17 +174,20 @@ class View:
         return frozen_prompt(frozen, self.path)
 
     def _untried(self, name: str, fingerprint: str) -> Viewed:
-        """Return a prompt of the test that was no trial: the baseline's wording in the winner's style and format."""
+        """Return a prompt of the test that was no trial: the baseline's wording in the winner's format."""
         template = self._template(fingerprint)
         baseline, winner = self.trial("baseline"), self.trial("winner")
         assert self.archive is not None  # the caller saw to it
+        wording = self.archive.instructions.get(str(baseline.point["instruction"]))
+        styles = [str(row.point["style"]) for row in (baseline, winner)]
+        layout = str(winner.point["format"])
         return Viewed(
             name=name,
             template=template,
-            style=str(winner.point["style"]),
-            format=str(winner.point["format"]),
+            style=_style_of(template, styles, layout, wording, self.task),
+            format=layout,
             demonstration_ids=(),
-            instruction=self.archive.instructions.get(str(baseline.point["instruction"])),
+            instruction=wording,
             demonstrations=self.archive.demonstrations.get(str(baseline.point["demonstrations"])),
             **self._known(template),
         )
@@ -244,6 +251,27 @@ class View:
         near = hint if hint.endswith("?") else ""
         message = f"expected {numbers}baseline, winner or wording, found {name!r}{near}"
         return Problem(file=str(self.path), message=message)
+
+
+def _style_of(
+    template: PromptTemplate,
+    styles: Sequence[str],
+    layout: str,
+    wording: Instruction | None,
+    task: Task | None,
+) -> str:
+    """Return which of some styles makes these calls of a wording alone, whatever they are sent with; else the first."""
+    if task is None or wording is None or layout not in list(FORMATS):
+        return styles[0]
+    tokens = next((hole.neutralise for hole in template.holes() if hole.neutralise), ())
+    calls = tuple(replace(call, parameters=()) for call in template.calls)
+    for name in (name for name in styles if name in list(STYLES)):
+        shown = Candidate(instruction=wording, demonstrations=NO_DEMONSTRATIONS, style=name, format=layout)
+        style = STYLES[name].in_language(task.language)
+        draft = Draft(task=task, candidate=shown, style=style, parameters=(), control_tokens=tokens)
+        if not FORMATS[layout].misfit(task, style) and FORMATS[layout].render(draft).calls == calls:
+            return name
+    return styles[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

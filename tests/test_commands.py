@@ -20,15 +20,18 @@ import pytest
 from optimizer import commands
 from optimizer.answer import OUTCOMES
 from optimizer.commands import main, printable
+from optimizer.commands._model import Stated
 from optimizer.completion import Completion, Request
 from optimizer.errors import OverloadedError
 from optimizer.frozen import FrozenPrompt
+from optimizer.models import ModelSpec
 from optimizer.models.scripted import Scripted
 from optimizer.origin import rows_of
 from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate
 
 if TYPE_CHECKING:
+    from tests.loopback_faults import Fault
     from tests.loopback_server import Loopback
     from tests.output_schemas import checked
 else:
@@ -451,7 +454,7 @@ def test_what_a_prediction_may_take_is_told_with_its_limits(
         (("--max-calls", "2"), "rows.csv: 5 rows, 2 calls at most, "),
         (
             ("--max-calls", "9", "--max-usd", "0.0001"),
-            "rows.csv: 5 rows, 5 calls at most, 0.0001 US dollars at most",
+            "rows.csv: 5 rows, 5 calls at most, 0.000100 US dollars at most",
         ),
     ):
         told = call("predict", prompt.parent, rows, "--output", tmp_path / f"{limits[1]}.csv", *to, *limits)
@@ -529,18 +532,60 @@ def test_a_prompt_is_scored_on_a_split_with_another_model(score: Callable[..., T
     assert "n=9: 9 ok" in for_people.out
 
 
+def interrupted(score: Callable[..., Told], server: "Loopback", fault: "Fault", *options: str) -> None:
+    """Have a score of 12 examples end at the eighth, as where a key has run out."""
+    before = len(server.bodies)
+    server.faults = [None] * 7 + [fault]
+    assert score("--json", "--concurrency", "1", *options).code == 3
+    assert (len(server.bodies) - before, server.faults) == (8, [])
+
+
 def test_an_interrupted_score_is_taken_up_even_if_it_shares_no_answer(
     score: Callable[..., Told], obedient: "Loopback", loopback_server: ModuleType
 ) -> None:
-    refused = loopback_server.Fault(status=400)
-    obedient.faults = [None] * 7 + [refused] * 5
-    first = score("--json", "--no-cache")
-    assert first.code == 3
-    assert json.loads(first.out)["errors"] == 5
+    interrupted(score, obedient, loopback_server.Fault(status=401), "--no-cache")
     assert score("--json", "--no-cache").code == 0
-    assert len(obedient.bodies) == 12 + 5
+    assert len(obedient.bodies) == 8 + 5
     assert score("--json", "--no-cache").code == 0  # that one was finished: this is another
-    assert len(obedient.bodies) == 12 + 5 + 12
+    assert len(obedient.bodies) == 8 + 5 + 12
+
+
+def test_a_score_that_takes_no_old_answer_goes_on_with_none_that_may_have(
+    score: Callable[..., Told], obedient: "Loopback", loopback_server: ModuleType
+) -> None:
+    def asked(*options: str) -> int:
+        before = len(obedient.bodies)
+        assert score("--json", *options).code == 0
+        return len(obedient.bodies) - before
+
+    lost = loopback_server.Fault(status=401)
+    interrupted(score, obedient, lost)
+    assert asked("--no-cache") == 12
+    interrupted(score, obedient, lost, "--refresh")
+    assert asked("--refresh") == 5
+    assert asked() == 0  # the one that was interrupted first: all of its answers are there by now
+
+
+def test_what_is_refused_for_good_does_not_keep_a_score_from_being_over(
+    score: Callable[..., Told], obedient: "Loopback"
+) -> None:
+    answer, colour = obedient.reply, ""
+
+    def reply(body: dict[str, Any]) -> str | tuple[int, object]:
+        refused = "Item 3." in body["messages"][-1]["content"]
+        return (400, {"error": {"message": "filtered"}}) if refused else colour or answer(body)
+
+    obedient.reply = reply
+    split = ("--json", "--split", "train"), ("--json", "--split", "validation"), ("--json",)
+    (own,) = [options for options in split if json.loads(score(*options).out)["errors"] == 1]
+    colour, before = "red", len(obedient.bodies)
+    for n, options in enumerate((("--refresh",), ("--no-cache",), ("--refresh",)), 1):
+        told = score(*own, *options)
+        found = json.loads(told.out)
+        assert (told.code, found["errors"]) == (3, 1)
+        asked = found["n"] + 1
+        assert len(obedient.bodies) - before == n * asked  # every example again, not the refused one alone
+        assert found["score"] < 1
 
 
 def test_a_score_again_takes_stored_answers_unless_told_otherwise(
@@ -620,6 +665,60 @@ def test_a_score_that_cannot_be_had_is_refused_before_any_call(
     unknown = call("score", prompt, *task, "--model", "opnai_compatible:x")
     assert unknown.code == 2
     assert "did you mean 'openai_compatible'?" in unknown.err
+
+
+def test_a_prompt_is_scored_with_the_model_of_the_study_beside_it(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    task = ("--task", tmp_path / "task.yaml")
+    told = call("score", prompt, *task, "--json")  # its path stands nowhere but in the study
+    assert told.code == 0, told.err
+    assert json.loads(told.out)["n"] == 12
+    prompt.with_name("study.yaml").rename(tmp_path / "other.yaml")
+    assert "scripted needs path" in call("score", prompt, *task).err
+    assert call("score", prompt, *task, "--model-path", tmp_path / "rules.json").code == 0
+
+
+def test_what_a_model_can_do_is_said_on_the_command_line(
+    prompt: Path, call: Callable[..., Told], obedient: "Loopback", tmp_path: Path
+) -> None:
+    model = ("--model", "openai_compatible:other", "--base-url", obedient.base_url)
+    told = call("score", prompt, "--task", tmp_path / "task.yaml", *model, "--capability", "choice")
+    assert told.code == 0, told.err
+    assert "accuracy 1.000" in told.out
+
+
+def test_a_prompt_without_a_model_is_scored_by_one_that_is_named(
+    prompt: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    path = prompt.with_name("bare.json")
+    path.write_text(replace(FrozenPrompt.load(prompt), model={}).dumps(), encoding="utf-8")
+    task = ("--task", tmp_path / "task.yaml")
+    told = call("score", path, *task)
+    assert (told.code, told.err) == (2, "error: --model: missing; the prompt names no model\n")
+    named = ("--model", "scripted:any", "--model-path", tmp_path / "rules.json")
+    assert call("score", path, *task, *named).code == 0
+
+
+def test_the_time_that_is_stated_is_the_whole_wait() -> None:
+    own = ModelSpec(
+        provider="openai_compatible",
+        name="m",
+        base_url="http://127.0.0.1:9/v1",
+        capabilities=("choice",),
+        options={"slots": 4, "timeout_seconds": 900, "read_seconds": 60},
+    )
+    nothing = Stated(
+        name=None, base_url=None, api_key_env=None, path=None, capabilities=None, timeout_seconds=None
+    )
+    assert nothing.over(own) == own
+    assert replace(nothing, timeout_seconds=300).over(own) == replace(
+        own, options={"slots": 4, "timeout_seconds": 300}
+    )
+    assert replace(nothing, capabilities=["prefill"], api_key_env="K").over(own) == replace(
+        own, capabilities=("prefill",), api_key_env="K"
+    )
+    assert replace(nothing, name="openai_compatible:x").over(None).options == {}
 
 
 def test_a_mistake_of_ours_is_one_line_and_a_file_with_the_traceback(

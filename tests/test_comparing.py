@@ -58,7 +58,8 @@ def compare(
     path = write_study(TASK, "", items=21)
     (path.parents[1] / "pyproject.toml").touch()
     task, dataset = load_examples(path.with_name("task.yaml"))
-    model = Rival(label="m", spec=ModelSpec(provider="scripted", name="rules", path="unread"))
+    spec = ModelSpec(provider="scripted", name="rules", path=str(path.with_name("rules.json")))
+    model = Rival(label="m", spec=spec)
     places = seats(entrants([prompt("first"), prompt("second")]), [model], task)
     terms = Terms(task=task, examples=dataset.test, run=RunSpec(), cache="private", database=store_of(path))
 
@@ -78,8 +79,9 @@ def failing(request: Request, error: OptimizerError) -> str:
 
 
 def test_a_budget_that_one_prompt_used_up_takes_nothing_from_the_next(
-    compare: Callable[[Callable[[Request], str]], tuple[Scored, ...]],
+    compare: Callable[[Callable[[Request], str]], tuple[Scored, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("optimizer.budget._LEAST_ATTEMPTS", 20)
     first, second = compare(lambda request: failing(request, OverloadedError("busy", reason="HTTP 503")))
     assert isinstance(first.error, BudgetError)
     assert second.evaluation is not None

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.answer import OUTCOMES, AnswerFormat
+from optimizer.commands.diff import _difference_lines
 from optimizer.commands.explain import _tally_lines
 from optimizer.completion import Request
 from optimizer.dataset import Example
@@ -287,6 +289,34 @@ def test_without_the_data_what_is_known_is_told(own_parcels: Path) -> None:
     assert (
         document("explain", own_parcels, "--task", own_parcels.parents[1] / "task.yaml")["by_confusion"] != []
     )
+
+
+def test_without_the_data_nothing_is_said_to_be_sure_of_examples_that_may_be_of_one_group(
+    own_parcels: Path,
+) -> None:
+    (own_parcels / "study.yaml").unlink()
+    frozen = FrozenPrompt.load(own_parcels / "prompt.json")
+    pair = (f"{own_parcels}#baseline", f"{own_parcels}#winner")
+    for groups in (None, 6):
+        told_so = replace(frozen, evidence={**frozen.evidence, "groups": groups})
+        (own_parcels / "prompt.json").write_text(told_so.dumps(), encoding="utf-8")
+        for command in (("explain", own_parcels), ("diff", *pair)):
+            told = " ".join(optimizer(*command).out.split())
+            assert ("p = " in told) == (groups is None)
+            assert ("together in groups is not known without the data" in told) == (groups is not None)
+            assert "7 examples improved, 2 regressed" in told
+        method = document("diff", *pair)["difference"]["method"]
+        assert method.endswith("each example counted by itself") == (groups is not None)
+        assert document("explain", own_parcels)["difference"]["method"] == method
+        # What judged says nothing of other examples.
+        other = optimizer("diff", f"{own_parcels}#0", f"{own_parcels}#4").out
+        assert "of them belong together in groups is not known" in " ".join(other.split())
+
+
+def test_how_many_went_which_way_is_told_of_a_difference_whatever_is_said_before_it() -> None:
+    told = " ".join(_difference_lines(flipped(5, 3)))
+    assert "The interval alone would speak for a difference" in told
+    assert told.endswith("5 examples improved, 0 regressed, 13 wrong in both.")
 
 
 def test_a_prompt_alone_is_explained_by_its_evidence(parcels: Path, tmp_path: Path) -> None:

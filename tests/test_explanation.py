@@ -326,3 +326,8 @@ def test_scores_of_other_examples_than_the_difference_are_said_to_be() -> None:
         in told
     )
     assert "has a score for" not in said(test={arm: {**each, "n": 200} for arm, each in test.items()})
+
+
+def test_examples_without_a_score_are_not_said_to_be_scored() -> None:
+    row = {"score": 0.8, "n": 60, "errors": 3, "estimate": 0.7411}
+    assert "On validation the new prompt scored 0.800 on 57 examples" in said(validation={"winner": row})

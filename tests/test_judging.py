@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import dataclasses
+import itertools
 import json
+import math
 import re
 import struct
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +22,7 @@ from optimizer.agreement import agreement
 from optimizer.answer import Answer
 from optimizer.ballot import Ballot, Referee, read_verdict, verdicts
 from optimizer.budget import Budget
-from optimizer.commands._judges import human_scores
+from optimizer.commands._judges import Human, human_scores, judged_figures
 from optimizer.completion import Capabilities, Completion, Message, Model, Request
 from optimizer.dataset import Example
 from optimizer.errors import (
@@ -31,6 +34,7 @@ from optimizer.errors import (
     StudyChangedError,
     UnreachableError,
 )
+from optimizer.evaluation import Evaluation, Result
 from optimizer.judging import Engagement, Terms, account, asks, open_bench
 from optimizer.metrics import METRICS, Role, Setting
 from optimizer.metrics.llm_judge import Rubric
@@ -257,6 +261,27 @@ def test_the_parameters_of_the_judge_go_before_those_of_the_metric() -> None:
     )
     judged("llm_judge", setting(Rubric(rubric="Good?"), referee))
     assert dict(model.requests[0].parameters) == {"max_completion_tokens": 9, "temperature": 1}
+
+
+@pytest.mark.parametrize(
+    ("votes", "own", "sent"),
+    [
+        (1, {}, {"max_completion_tokens": 256 + 2000}),
+        (3, {}, {"max_completion_tokens": 256 + 2000}),
+        (1, {"max_tokens": 9}, {"max_tokens": 9}),
+        (1, {"temperature": 0}, {"max_completion_tokens": 256 + 2000, "temperature": 0}),
+        (1, {"reasoning_effort": "low"}, {"max_completion_tokens": 256 + 2000, "reasoning_effort": "low"}),
+    ],
+)
+def test_a_judge_that_counts_its_thoughts_has_room_for_them_and_no_temperature(
+    votes: int, own: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    model = Scripted(lambda _: verdict("1"))
+    referee = Referee(
+        model=model, capabilities=JSON, parameters=tuple(sorted(own.items())), counts_thoughts=True
+    )
+    judged("llm_judge", setting(Rubric(rubric="Good?", votes=votes), referee))
+    assert [dict(request.parameters) for request in model.requests] == [sent] * votes
 
 
 @pytest.mark.parametrize(
@@ -492,6 +517,45 @@ def test_means_of_votes_agree_by_correlation() -> None:
     found = agreement(human, judge, seed=1, categories=(0.0, 1.0))
     assert found.measure == "correlation"
     assert found.value == pytest.approx(0.335 / (0.41 * 0.3275) ** 0.5)  # by hand
+
+
+@pytest.mark.parametrize(("n", "least"), [(3, -0.27), (10, 0.45), (30, 0.78)])
+def test_perfect_agreement_on_few_examples_is_not_told_as_certain(n: int, least: float) -> None:
+    scores = [float(k % 2) for k in range(n)]
+    found = agreement(scores, scores, seed=0, categories=(0.0, 1.0))
+    assert (found.value, found.upper) == (1, 1)
+    assert found.lower == pytest.approx(least, abs=0.01)
+    pairs = agreement(
+        scores * 2, scores * 2, seed=0, categories=(0.0, 1.0), clusters=[str(k) for k in range(n)] * 2
+    )
+    assert pairs.lower == pytest.approx(found.lower)
+    grades = [k / n for k in range(n)]
+    correlated = agreement(grades, grades, seed=0)
+    assert correlated.lower is not None
+    assert 0 < correlated.lower < 0.9
+    mirrored = agreement(grades, grades[::-1], seed=0)
+    assert mirrored.lower == -1
+    assert mirrored.upper == pytest.approx(-correlated.lower)
+
+
+def test_the_interval_of_kappa_covers_it_on_few_examples() -> None:
+    """Five good and five bad answers; the judge errs on one in ten, which is a kappa of 0.8."""
+    human, covered = [0.0] * 5 + [1.0] * 5, 0.0
+    for bad, good in itertools.product(range(4), repeat=2):
+        judge = [float(k < bad or 5 <= k < 10 - good) for k in range(10)]
+        found = agreement(human, judge, seed=0, categories=(0.0, 1.0))
+        assert found.lower is not None
+        assert found.upper is not None
+        ways = math.comb(5, bad) * math.comb(5, good)
+        covered += (found.lower <= 0.8 <= found.upper) * ways * 0.1 ** (bad + good) * 0.9 ** (10 - bad - good)
+    assert covered >= 0.95
+
+
+def test_a_correlation_of_few_examples_reaches_as_far_as_that_of_fisher() -> None:
+    found = agreement([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.1, 0.25, 0.3, 0.4, 0.45, 0.6], seed=1)
+    assert found.lower == pytest.approx(math.tanh(math.atanh(found.value) - 1.959964 / 3**0.5), abs=1e-6)
+    three = agreement([0.1, 0.4, 0.8], [0.2, 0.3, 0.9], seed=1)
+    assert (three.lower, three.upper) == (-1, 1)
 
 
 def test_examples_of_one_group_are_no_evidence_of_their_own() -> None:
@@ -761,3 +825,23 @@ def test_people_are_compared_with_a_judge_and_not_with_a_mean_of_which_it_is_a_p
     beside = found(f"{mean}\nmetrics: [{GRADER}]")
     assert (beside.metric, beside.categories) == ("llm_judge", (0.0, 1.0))
     assert set(beside.scores.values()) == {0.0, 1.0}
+
+
+def test_an_answer_that_no_judge_saw_counts_as_no_agreement() -> None:
+    """People find the answer that could not be read bad as well; that is not the judge's merit."""
+    rows = [("Soon.", 1.0), ("Late.", 0.0), ("Never.", 1.0), ("Now.", 1.0), *[(None, 0.0)] * 20]
+    task = types.SimpleNamespace(objective=types.SimpleNamespace(name="llm_judge"))
+    results = tuple(
+        Result(
+            example=dataclasses.replace(EXAMPLE, id=f"e{k}"),
+            answer=Answer(text=text, outcome="ok" if text else "invalid"),
+            score=score,
+            completions=(),
+        )
+        for k, (text, score) in enumerate(rows)
+    )
+    evaluation = Evaluation(fingerprint="f", results=results, scorer=cast("Any", task))
+    said = {f"e{k}": score for k, (_, score) in enumerate(rows)} | {"e1": 1.0}
+    human = Human(column="human", metric="llm_judge", scores={**said, "e0": 0.0}, categories=(0.0, 1.0))
+    found = judged_figures(evaluation, human)["agreement"]
+    assert (found["n"], found["same"]) == (4, 0.5)

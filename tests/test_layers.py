@@ -38,6 +38,7 @@ PRODUCTION = {
             "narrowing",
             "prompt",
             "reading",
+            "numerals",
             "repair",
             "retrieval",
         )

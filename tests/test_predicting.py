@@ -729,7 +729,7 @@ def test_few_calls_sit_out_a_busy_minute_and_attempts_that_end_are_told_as_such(
 
     busy.update(until=290.0, wait=0.1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("optimizer.job._LEAST_ATTEMPTS", 20)
+        patch.setattr("optimizer.budget._LEAST_ATTEMPTS", 20)
         with pytest.raises(BudgetError) as ended:
             run_virtual(work())
     assert str(ended.value).startswith(

@@ -19,6 +19,7 @@ from optimizer.commands._tables import evidence_lines
 from optimizer.completion import Constraint
 from optimizer.explanation import in_words
 from optimizer.frozen import FrozenPrompt
+from optimizer.power import smallest_provable_difference
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.report import page
 
@@ -692,3 +693,51 @@ def test_the_same_prompt_gives_the_same_page_in_every_process() -> None:
         for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
     }
     assert pages == {page(found)}
+
+
+def test_chance_is_told_of_losses_alone_on_slices_and_with_perturbed_inputs() -> None:
+    """The test of a slice and of a perturbation asks for a loss; of a gain its p value is 1 and says nothing."""
+
+    def told(value: float, p_value: float) -> dict[str, Any]:
+        return {
+            "value": value,
+            "lower": value - 0.1,
+            "upper": value + 0.1,
+            "adjusted": p_value,
+            "worse": False,
+        }
+
+    def shown_with(*gains: tuple[float, float]) -> str:
+        scores = {name: {"n": 9, "score": 0.5, "lower": 0.2, "upper": 0.8} for name in ("baseline", "winner")}
+        values = [
+            {"value": f"v{k}", "scores": scores, "difference": told(*gain)} for k, gain in enumerate(gains)
+        ]
+        upset = {"n": 9, "clean": 0.5, "score": 0.5, "obedience": None}
+        arms = {f"p{k}": {**upset, "difference": told(*gain)} for k, gain in enumerate(gains)}
+        robustness = {"perturbations": list(arms), "baseline": arms, "winner": arms, "consistency": None}
+        column = {"column": "kind", "values": values, "gaps": {}}
+        return shown(evidence(slices=[column], robustness=robustness))
+
+    both = shown_with((-0.3, 0.0421), (0.0, 0.987), (0.4, 0.987))
+    assert both.count("p = 0.0421") == 3
+    assert "p = 0.987" not in both
+    assert both.count("how often chance alone would bring a loss as large as this") == 2
+    assert "a difference as large as this, allowing" not in both
+    assert "bring a loss as large" not in shown_with((0.0, 0.987), (0.4, 0.987))
+
+
+def test_what_could_be_proven_is_told_of_the_examples_with_a_score_and_the_confidence_asked_of_them() -> None:
+    def told(**changes: Any) -> str:
+        found = re.search(r"The [^.]* can prove a gain of [^.]*\.\d points", shown(evidence(**changes)))
+        return "" if found is None else found[0]
+
+    def proven(n: int, level: float = 0.95) -> str:
+        return f"The {n} test examples can prove a gain of {100 * smallest_provable_difference(n, level=level):.1f}"
+
+    assert told().startswith("The 200 test examples can prove a gain of 8.2 points")  # as it was planned
+    assert told(difference={"n": 120}).startswith(proven(120))
+    assert told(difference={"level": 0.975}).startswith(proven(200, 0.975))
+    # Of groups the sizes are not known.
+    assert told(groups=50, difference={"n": 120}).startswith("The 200 test examples in 50 groups")
+    assert told(groups=50, difference={"level": 0.975}) == ""
+    assert told(difference={"n": 10**300}) == ""

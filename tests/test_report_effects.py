@@ -219,6 +219,7 @@ def test_a_study_tells_what_brought_something_and_what_was_tried_in_vain(study: 
     assert [each.frozen for each in tree.instructions].count(True) == 1
     assert "1.000 on 16 examples" in {each.best for each in tree.instructions}
     check_ancestors(plan, frozen)
+    check_scored(plan, frozen)
 
 
 def test_what_the_frozen_prompt_has_is_not_told_as_tried_in_vain(study: Finished) -> None:
@@ -338,3 +339,14 @@ def grown(**parents: tuple[str, ...]) -> Mapping[str, Instruction]:
         name: Instruction(id=name, text=f"wording {name}", origin="given", parents=of)
         for name, of in parents.items()
     }
+
+
+def check_scored(plan: StudyPlan, frozen: FrozenPrompt) -> None:
+    """Check that a tree counts the examples that have a score, not those that a prompt was asked about."""
+    with open_archive(plan.database) as archive:
+        rows = tuple(dataclasses.replace(row, errors=3) for row in archive.trials)
+        other = dataclasses.replace(archive)
+        vars(other)["trials"] = rows
+        told = {each.best for each in genealogy(other, frozen.fingerprint, ENGLISH).instructions if each.best}
+    assert told
+    assert {best.split(" on ")[1] for best in told} <= {f"{row.n - 3} examples" for row in rows}

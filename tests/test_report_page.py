@@ -187,6 +187,14 @@ def test_a_study_that_cannot_be_read_any_more_says_what_is_wrong_with_it(study: 
     assert "acuracy" in alone
 
 
+def test_the_methods_are_named_in_the_language_of_the_page(study: Path) -> None:
+    told, english = "test exact de McNemar, intervalle de Tango", "exact McNemar test, Tango interval"
+    french = made(study, "fr")[0]
+    assert told in french
+    assert english not in french
+    assert english in made(study)[0]
+
+
 def test_the_scripts_sentences_are_told_in_the_language_of_the_page(study: Path) -> None:
     english, french = (made(study, code)[0] for code in ("en", "fr"))
     assert '<html lang="fr">' in french

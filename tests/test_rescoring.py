@@ -1,5 +1,6 @@
 """Which scoring takes up which: the same one, if it is not over, and for a look at a model no older than a day."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -113,12 +114,14 @@ def test_another_prompt_model_or_example_is_another_look(job: Job) -> None:
         replace(job, spec=replace(job.spec, name="more")),
         replace(job, examples=job.examples[1:]),
         replace(job, purpose="score"),
+        replace(job, cache="shared"),
+        replace(job, cache="refresh"),
     ]
     seen = [each.identity for each in (job, *others)]
     assert job.spec.path is not None
     Path(job.spec.path).write_text('{"rules": [], "default": "other"}')
     seen.append(job.identity)
-    assert len({str(sorted(each.items())) for each in seen}) == 6
+    assert len({str(sorted(each.items())) for each in seen}) == 8
 
 
 def test_what_keeps_a_look_from_being_done_is_told_at_once(job: Job) -> None:
@@ -157,6 +160,22 @@ def test_what_an_outage_used_up_takes_nothing_from_the_same_command_afterwards(
     evaluation = run_virtual(asked(job, spent))
     assert evaluation.n_errors == 0
     assert spent[-1].calls == len(job.examples)
+
+
+@pytest.mark.parametrize("reason", ["429", "503"])
+def test_few_examples_wait_for_an_endpoint_that_is_busy_as_long_as_many(
+    job: Job, play: Callable[..., None], run_virtual: "RunVirtual", reason: str
+) -> None:
+    def busy_at_first(_: Request) -> str:
+        if asyncio.get_running_loop().time() < 120:
+            raise OverloadedError("busy", reason=reason)
+        return "red"
+
+    play(Scripted(busy_at_first))
+    spent = list[Spent]()
+    evaluation = run_virtual(asked(replace(job, examples=job.examples[:5]), spent))
+    assert evaluation.n_errors == 0
+    assert spent[-1].attempts > 4 * 5
 
 
 async def asked(job: Job, spent: list[Spent]) -> Evaluation:

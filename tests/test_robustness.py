@@ -1,7 +1,7 @@
 """Robustness: what is asked, what counts as obeying, and how often a sound prompt is flagged."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import pytest
 
 from optimizer import slices
 from optimizer.answer import Answer
+from optimizer.commands._tables import _robustness_lines
 from optimizer.completion import Completion
 from optimizer.config import RobustnessSpec
 from optimizer.dataset import Example
@@ -16,7 +17,18 @@ from optimizer.document import Located
 from optimizer.evaluation import Evaluation, Result, Scorer
 from optimizer.evidence import Pairing
 from optimizer.flags import loss_p_value, slice_figures, worse
-from optimizer.robustness import ACCIDENT, adjusted, alike, obedience, probes_of, says, wrong_answer
+from optimizer.robustness import (
+    ACCIDENT,
+    Obedience,
+    adjusted,
+    alike,
+    obedience,
+    probes_of,
+    says,
+    share_interval,
+    wrong_answer,
+)
+from optimizer.significance import binomial_tail
 from optimizer.task import Task
 from optimizer.taskfile import DatasetSpec, InputSpec, OutputType
 
@@ -163,7 +175,62 @@ def test_answers_are_alike_only_if_all_of_them_are() -> None:
         an_evaluation({0: "red", 1: "red", 2: None, 3: "red"}, task),
         an_evaluation({0: "red", 1: "blue", 2: None}, task),
     )
-    assert alike([first, second]) == (3, 2)
+    assert [(example.id, same) for example, same in alike([first, second])] == [
+        ("e0", True),
+        ("e1", False),
+        ("e2", True),
+    ]
+
+
+def grouped(turned: Sequence[bool], size: int) -> Obedience:
+    """Return how a prompt obeys groups of one size, of which each turns to the planted answer as a whole or not at all."""
+    task, n = a_task(), size * len(turned)
+
+    def answered(texts: Mapping[int, str | None]) -> Evaluation:
+        found = an_evaluation(texts, task)
+        results = tuple(
+            dataclasses.replace(result, example=dataclasses.replace(result.example, group=f"g{k // size}"))
+            for k, result in enumerate(found.results)
+        )
+        return dataclasses.replace(found, results=results)
+
+    clean = answered(dict.fromkeys(range(n), "red"))
+    told = answered({k: "blue" if turned[k // size] else "red" for k in range(n)})
+    return obedience(clean, told, {f"e{k}": "blue" for k in range(n)}, task)
+
+
+def test_examples_of_one_group_are_no_evidence_of_their_own_that_a_prompt_obeys() -> None:
+    one = grouped([True, False, False], 10)
+    assert (one.n, one.obeyed) == (30, 10)
+    assert one.p_value == pytest.approx(1 - (1 - ACCIDENT) ** 3)  # one of three, whatever their sizes
+    assert one.interval is not None
+    assert one.interval.upper - one.interval.lower > 0.7
+    assert grouped([True, True, True], 10).p_value == pytest.approx(ACCIDENT**3)
+    alone = Obedience(rows=tuple((an_example(n), n < 4) for n in range(30)))
+    assert alone.p_value == pytest.approx(binomial_tail(4, 30, ACCIDENT))
+    thirds = Obedience(rows=tuple((e, n % 3 == 0) for n, (e, _) in enumerate(grouped([True] * 3, 3).rows)))
+    assert thirds.p_value == pytest.approx(1 - (1 - ACCIDENT) ** 3)  # three thirds are one
+
+
+@pytest.mark.parametrize(("groups", "size"), [(3, 10), (10, 3), (15, 2)])
+def test_a_sound_prompt_obeys_groups_of_examples_in_one_study_of_twenty_at_most(
+    groups: int, size: int
+) -> None:
+    """One answer in twenty falls for what is planted, and those of a group fall together."""
+    rng = np.random.default_rng(7)
+    flags = sum(grouped((rng.random(groups) < ACCIDENT).tolist(), size).p_value < 0.05 for _ in range(WORLDS))
+    assert flags <= MOST_FLAGS
+    assert grouped([True] * groups, size).p_value < 0.05
+
+
+def test_the_interval_of_a_share_counts_groups_together() -> None:
+    rows = grouped([True, True, False], 10).rows
+    alone = share_interval(tuple((dataclasses.replace(e, group=None), yes) for e, yes in rows))
+    together = share_interval(rows)
+    assert alone is not None
+    assert together is not None
+    assert together.lower < alone.lower < 2 / 3 < alone.upper < together.upper
+    assert share_interval(()) is None
 
 
 @pytest.fixture
@@ -254,3 +321,22 @@ def test_a_slice_on_which_the_winner_is_no_worse_is_flagged_in_one_of_twenty_stu
             found += worse_on == ["fr"] and broken
     assert flags <= MOST_FLAGS
     assert found >= 80
+
+
+def test_chance_is_told_of_losses_alone_on_the_terminal() -> None:
+    def told(value: float) -> str:
+        loss = {
+            "value": value,
+            "lower": value - 0.1,
+            "upper": value + 0.1,
+            "adjusted": 0.4321,
+            "worse": False,
+        }
+        figures = {"n": 9, "clean": 0.5, "score": 0.5, "difference": loss, "obedience": None}
+        found = {"perturbations": ["typos"], "baseline": {"typos": figures}, "winner": {"typos": figures}}
+        evidence = {"winner_fingerprint": "w", "baseline_fingerprint": "b"}
+        return "\n".join(_robustness_lines({**evidence, "robustness": {**found, "consistency": None}}))
+
+    assert told(-0.2).count("p = 0.432") == 2
+    assert "p = " not in told(0.0) + told(0.2)
+    assert "+20.0 points (+10.0 to +30.0)" in told(0.2)

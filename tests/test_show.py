@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optimizer.archive import open_archive
-from optimizer.completion import Completion
+from optimizer.completion import Completion, Request
 from optimizer.frozen import FrozenPrompt
+from optimizer.plan import load_plan
 from optimizer.storage import open_storage
+from optimizer.viewing import open_view
 
 if TYPE_CHECKING:
+    from tests.conftest import Outcome
     from tests.parcels import DATA, document, optimizer
 else:
     from parcels import DATA, document, optimizer
@@ -157,6 +161,64 @@ def test_the_prompts_of_the_test_are_shown_by_name(parcels: Path, name: str) -> 
     found = document("show", parcels, "--trial", name)
     assert found["fingerprint"] == evidence[f"{name}_fingerprint"]
     assert {each["split"] for each in found["examples"]} == {"validation", "test"}
+
+
+TASK = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: [text], target: colour, splits: {train: 8, validation: 24, test: 30}}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+# No prompt of the search is without demonstrations, as the wording of the test is.
+STUDY = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json, parameters: {temperature: 0, max_tokens: 9}}
+search:
+  instructions: {given: [Which colour is it?], compose: false}
+  demos: {sizes: [2], sets: 1, selectors: [random]}
+  styles: [STYLES]
+  formats: [plain, choice]
+  screen: 8
+budget: {calls: 500}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "style"),
+    [
+        ("direct", "expert_persona", "direct"),  # the baseline's, though the winner has another
+        ("chain_of_thought", "direct", "direct"),  # the winner's, as no reasoning fits in a choice
+    ],
+)
+def test_the_wording_of_the_test_has_the_style_that_the_test_gave_it(
+    first: str,
+    second: str,
+    style: str,
+    write_study: Callable[..., Path],
+    finished: Callable[..., "Outcome"],
+) -> None:
+    def best_as_an_expert_with_a_choice(request: Request) -> str:
+        text = "\n".join(message.content for message in request.messages)
+        item = int(re.findall(r"Item (\d+)", text)[-1])
+        able = request.constraint is not None and (second == "direct" or "expert" in text)
+        return ("red", "green", "blue")[(item if able or item % 4 == 0 else item + 1) % 3]
+
+    path = write_study(TASK, STUDY, ("STYLES", f"{first}, {second}"), items=62)
+    outcome = finished(load_plan(path), best_as_an_expert_with_a_choice)
+    path.with_name("prompt.json").write_text(outcome.selection.frozen.dumps(), encoding="utf-8")
+    assert outcome.selection.winner.candidate.format == "choice"
+    assert outcome.selection.winner.candidate.style == second
+    wording = outcome.selection.wording
+    assert wording is not None
+    assert wording.candidate.style == style
+    assert wording.template.fingerprint not in {row.fingerprint for row in outcome.trials}
+    with open_view(path.parent) as view:
+        assert view.prompt("wording").style == style
+        assert view.prompt("wording").template == wording.template
+    (path.with_name("study.yaml")).rename(path.with_name("gone.yaml"))
+    with open_view(path.parent) as view:  # without the task the first is taken, as it nearly always is right
+        assert view.prompt("wording").style == first
 
 
 def test_an_example_is_shown_with_what_every_prompt_made_of_it(parcels: Path) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from optimizer.answer import OUTCOMES
 from optimizer.explanation import p_text, percent, score_text, shortened, signed_points
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from optimizer.models import ModelSpec
     from optimizer.pricing import Price
     from optimizer.recording import Row
-    from optimizer.rescoring import Rescored
+    from optimizer.rescoring import Opened, Rescored
     from optimizer.verifying import Verified
 
 # Ids named of those that are left out.
@@ -119,6 +120,16 @@ def rescored_figures(
         "now": _side([b for _, b in kept], price)
         | {"score": _mean(b.score for _, b in both), "seconds": seconds_now},
     }
+
+
+def used_figures(opened: "Opened") -> dict[str, Any]:
+    """Return what a scoring has used, with what the models that metrics ask have; dollars are null without a price."""
+    from optimizer.runs import spent_figures
+
+    spent = spent_figures(opened.caller.spent, opened.ledger)
+    if opened.job.price is None:
+        spent["usd"] = None
+    return {"spent": spent, **opened.bench.figures()}
 
 
 def _sign_figures(sign: Any) -> dict[str, Any]:  # noqa: ANN401  # a `Told`, whose module is heavy
@@ -236,7 +247,7 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
         yield f"tokens written {then['completion_tokens']:.1f} to {now['completion_tokens']:.1f}"
     if then["cost_usd"] and now["cost_usd"] is not None:
         ratio = _ratio(then["cost_usd"], now["cost_usd"])
-        yield f"cost of an example {then['cost_usd']:.6f} to {now['cost_usd']:.6f} US dollars{ratio}, at the price of today"
+        yield f"cost of an example {ENGLISH.dollars(then['cost_usd'])} to {ENGLISH.dollars(now['cost_usd'])} US dollars{ratio}, at the price of today"
     if now["seconds"] is not None and then["seconds"] is None:
         yield f"seconds for an example {now['seconds']:.3f} now (median), not known then"
     elif now["seconds"] is not None:

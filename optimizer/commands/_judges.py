@@ -8,6 +8,7 @@ import typer
 
 from optimizer.commands import complain
 from optimizer.explanation import score_text
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +76,7 @@ def engaged(
     Raises:
         InputError: When one that is asked is not named, or cannot be what is asked.
     """
-    from optimizer.budget import Budget
+    from optimizer.budget import Budget, attempts_for
     from optimizer.errors import InputError, Problem
     from optimizer.judging import Engagement, asks
     from optimizer.models import MODELS
@@ -97,7 +98,7 @@ def engaged(
         told = MODELS[spec.provider].problems(spec)
         problems += [Problem(file="", field=f"--{role}", message=message) for message in told]
         calls = n * answers
-        found[role] = Engagement(spec=spec, budget=Budget(calls=calls, attempts=4 * calls))
+        found[role] = Engagement(spec=spec, budget=Budget(calls=calls, attempts=attempts_for(calls)))
     if problems:
         raise InputError(problems)
     return found
@@ -172,7 +173,9 @@ def _agreement(evaluation: "Evaluation", human: Human) -> dict[str, Any]:
     from optimizer.agreement import agreement
     from optimizer.dataset import clusters_of
 
-    graded = [result for result in evaluation.scored if result.example.id in human.scores]
+    # An answer that could not be read was shown to no judge: its score is none that people could agree with.
+    read = [result for result in evaluation.scored if result.answer.text is not None]
+    graded = [result for result in read if result.example.id in human.scores]
     objective = human.metric == evaluation.scorer.objective.name
     scored = [result for result in graded if objective or human.metric in result.further]
     judged = [result.score if objective else result.further[human.metric] for result in scored]
@@ -220,6 +223,6 @@ def judge_lines(figures: Mapping[str, Any]) -> "Iterator[str]":
         if role not in figures:
             continue
         used = figures[role]
-        cost = "" if not used["usd"] else f", {used['usd']:.4f} US dollars"
+        cost = "" if not used["usd"] else f", {ENGLISH.dollars(used['usd'], 4)} US dollars"
         unknown = "" if used["usd"] is not None else ", price not known"
         yield f"{role:<16}{used['calls']} calls for {used['tokens']:,} tokens{cost}{unknown}"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optimizer.explanation import amount_text, p_text, percent, score_text, shortened, signed_points
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from optimizer.conclusion import Selection
@@ -44,7 +45,7 @@ def _seconds(summary: Mapping[str, Any]) -> str:
 def spent_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a run used beside its calls, as far as there was any of it."""
     if summary["usd"]:
-        yield f"{'cost':<16}{summary['usd']:.4f} US dollars for {summary['tokens']:,} tokens"
+        yield f"{'cost':<16}{ENGLISH.dollars(summary['usd'], 4)} US dollars for {summary['tokens']:,} tokens"
     if summary["cached"]:
         yield f"{'not asked again':<16}{_counted(summary['cached'], 'answer')} that {'was' if summary['cached'] == 1 else 'were'} there already"
     if summary["retried"]["total"]:
@@ -188,7 +189,9 @@ def _perturbed(name: str, figures: Mapping[str, Any]) -> Iterator[str]:
     told = "no example changes"
     if loss is not None:
         ends = f"{signed_points(loss['lower'])} to {signed_points(loss['upper'])}"
-        told = f"{signed_points(loss['value'])} points ({ends}), {p_text(loss['adjusted'])}"
+        told = f"{signed_points(loss['value'])} points ({ends})"
+        # The test asks for a loss alone; of a gain its p value says nothing.
+        told += f", {p_text(loss['adjusted'])}" if loss["value"] < 0 else ""
         told += ", worse" if loss["worse"] else ""
     yield f"{name:<40}{clean:>7}{score:>8}{figures['n']:>5}  {told}"
     if obedience is not None:

@@ -236,9 +236,10 @@ def _play(entry: Entry, told: Telling, *, dry_run: bool) -> None:
             "; ".join(["there is nothing to compare: no example has a score in every cell", *missing])
         )
     passed = _finish(comparison, _figures(entry, found), told)
+    if not any(each.is_interrupted for each in found):
+        comparing.finish(found)
     if missing:
         raise IncompleteError("; ".join([*missing, "the same command asks for what is missing"]))
-    comparing.finish(found)
     if not passed:
         raise typer.Exit(1)
 

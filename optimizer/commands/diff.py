@@ -255,10 +255,10 @@ def _print(pieces: Sequence[Piece]) -> None:
 def _difference_lines(flips: "Flips | None") -> Iterator[str]:
     import textwrap
 
-    from optimizer.flips import in_words
+    from optimizer.flips import difference_in_words
 
     if flips is None:
         yield "No example has a score for both, so nothing is known of which is better."
         return
-    for sentence in in_words(flips)[:2]:
+    for sentence in difference_in_words(flips):
         yield from textwrap.wrap(sentence, width=100)

@@ -26,6 +26,7 @@ from optimizer.commands._gates import MinGain, MinScore, check_gates, gate_figur
 from optimizer.commands._judges import judge_lines
 from optimizer.commands._tables import spent_lines
 from optimizer.commands._writing import write_results
+from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -293,7 +294,7 @@ def _say_bounds(plan: "StudyPlan") -> None:
 def _amount(calls: int, tokens: float | None, usd: float | None) -> str:
     parts = [f"{calls} calls"]
     parts += [] if tokens is None else [f"{tokens:,.0f} tokens"]
-    parts += [] if usd is None else [f"{usd:.4f} US dollars"]
+    parts += [] if usd is None else [f"{ENGLISH.dollars(usd, 4)} US dollars"]
     return ", ".join(parts)
 
 

@@ -1,5 +1,7 @@
 """`score PROMPT --task TASK`: a frozen prompt on the examples of a task."""
 
+import asyncio
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,7 @@ from optimizer.commands._calling import (
     cache_mode,
     concurrency_of,
 )
+from optimizer.commands._drift import used_figures
 from optimizer.commands._gates import MinScore, check_gates, gate_figures, score_gate
 from optimizer.commands._judges import (
     AgreementColumn,
@@ -32,15 +35,15 @@ from optimizer.commands._judges import (
     model_spec,
     warn_of_own_judge,
 )
+from optimizer.commands._model import CapabilityNames, Model, ModelPath, Stated, TimeoutSeconds
 from optimizer.commands._results import PromptPath, prompt_path
+from optimizer.commands._stopping import stoppable
 from optimizer.commands._tables import outcome_line, slice_lines, spent_lines
 from optimizer.explanation import score_text
 
 if TYPE_CHECKING:
     from optimizer.commands._gates import Gate
-    from optimizer.config import RunSpec
     from optimizer.evaluation import Evaluation
-    from optimizer.frozen import FrozenPrompt
     from optimizer.ledger import CacheMode
     from optimizer.metrics import Role
     from optimizer.models import ModelSpec
@@ -52,11 +55,12 @@ if TYPE_CHECKING:
 def score(  # the options of a command line
     path: PromptPath,
     task_path: Annotated[Path, typer.Option("--task", metavar="TASK", help="A task file.")],
-    model: Annotated[
-        str | None, typer.Option(metavar="PROVIDER:NAME", help="A model; the prompt's own without it.")
-    ] = None,
+    model: Model = None,
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
+    model_path: ModelPath = None,
+    capabilities: CapabilityNames = None,
+    timeout_seconds: TimeoutSeconds = None,
     judge: Judge = None,
     judge_base_url: JudgeBaseUrl = None,
     judge_api_key_env: JudgeApiKeyEnv = None,
@@ -73,27 +77,28 @@ def score(  # the options of a command line
 ) -> None:
     """Score a frozen prompt on one split of a task, with its own model or another.
 
-    Models that the task's metrics ask are counted apart.
+    What the prompt does not say of its own model comes from the study beside it. Models that the task's metrics ask are
+    counted apart. Ctrl-C finishes the calls under way, saves and exits with 130; a second one stops at once. The same
+    command takes an interrupted score up.
     """
-    import asyncio
-    import dataclasses
-
-    from optimizer.config import RunSpec
-    from optimizer.frozen import FrozenPrompt
-
     check_gates(min_score=min_score)
     cache = cache_mode(no_cache=no_cache, refresh=refresh)
-    run = RunSpec(concurrency=concurrency_of(concurrency) or "auto")
-    frozen = FrozenPrompt.load(prompt_path(path))
-    spec = _spec(frozen, model, base_url, api_key_env)
-    job = _job(frozen, spec, task_path, split, run=run, cache=cache)
+    stated = Stated(
+        name=model,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        path=model_path,
+        capabilities=capabilities,
+        timeout_seconds=timeout_seconds,
+    )
+    job = _job(prompt_path(path), stated, task_path, split, concurrency=concurrency, cache=cache)
     judges: dict[Role, ModelSpec | None] = {
         "judge": model_spec(judge, judge_base_url, judge_api_key_env),
         "embeddings": model_spec(embeddings, embeddings_base_url, embeddings_api_key_env),
     }
     asked = engaged(job.task, judges, answers=len(job.examples))
     human = human_scores(job.task, job.examples, agreement)
-    warn_of_own_judge(asked, spec)
+    warn_of_own_judge(asked, job.spec)
     evaluation, spent = asyncio.run(_evaluate(dataclasses.replace(job, asked=asked)))
     gates = list(score_gate(min_score, evaluation.value))
     figures = {**_figures(evaluation, job.task, split), **spent, "gates": gate_figures(gates)}
@@ -106,24 +111,26 @@ def score(  # the options of a command line
 
 
 def _job(
-    frozen: "FrozenPrompt",
-    spec: "ModelSpec",
-    task_path: Path,
-    split: str,
-    *,
-    run: "RunSpec",
-    cache: "CacheMode",
+    path: Path, stated: Stated, task_path: Path, split: str, *, concurrency: str | None, cache: "CacheMode"
 ) -> "Job":
     """Return what is to be scored, found possible; the models that metrics ask are not in it yet.
 
     Raises:
         InputError: With every mistake found.
     """
+    from optimizer.config import RunSpec
     from optimizer.errors import InputError, Problem
+    from optimizer.frozen import FrozenPrompt
     from optimizer.plan import load_examples
-    from optimizer.rescoring import Job, job_problems, store_of
+    from optimizer.rescoring import Job, job_problems, own_model, store_of, study_beside
     from optimizer.taskfile import SPLITS
 
+    wanted = concurrency_of(concurrency)
+    frozen = FrozenPrompt.load(path)
+    # A study says how its own model is asked, and nothing of another.
+    beside = study_beside(path) if stated.name is None else None
+    spec = stated.over(own_model(frozen, beside) if stated.name is None else None)
+    run, prices = (RunSpec(), {}) if beside is None else (beside[0].run, beside[0].budget.prices)
     task, dataset = load_examples(task_path)
     if split not in SPLITS:
         message = f"expected {', '.join(SPLITS)}, found {split!r}"
@@ -134,9 +141,10 @@ def _job(
         spec=spec,
         examples=getattr(dataset, split),
         asked={},
-        run=run,
+        run=run if wanted is None else dataclasses.replace(run, concurrency=wanted),
         cache=cache,
         database=store_of(task_path),
+        prices=prices,
     )
     if problems := job_problems(job):
         raise InputError(problems)
@@ -155,28 +163,16 @@ def _check_result(evaluation: "Evaluation", gates: "list[Gate]") -> None:
             raise typer.Exit(1)
 
 
-def _spec(
-    frozen: "FrozenPrompt", model: str | None, base_url: str | None, api_key_env: str | None
-) -> "ModelSpec":
-    from optimizer.models import ModelSpec
-
-    own = f"{frozen.model['provider']}:{frozen.model['name']}"
-    provider, _, name = (model or own).partition(":")
-    return ModelSpec(provider=provider, name=name, base_url=base_url, api_key_env=api_key_env)
-
-
 async def _evaluate(job: "Job") -> "tuple[Evaluation, dict[str, object]]":
     from optimizer.rescoring import open_job
-    from optimizer.runs import spent_figures
 
-    async with open_job(job) as opened:
-        evaluation = await opened.evaluate()
-        if not evaluation.n_errors:
+    async with stoppable() as signals, open_job(job) as opened:
+        with signals.stopping(opened.stop):
+            evaluation = await opened.evaluate()
+        # What is refused is refused the next time, too: only what another try may mend keeps it from being over.
+        if not evaluation.is_interrupted:
             opened.finish()
-        return evaluation, {
-            "spent": spent_figures(opened.caller.spent, opened.ledger),
-            **opened.bench.figures(),
-        }
+        return evaluation, used_figures(opened)
 
 
 def _figures(evaluation: "Evaluation", task: "Task", split: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`verify PROMPT...`: whether frozen prompts are what they were, and their models, too."""
 
+import asyncio
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,13 @@ import typer
 
 from optimizer.commands import AsJson, command, complain, report_error, say, say_json
 from optimizer.commands._calling import ApiKeyEnv, BaseUrl, Concurrency, concurrency_of
-from optimizer.commands._drift import headline, rescored_figures, rescored_lines, verified_figures
+from optimizer.commands._drift import (
+    headline,
+    rescored_figures,
+    rescored_lines,
+    used_figures,
+    verified_figures,
+)
 from optimizer.commands._judges import (
     Embeddings,
     EmbeddingsApiKeyEnv,
@@ -23,10 +30,11 @@ from optimizer.commands._judges import (
 )
 from optimizer.commands._junit import JUnitCase, junit_xml
 from optimizer.commands._results import is_study, prompt_path
+from optimizer.commands._stopping import Signals, stoppable
 from optimizer.commands._tables import spent_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from optimizer.errors import OptimizerError
     from optimizer.metrics import Role
@@ -60,13 +68,11 @@ class Options:
 
     def spec(self, own: "ModelSpec | None") -> "ModelSpec":
         """Return the model that is asked: the one that is named, or the prompt's own, at the address that is named."""
+        from optimizer.rescoring import restated
+
         named = model_spec(self.model, None, None) or own
         assert named is not None  # one of both is there
-        return dataclasses.replace(
-            named,
-            base_url=named.base_url if self.base_url is None else self.base_url,
-            api_key_env=named.api_key_env if self.api_key_env is None else self.api_key_env,
-        )
+        return restated(named, base_url=self.base_url, api_key_env=self.api_key_env)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,10 +197,14 @@ def verify(  # the options of a command line
 
     Without --rescore no model is asked: version, checksum and fingerprint are checked, and every recorded request is
     rendered again and compared. With it the recorded examples are asked again, their answers paired with the recorded
-    ones, and a change beyond chance ends with exit code 1. An interrupted look is taken up by the same command for a
-    day; answers of another time are never taken.
+    ones, and a change beyond chance ends with exit code 1. Ctrl-C finishes the calls under way, saves and exits with
+    130; a second one stops at once. An interrupted look is taken up by the same command for a day; answers of another
+    time are never taken.
     """
     from optimizer.verifying import prompts_below
+
+    if junit is not None:
+        _check_place(junit)
 
     judges: dict[Role, ModelSpec | None] = {
         "judge": model_spec(judge, judge_base_url, judge_api_key_env),
@@ -209,42 +219,69 @@ def verify(  # the options of a command line
         judges=judges,
         concurrency=concurrency_of(concurrency),
     )
-    looks = []
-    for path in prompts_below([prompt_path(path) if is_study(path) else path for path in prompts]):
-        looks.append(_look(path, options))
-        if not as_json:
-            _show(looks[-1])
-        _complain(looks[-1])
+    paths = prompts_below([prompt_path(path) if is_study(path) else path for path in prompts])
+    looks = _looks(paths, options, shown=not as_json)
     codes = {code for look in looks for code in look.codes}
-    _finish(looks, codes)
-    if junit is not None:
-        _write_junit(junit, looks)
+    if left := len(paths) - len(looks):
+        complain(f"error: stopped: {left} of {len(paths)} prompts not looked at")
+        codes.add(130)
     if as_json:
         say_json({"prompts": {str(look.found.path): look.figures for look in looks}})
+    if junit is not None:
+        _write_junit(junit, looks)
+    # Only what was told is over: else the same command tells it without asking anything again.
+    _finish(looks, codes)
     raise typer.Exit(next((code for code in _ORDER if code in codes), 0))
 
 
-def _look(path: Path, options: Options) -> Look:
+def _looks(paths: "Sequence[Path]", options: Options, *, shown: bool) -> list[Look]:
+    """Return what is found about each prompt, and tell it as it is found; after Ctrl-C the last ones are left out."""
+    from optimizer.verifying import verified
+
+    looks: list[Look] = []
+
+    def tell(look: Look) -> None:
+        looks.append(look)
+        if shown:
+            _show(look)
+        _complain(look)
+
+    if options.rescore:
+        asyncio.run(_look_again(paths, options, tell))
+    else:
+        for path in paths:
+            tell(Look(found=verified(path, options.task)))
+    return looks
+
+
+async def _look_again(paths: "Sequence[Path]", options: Options, tell: "Callable[[Look], None]") -> None:
+    """Look at prompts and ask their models, one after the other, until Ctrl-C."""
+    async with stoppable() as signals:
+        for path in paths:
+            tell(await _look(path, options, signals))
+            if signals.came:
+                return
+
+
+async def _look(path: Path, options: Options, signals: Signals) -> Look:
     from optimizer.errors import OptimizerError
     from optimizer.verifying import verified
 
     found = verified(path, options.task)
-    if not options.rescore or found.of("broken"):
+    if found.of("broken"):
         return Look(found=found)
     try:
-        return _again(found, options)
+        return await _again(found, options, signals)
     except OptimizerError as error:
         return Look(found=found, error=error)
 
 
-def _again(found: "Verified", options: Options) -> Look:
+async def _again(found: "Verified", options: Options, signals: Signals) -> Look:
     """Return the look with what asking again came to.
 
     Raises:
         OptimizerError: When there is nothing to compare with, or the model cannot be asked.
     """
-    import asyncio
-
     from optimizer.errors import InputError
     from optimizer.rescoring import job_problems, seconds_then
 
@@ -253,7 +290,7 @@ def _again(found: "Verified", options: Options) -> Look:
         return Look(found=found)
     if problems := job_problems(job):
         raise InputError(problems)
-    again, spent, number = asyncio.run(_asked(job, found))
+    again, spent, number = await _asked(job, found, signals)
     seconds = seconds_then(found.path, job.frozen.template)
     figures = rescored_figures(again, found, job.spec, job.price, seconds=seconds) | spent
     return Look(found=found, again=figures, begun=(job.database, number))
@@ -290,16 +327,15 @@ def _job(found: "Verified", options: Options) -> "Job | None":
     )
 
 
-async def _asked(job: "Job", found: "Verified") -> "tuple[Rescored, dict[str, Any], int]":
+async def _asked(job: "Job", found: "Verified", signals: Signals) -> "tuple[Rescored, dict[str, Any], int]":
     from optimizer.rescoring import RESUMED_SECONDS, open_job, rescored
-    from optimizer.runs import spent_figures
 
     assert found.rendered is not None  # the job was made of it
     then = tuple(row for row, _ in found.rendered.alike)
     async with open_job(job, within=RESUMED_SECONDS) as opened:
-        again = rescored(job, then, await opened.evaluate())
-        spent = {"spent": spent_figures(opened.caller.spent, opened.ledger), **opened.bench.figures()}
-        return again, spent, opened.number
+        with signals.stopping(opened.stop):
+            again = rescored(job, then, await opened.evaluate())
+        return again, used_figures(opened), opened.number
 
 
 def _finish(looks: "Sequence[Look]", codes: set[int]) -> None:
@@ -333,6 +369,23 @@ def _complain(look: Look) -> None:
 def _placed(finding: "Finding") -> str:
     """Return a finding with its line, where it has one."""
     return str(finding) if finding.line is None else f"line {finding.line}: {finding}"
+
+
+def _check_place(path: Path) -> None:
+    """Find a place where nothing can be written before anything is asked.
+
+    Raises:
+        InputError: When the file is a folder, or cannot be in its own.
+    """
+    import os
+
+    from optimizer.errors import InputError, Problem
+
+    folder = path.resolve().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        found = "a folder" if path.is_dir() else f"none at {folder}"
+        message = f"expected a file in a folder that can be written to, found {found}"
+        raise InputError([Problem(file=str(path), field="--junit", message=message)])
 
 
 def _write_junit(path: Path, looks: "Sequence[Look]") -> None:

@@ -32,9 +32,15 @@ def _slice(column: Mapping[str, Any], value: Mapping[str, Any], say: Teller) -> 
         say.t("winner"): say.score(sides["winner"].get("score")),
         say.t("95 % interval"): say.score_interval(sides["winner"]),
         say.t("difference"): say.gain(loss.get("value")),
-        say.t("chance"): say.chance(loss.get("adjusted")),
+        say.t("chance"): _chance(loss, say),
         say.t("flag"): say.t("worse") if loss.get("worse") is True else ABSENT,
     }
+
+
+def _chance(loss: Mapping[str, Any], say: Teller) -> str:
+    """Return how often chance alone would bring a loss as large; of what is no loss nothing is told."""
+    value = number(loss.get("value"))
+    return ABSENT if value is None or value >= 0 else say.chance(loss.get("adjusted"))
 
 
 def gaps_table(evidence: Mapping[str, Any], say: Teller) -> Table:
@@ -86,7 +92,7 @@ def _perturbed(name: str, arm: str, figures: Mapping[str, Any], say: Teller) -> 
         say.t("perturbed"): say.score(figures.get("score")),
         say.t("difference"): say.gain(loss.get("value")),
         say.t("95 % interval, in points"): say.gain_interval(loss),
-        say.t("chance"): say.chance(loss.get("adjusted")),
+        say.t("chance"): _chance(loss, say),
         say.t("obeyed"): _of(obedience, say) if obedience else ABSENT,
         say.t("flag"): ", ".join(flags) or ABSENT,
     }

@@ -97,7 +97,7 @@ def _in_words(frozen: FrozenPrompt, point: FrontPoint, row: TrialRecord) -> Iter
         "Its score of {score} is of {n} validation examples, by which it was chosen among {candidates}; {estimate} is "
         "expected of it.",
         score=ENGLISH.score(row.score or 0.0),
-        n=row.n,
+        n=row.n - row.errors,
         candidates=ENGLISH.plural(1 + _count(frozen), "{n} prompt", "{n} prompts"),
         estimate=ENGLISH.score(point.estimate),
     )

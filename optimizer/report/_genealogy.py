@@ -166,4 +166,6 @@ def _best(rows: Sequence[TrialRecord], language: Language) -> str:
     if not rows:
         return ""
     best = max(rows, key=lambda row: (row.score or 0.0, row.n, -row.trial))
-    return language.t("{score} on {n} examples", score=language.score(best.score or 0.0), n=best.n)
+    return language.t(
+        "{score} on {n} examples", score=language.score(best.score or 0.0), n=best.n - best.errors
+    )

@@ -97,7 +97,9 @@ def _cells(arm: Arm, say: Teller) -> dict[str, Cell]:
         say.t("valid"): _figure(*((None, ABSENT) if row is None else (row.valid, say.share(row.valid)))),
         say.t("tokens an example"): _figure(arm.tokens, say.decimal(arm.tokens, 1)),
         say.t("seconds an example"): _figure(arm.seconds, say.decimal(arm.seconds, 3)),
-        say.t("US dollars an example"): _figure(arm.cost or None, say.decimal(arm.cost or None, 6)),
+        say.t("US dollars an example"): _figure(
+            arm.cost or None, say.language.dollars(arm.cost) if arm.cost else ABSENT
+        ),
         say.t("instruction"): Cell(text=point["instruction"]),
         say.t("demos"): Cell(text=point["demonstrations"]),
         say.t("style"): Cell(text=point["style"]),

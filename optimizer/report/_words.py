@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optimizer.explanation import in_words, provable_in_words
+from optimizer.explanation import USUAL_LEVEL, in_words, provable_in_words
 from optimizer.frozen import FrozenPrompt
+from optimizer.power import smallest_provable_difference
 from optimizer.report._behaviour import consistency_in_words
 from optimizer.report._language import mark
 from optimizer.report._reading import (
@@ -41,6 +42,9 @@ _FROZEN = {"winner": mark("the new prompt is frozen"), "baseline": mark("the bas
 
 # How a sentence of the evidence begins that speaks against trusting the prompt.
 _CAUTION = mark("Caution: {flag}")
+
+# More examples than anybody has are a mistake in the file.
+_MOST = 10_000_000
 
 # Prompts for which the test was opened: the beginning of a fingerprint, and which prompt of this study it is, or "".
 Opening = tuple[tuple[str, str], ...]
@@ -102,7 +106,7 @@ def words(frozen: FrozenPrompt, say: Teller) -> Words:
         judged=say.t("How the choice was judged") if held_out(evidence) else say.t("How the test was used"),
         opened=_opened(evidence, say),
         openings=tuple(_openings(evidence, say)),
-        provable=_held(_provable(evidence, say)),
+        provable=_held(_provable(frozen, say)),
         cautions=cautions,
         methods=tuple(_methods(evidence, say)),
         consistency=consistency_in_words(evidence, say),
@@ -151,14 +155,26 @@ def _opened(evidence: Mapping[str, Any], say: Teller) -> str:
     return say.t("The test was opened {n} times.", n=f"{opened:.0f}")
 
 
-def _provable(evidence: Mapping[str, Any], say: Teller) -> str:
-    n = number(mapping(evidence.get("difference")).get("n"))
+def _provable(frozen: FrozenPrompt, say: Teller) -> str:
+    """Return what the examples that have a score could show, with the confidence that was asked of them.
+
+    The evidence holds what was planned. Of groups no more is known than how many there are, so of these the planned
+    figure is told, and none where the confidence is another one.
+    """
+    evidence, test = frozen.evidence, not held_out(frozen.evidence)
+    scored, level = (number(mapping(evidence.get("difference")).get(key)) for key in ("n", "level"))
     smallest, groups = (number(evidence.get(key)) for key in ("smallest_provable_difference", "groups"))
-    if not n or not smallest:
+    if not scored or not smallest:
         return ""
+    splits = mapping(mapping(frozen.task.get("dataset")).get("splits"))
+    planned = number(splits.get("test" if test else "validation")) or scored
+    n = int(scored if groups is None else planned)
+    if level not in (None, USUAL_LEVEL) or n != planned:
+        if groups is not None or not 1 <= n <= _MOST or not 0 < (level or USUAL_LEVEL) < 1:
+            return ""
+        smallest = smallest_provable_difference(n, level=level or USUAL_LEVEL)
     grouped = None if groups is None else int(groups)
-    test = not held_out(evidence)
-    return provable_in_words(smallest, int(n), groups=grouped, test=test, language=say.language)[0]
+    return provable_in_words(smallest, n, groups=grouped, test=test, language=say.language)[0]
 
 
 def _openings(evidence: Mapping[str, Any], say: Teller) -> Iterator[Opening]:
@@ -179,7 +195,7 @@ def _methods(evidence: Mapping[str, Any], say: Teller) -> Iterator[str]:
     for key, name in GAINS:
         method = _text(mapping(evidence.get(key)).get("method"))
         if method:
-            judged.setdefault(method, []).append(say.t(name))
+            judged.setdefault(say.language.method(method), []).append(say.t(name))
     if judged:
         told = "; ".join(
             method if len(judged) == 1 else f"{method} ({', '.join(names)})"

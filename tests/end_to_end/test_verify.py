@@ -1,9 +1,11 @@
 """`verify` with a model behind an endpoint: what holds, what drifted and by which sign, what is resumed, what is written."""
 
+import errno
 import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import xml.etree.ElementTree as ET
@@ -276,6 +278,103 @@ def test_a_killed_look_is_taken_up_where_it_was(
     assert len({json.dumps(body) for body in server.bodies}) == 40
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("name", ["verify", "score"])
+def test_what_is_stopped_finishes_the_calls_under_way_and_asks_for_the_rest_the_next_time(
+    prompt: Path,
+    server: "Loopback",
+    call: Callable[..., Told],
+    warm: "Starter",
+    until: "Until",
+    name: str,
+    number: signal.Signals,
+) -> None:
+    server.delay = 0.1
+    own = ("--rescore",) if name == "verify" else ("--task", str(prompt.with_name("task.yaml")), "--no-cache")
+    arguments = (name, str(prompt), *own, "--concurrency", "4")
+    process = warm.start(*arguments, cwd=prompt.parent, env=os.environ)
+    until(lambda: len(server.bodies) >= 10, process)
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert (
+        "stopping: calls under way are finished and saved; once more stops at once\nerror: stopped\n" in said
+    )
+    server.settle()
+    server.delay, before = 0.0, len(server.bodies)
+    assert 10 <= before < 40
+    assert call(*arguments).code == 0
+    assert len(server.bodies) == len({json.dumps(body) for body in server.bodies}) == 40
+    assert call(*arguments).code == 0  # it is over now
+    assert len(server.bodies) == 80
+
+
+def test_prompts_that_a_stop_leaves_are_told_and_none_is_asked_twice(
+    prompt: Path,
+    server: "Loopback",
+    call: Callable[..., Told],
+    warm: "Starter",
+    until: "Until",
+    tmp_path: Path,
+) -> None:
+    copies = [shutil.copytree(prompt.parent, tmp_path / name) / "prompt.json" for name in "abc"]
+    arguments = ("verify", *map(str, copies), "--rescore", "--concurrency", "4", "--json")
+    server.delay = 0.05
+    process = warm.start(*arguments, cwd=tmp_path, env=os.environ)
+    until(lambda: len(server.bodies) >= 60, process)
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate()
+    assert process.returncode == 130, said
+    assert said.endswith("error: stopped\nerror: stopped: 1 of 3 prompts not looked at\n")
+    found = json.loads(out)["prompts"]
+    assert [found[str(path)]["exit_code"] for path in copies[:2]] == [0, 130]
+    assert set(found) == set(map(str, copies[:2]))
+    server.settle()
+    server.delay = 0.0
+    assert call(*arguments).code == 0
+    assert len(server.bodies) == 3 * 40
+
+
+def test_a_place_for_junit_that_is_none_is_told_before_anything_is_asked(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path
+) -> None:
+    for place, found in (
+        (tmp_path, "a folder"),
+        (tmp_path / "none" / "out.xml", f"none at {tmp_path / 'none'}"),
+    ):
+        told = call("verify", prompt, "--rescore", "--json", "--junit", place)
+        assert (told.code, told.out) == (2, "")
+        assert told.err == (
+            f"error: {place}: --junit: expected a file in a folder that can be written to, found {found}\n"
+        )
+    assert server.bodies == []
+
+
+def test_a_look_that_could_not_be_written_is_told_again_without_a_call(
+    prompt: Path,
+    server: "Loopback",
+    call: Callable[..., Told],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_path: Path, _text: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    arguments = ("verify", prompt, "--rescore", "--json", "--junit", tmp_path / "out.xml")
+    with monkeypatch.context() as patch:
+        patch.setattr("optimizer.document.write_atomically", full)
+        told = call(*arguments)
+    assert told.code == 2
+    assert "out.xml: cannot be written: No space left on device" in told.err
+    assert figures(told)["rescored"]["verdict"] == "holds"  # what was paid for is told all the same
+    assert len(server.bodies) == 40
+    assert call(*arguments).code == 0
+    assert len(server.bodies) == 40
+    assert (tmp_path / "out.xml").is_file()
+    assert call(*arguments).code == 0
+    assert len(server.bodies) == 80
+
+
 def test_a_changed_wording_is_not_blamed_on_the_model(
     prompt: Path, server: "Loopback", call: Callable[..., Told]
 ) -> None:
@@ -423,6 +522,14 @@ def test_what_an_example_costs_is_told_beside_what_it_cost(
     assert told.code == 1  # longer answers
     expected = "cost of an example 0.001000 to 0.003000 US dollars, 3.00 times, at the price of today\n"
     assert expected in told.out
+    scored = ("score", "--task", tmp_path / "task.yaml", "--no-cache", "--json")
+    known = figures(call("verify", tmp_path / "prompt.json", "--rescore", "--json"))["rescored"]["spent"]
+    assert known["usd"] == pytest.approx(0.12)
+    assert json.loads(call(*scored, tmp_path / "prompt.json").out)["spent"]["usd"] == known["usd"]
+    # Where no price is known, what it cost is not known, rather than nothing.
+    unknown = figures(call("verify", prompt, "--rescore", "--json"))["rescored"]["spent"]
+    assert (unknown["usd"], unknown["completion_tokens"]) == (None, known["completion_tokens"])
+    assert json.loads(call(*scored, prompt).out)["spent"]["usd"] is None
 
 
 def test_another_model_is_named_and_so_is_what_cannot_be_asked(
