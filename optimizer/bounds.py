@@ -5,6 +5,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from optimizer.budget import Amount, Budget, Spent
 from optimizer.candidate import Candidate, DemonstrationSet
@@ -14,10 +15,11 @@ from optimizer.length import TOKEN_BYTES, blank_tokens, shot_bytes, utf8_length
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import Hole, PromptTemplate
-from optimizer.racing import width
+from optimizer.racing import CALLS_PER_ARM, KINDRED_ARMS, TURNS, width
 from optimizer.robustness import Probes
 from optimizer.scouting import Scouting
 from optimizer.space import SearchSpace
+from optimizer.styles import STYLES
 
 # Tokens for a unit of the upper bound (bytes of the prompt, tokens of the longest answer) before any was measured:
 # common tokenizers make one token of about four bytes of English, and of two or three of most other languages.
@@ -65,6 +67,7 @@ class Bounds:
         test: The final test; nothing where there is no test split.
         call: One call.
         space: Points that can be run.
+        candidates: How many of them the search can try, by what is usual before anything is measured.
         smallest_provable: The smallest gain that is shown in four cases of five, in score units: by the test, or by
             cross-validation where there is no test split.
         judged: Examples that the gain is judged on.
@@ -81,6 +84,7 @@ class Bounds:
     call: Amount
     space: int
     smallest_provable: float
+    candidates: int = 0
     judged: int = 0
     confirmed: int = 1
     scouting: Amount = field(default_factory=Amount)
@@ -102,30 +106,30 @@ class Bounds:
         """Return the smallest budget that holds scouting, baseline, one candidate, confirmation and test."""
         return self.scouting + self.baseline + self.candidate + self.one_more
 
-    @property
-    def candidates(self) -> int:
-        """Return how many candidates the search can try, by what is usual before anything is measured."""
-        before = Spent(calls=self.scouting.calls + self.baseline.calls)
-        if not self.races:
-            return self.affordable(before, ratio=USUAL_RATIO, most=self.space)
-        calls = self.race(before, ratio=USUAL_RATIO)
-        return (
-            min(self.space, width(calls, self.candidate.calls, kindred=True))
-            if calls >= self.candidate.calls
-            else 0
-        )
+    def race(self, spent: Spent, *, ratio: float, kindred: bool = False) -> int:
+        """Return how many calls the rest of the budget holds for a race, beside confirmation and test.
 
-    def race(self, spent: Spent, *, ratio: float) -> int:
-        """Return how many calls the rest of the budget holds for a race, beside confirmation and test."""
-        return self.affordable(
-            spent, ratio=ratio, most=max(0, self.budget.calls - spent.calls), of=self.one_call
-        )
+        Where arms take no turns all are asked the first examples, which may be far longer than most: half of what the
+        rest holds in tokens or money is for them at most.
+
+        Args:
+            kindred: Whether arms have factors in common, and take turns if the race is wide.
+        """
+        rest = max(0, self.budget.calls - spent.calls)
+        calls = self.affordable(spent, ratio=ratio, most=rest, of=self.one_call)
+        turns = kindred and calls // CALLS_PER_ARM >= KINDRED_ARMS and self.candidate.calls < TURNS
+        if turns or (self.budget.tokens is None and self.budget.usd is None):
+            return calls
+        arms = self.affordable(spent, ratio=ratio, most=rest, of=self.candidate * 2)
+        return min(calls, arms * max(CALLS_PER_ARM, 2 * self.candidate.calls))
 
     @property
     def one_call(self) -> Amount:
-        """Return what one call of the dearest candidate takes, on examples as long as the first ones."""
-        n = max(1, self.candidate.calls)
-        return Amount(calls=1, tokens=self.candidate.tokens / n, usd=self.candidate.usd / n)
+        """Return what one call of the dearest candidate takes, on average over all of validation."""
+        # Without a confirmation every candidate is screened on it.
+        whole = self.confirmation if self.confirmation.calls else self.candidate
+        n = max(1, whole.calls)
+        return Amount(calls=1, tokens=whole.tokens / n, usd=whole.usd / n)
 
     def affordable(self, spent: Spent, *, ratio: float, most: int, of: Amount | None = None) -> int:
         """Return how many candidates, up to `most`, the rest of the budget holds beside confirmation and test.
@@ -223,16 +227,15 @@ def bounds_of(
     judged = test or validation
     changed = [example for probe in probes.probes for example in probe.examples]
     call = most([max([longest, *changed], key=_bytes)], templates)
-    return Bounds(
+    n_sets = len(space.demonstration_sets) + (scouting.n_sets if scouting is not None and scouted else 0)
+    bounds = Bounds(
         budget=budget,
         baseline=most(screened, first),
         candidate=most(validation[: screen.first], dearest),
         confirmation=confirmation,
         test=final,
         call=call,
-        space=space.size_with(
-            len(space.demonstration_sets) + (scouting.n_sets if scouting is not None and scouted else 0)
-        ),
+        space=space.size_with(n_sets),
         smallest_provable=smallest_provable_difference(len(judged), clusters=group_sizes(judged)),
         judged=len(judged),
         confirmed=_confirmed(budget, confirmation, final + robustness) if test else 0,
@@ -240,6 +243,26 @@ def bounds_of(
         robustness=robustness,
         races=screen.races,
     )
+    return dataclasses.replace(bounds, candidates=_candidates(bounds, screen, space, n_sets))
+
+
+def mean_calls(space: SearchSpace) -> float:
+    """Return how many calls an example takes, on average over all pairs of style and format."""
+    return fmean([STYLES[style].n_calls for style, _ in space.pairs] or [1])
+
+
+def _candidates(bounds: Bounds, screen: Screen, space: SearchSpace, n_sets: int) -> int:
+    """Return how many candidates a search can try, by what is usual before anything is measured."""
+    before = Spent(calls=bounds.scouting.calls + bounds.baseline.calls)
+    if not screen.races:
+        return bounds.affordable(before, ratio=USUAL_RATIO, most=bounds.space)
+    levels = {name: len(values) for name, values in space.choices.items()} | {"demonstrations": n_sets}
+    kindred = sum(n > 1 for n in levels.values()) > 1
+    calls = bounds.race(before, ratio=USUAL_RATIO, kindred=kindred)
+    if calls < bounds.candidate.calls:
+        return 0
+    # One of the places is the baseline's.
+    return min(bounds.space, width(calls, screen.first, kindred=kindred, cost=mean_calls(space)) - 1)
 
 
 def _robustness(
@@ -261,7 +284,7 @@ def _robustness(
 
 def _most(examples: Sequence[Example], of: Sequence[PromptTemplate], *, price: Price | None) -> Amount:
     """Return what one of some templates takes on some examples at most."""
-    amounts = [_amount(template, examples, price) for template in of]
+    amounts = [amount_of(template, examples, price) for template in of]
     return Amount(
         calls=max((amount.calls for amount in amounts), default=0),
         tokens=max((amount.tokens for amount in amounts), default=0.0),
@@ -332,7 +355,7 @@ def _literal(template: PromptTemplate) -> int:
     return sum(blank_tokens(call)[0] + shot_bytes(call, template) for call in template.calls)
 
 
-def _amount(template: PromptTemplate, examples: Sequence[Example], price: Price | None) -> Amount:
+def amount_of(template: PromptTemplate, examples: Sequence[Example], price: Price | None) -> Amount:
     """Return what one template takes on some examples at most."""
     total = Amount()
     answers: list[int] = []  # the longest answer of each call, in tokens

@@ -26,10 +26,11 @@ from optimizer.pricing import price_of
 from optimizer.pruners import PRUNERS
 from optimizer.registry import Registry, did_you_mean
 from optimizer.roles import located, role_models
-from optimizer.samplers import SAMPLERS
+from optimizer.samplers import MOST_PARTS, SAMPLERS
 from optimizer.schema import meant
 from optimizer.scoring import declared, unfit
 from optimizer.slices import SLICE_GAP
+from optimizer.space import SearchSpace
 from optimizer.styles import STYLES
 from optimizer.task import Task
 
@@ -50,7 +51,7 @@ def config_problems(file: StudyConfig, source: Located) -> list[Problem]:
     problems = [
         *_plugin_problems(file, source),
         *_number_problems(file, source),
-        *_scout_problems(file, source),
+        *_demos_problems(file, source),
         *_robustness_problems(file, source),
         *_model_problems(("model",), file.model, source),
         *(p for role, spec in role_models(file).items() for p in _model_problems((role,), spec, source)),
@@ -97,6 +98,26 @@ def size_problems(file: StudyConfig, dataset: Dataset, source: Located) -> list[
         return []
     message = f"expected at most {n_train}, the size of train, found {largest}"
     return [source.problem(("search", "demos", "sizes"), message)]
+
+
+def part_problems(space: SearchSpace, source: Located, *, to_come: int) -> list[Problem]:
+    """Return a mistake for each kind of part of which candidates that race cannot have as many; of the sets some are to come."""
+    # Numbers of sets count the empty one, wanted or not, and those that no context holds.
+    ids = [*(each.id for each in space.demonstration_sets), *(cut.id for cut in space.cuts)]
+    last = max((int(id_[1:]) for id_ in ids), default=0)
+    wordings, sets = len(space.instructions), 1 + last + to_come
+    found = (
+        (("instructions",), wordings, "wordings, composed ones included", "give fewer or compose none"),
+        (("demos", "sets"), sets, "demonstration sets, the empty one included", "draw fewer"),
+    )
+    return [
+        source.problem(
+            ("search", *where),
+            f"expected at most {MOST_PARTS:,} {what}, where candidates race, found {n:,}; {remedy}",
+        )
+        for where, n, what, remedy in found
+        if n > MOST_PARTS
+    ]
 
 
 def _plugin_problems(file: StudyConfig, source: Located) -> list[Problem]:
@@ -196,14 +217,19 @@ def _number_problems(file: StudyConfig, source: Located) -> list[Problem]:
     return problems + _amount_problems(file, source) + _list_problems(file, source)
 
 
-def _scout_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    """Return a mistake when a selector goes by what scouting finds out, and it may find out nothing."""
-    demos = file.search.demos
+def _demos_problems(file: StudyConfig, source: Located) -> list[Problem]:
+    """Return a mistake when no candidate could have demonstrations and none may lack them, or scouting finds out nothing."""
+    demos, where = file.search.demos, ("search", "demos")
+    if demos.sets == 0 and demos.sizes and min(demos.sizes) > 0:
+        message = (
+            "expected at least 1, because no candidate may lack demonstrations, found 0; or add 0 to `sizes`"
+        )
+        return [source.problem((*where, "sets"), message)]
     blind = [name for name in demos.selectors if name in SELECTORS and SELECTORS[name].needs is not None]
     if not blind or demos.scout != 0 or not any(size > 0 for size in demos.sizes):
         return []
     message = f"expected at least 1, because {blind[0]} goes by what these calls find out, found 0"
-    return [source.problem(("search", "demos", "scout"), message)]
+    return [source.problem((*where, "scout"), message)]
 
 
 def _robustness_problems(file: StudyConfig, source: Located) -> list[Problem]:

@@ -38,7 +38,8 @@ class Selection:
     Attributes:
         winner: The best prompt of the search; the baseline itself when nothing beat it on validation.
         wording: The baseline's wording in the winner's format; the baseline where the formats are the same. None
-            where the baseline was imported, and where it was not scored, which happens without a test split alone.
+            where the baseline was imported, and where it was not scored: without a test split, or because it was
+            refused for good on too many examples.
         difference: Winner minus baseline, paired: on test, or of the choice under cross-validation.
         over_format: Winner minus `wording`, judged alike; None where that was not scored.
         decision: Whether the winner is better than the baseline, beyond chance.

@@ -11,7 +11,7 @@ from typing import TypeVar
 from optimizer.bounds import Beside, Bounds, Screen, bounds_of
 from optimizer.budget import Budget
 from optimizer.candidate import DemonstrationSet
-from optimizer.checks import config_problems, located_model, size_problems, task_problems
+from optimizer.checks import config_problems, located_model, part_problems, size_problems, task_problems
 from optimizer.composition import compose
 from optimizer.config import FIRST, FIRST_LOCAL, SCREEN, StudyConfig
 from optimizer.dataset import Dataset, group_sizes, load_dataset
@@ -33,6 +33,7 @@ from optimizer.roles import engagements, role_cautions, role_models, role_proble
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
+from optimizer.screening import pruner_cautions
 from optimizer.slices import SLICE_GAP
 from optimizer.space import SearchSpace, needed_capabilities
 from optimizer.splits import FEWEST_FOR_TEST
@@ -269,12 +270,13 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
 
 
 def plan_in_words(plan: StudyPlan) -> tuple[str, ...]:
-    """Return what the data of a study can show, what in them would deceive, and which styles speak another language."""
+    """Return what the data of a study can show, what in them would deceive, and what does not do what it seems to."""
+    name = None if plan.file.search.pruner is None else plan.file.search.pruner.name
+    idle = pruner_cautions(name, first=plan.first, examples=len(plan.dataset.validation))
     return (
         *data_in_words(plan.dataset),
         *imported_in_words(plan.space.imported),
-        *(f"Caution: {leak}" for leak in plan.leaks),
-        *(f"Caution: {caution}" for caution in role_cautions(plan.file, plan.task)),
+        *(f"Caution: {each}" for each in (*plan.leaks, *role_cautions(plan.file, plan.task), *idle)),
         *_language_in_words(plan.file.search.styles, plan.task.language),
         *_robustness_in_words(plan),
     )
@@ -301,12 +303,10 @@ def data_in_words(dataset: Dataset) -> tuple[str, ...]:
     )
 
 
-def _language_in_words(styles: Sequence[str], language: str) -> tuple[str, ...]:
-    """Return a caution where styles have no words in the task's language; they ask in English then."""
-    foreign = [name for name in styles if not STYLES[name].speaks(language)]
-    if not foreign:
-        return ()
-    return (f"Caution: the task's language is {language!r}; {', '.join(foreign)} will ask in English.",)
+def _language_in_words(styles: Sequence[str], language: str) -> Iterator[str]:
+    """Yield a caution where styles have no words in the task's language; they ask in English then."""
+    if foreign := [name for name in styles if not STYLES[name].speaks(language)]:
+        yield f"Caution: the task's language is {language!r}; {', '.join(foreign)} will ask in English."
 
 
 def _robustness_in_words(plan: StudyPlan) -> Iterator[str]:
@@ -361,9 +361,8 @@ def task_path(source: Located, path: Path) -> Path:
 
 def _fit_problems(plan: StudyPlan) -> list[Problem]:
     space, source = plan.space, plan.source
-    first = next(
-        (x for x in space.exclusions if (x.style, x.format) == (space.styles[0], space.formats[0])), None
-    )
+    pair = (space.styles[0], space.formats[0])
+    first = next((each for each in space.exclusions if (each.style, each.format) == pair), None)
     if first is not None:
         what = "the baseline is" if space.imported is None else "the search starts from"
         return [source.problem(("search",), f"{what} the first style and the first format; {first}")]
@@ -374,9 +373,10 @@ def _fit_problems(plan: StudyPlan) -> list[Problem]:
             return [plan.task.source.problem(plan.task.baseline.field, message)]
     if SLICE_GAP in plan.file.constraints and not plan.task.slices:
         return [source.problem(("constraints", SLICE_GAP), "expected `slices` in the task, found none")]
-    if space.size == 0 and not plan.scouting.most_calls:
+    if space.size == 0 and not (plan.scouting.most_calls and plan.bounds.space):
         return [source.problem(("search",), "expected at least one candidate; one of the lists leaves none")]
-    problems = [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
+    problems = part_problems(space, source, to_come=plan.scouting.n_sets) if plan.races else []
+    problems += [source.problem(("budget", unit), message) for unit, message in plan.bounds.shortages()]
     return problems + role_shortages(plan.file, plan.task, source, answers=_least_answers(plan))
 
 

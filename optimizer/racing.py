@@ -20,6 +20,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ import numpy as np
 from optimizer.board import Arm, Board, Readings
 
 # Calls an arm, probes, and the bend of the schedule, chosen on recorded tables (docs/design/search.md). 4 to 5 calls an
-# arm, 3 to 6 probes and bends of 1.0 to 1.5 differed there by less than the noise; a bend of 0.8 was worse.
+# arm, 3 to 6 probes and bends of 1.0 to 1.5 differed there by less than the noise; a bend of 0.8 was worse. An example
+# took one call there: where it takes more, so many times the calls make the same race.
 CALLS_PER_ARM = 5
 PROBES = 4
 BEND = 1.2
@@ -84,10 +86,15 @@ Move = Open | Try | Doubt | Drop
 Search = Generator[Move, Any, None]
 
 
-def width(calls: int, first: int, *, kindred: bool) -> int:
-    """Return how many arms a race of so many calls opens with, when each is scored on `first` examples at least."""
-    each = KINDRED_CALLS_PER_ARM if kindred and calls // CALLS_PER_ARM >= KINDRED_ARMS else CALLS_PER_ARM
-    return max(2, calls // max(each, 2 * first))
+def width(calls: int, first: int, *, kindred: bool, cost: float = 1.0) -> int:
+    """Return how many arms a race of so many calls opens with, when each is scored on `first` examples at least.
+
+    Args:
+        cost: Calls that an example takes, on average over the arms that may enter.
+    """
+    scores = int(calls / cost)
+    each = KINDRED_CALLS_PER_ARM if kindred and scores // CALLS_PER_ARM >= KINDRED_ARMS else CALLS_PER_ARM
+    return max(2, scores // max(each, 2 * first))
 
 
 class Race:
@@ -97,13 +104,15 @@ class Race:
         board: What is known; the baseline has entered, and so may others have, with their scores.
         calls: Calls that may be spent.
         first: Examples that are asked for at once.
+        cost: Calls that an example takes, on average over the arms that may enter; None takes it from those that have.
     """
 
-    def __init__(self, board: Board, *, calls: int, first: int = 1) -> None:
+    def __init__(self, board: Board, *, calls: int, first: int = 1, cost: float | None = None) -> None:
         self.board = board
         self.calls = calls
         self.spent = 0
         self._first = first
+        self._cost = fmean(arm.cost for arm in board.arms) if cost is None else cost
         self._turning = 0  # examples that are taken in turns
         self._begins: dict[int, int] = {}  # at which of them each arm begins
         self._live: list[int] = [arm.number for arm in board.arms]
@@ -146,7 +155,8 @@ class Race:
                 yield from self._doubt()
 
     def _shares(self, places: int) -> bool:
-        return self.board.kindred and self.calls // CALLS_PER_ARM >= KINDRED_ARMS and places >= KINDRED_ARMS
+        wide = int(self.calls / self._cost) // CALLS_PER_ARM >= KINDRED_ARMS
+        return self.board.kindred and wide and places >= KINDRED_ARMS
 
     def _gather(self, places: int) -> Search:
         """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""
@@ -168,7 +178,7 @@ class Race:
 
     def _fill(self) -> Search:
         """Let fresh arms enter; of those that were there before, the better half of the places is theirs."""
-        places = width(self.calls, self._first, kindred=self.board.kindred)
+        places = width(self.calls, self._first, kindred=self.board.kindred, cost=self._cost)
         if len(self._live) > max(1, places // 2):
             self._rank()
             self._gone = list(reversed(self._live[max(1, places // 2) :]))

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet
-from optimizer.dataset import Example
+from optimizer.dataset import Example, clusters_of
 from optimizer.demonstrations import SELECTORS, Attempt, Evidence, Need, OneShot, as_demonstration
 from optimizer.evaluation import Evaluation, Result
 from optimizer.prompt import PromptTemplate
@@ -246,9 +246,11 @@ def _race(train: Sequence[Example], size: int, scores: int, seed: int) -> _Race:
     """Return a race for `size` winners, or for as many as train and the scores allow: half of train stays to score on.
 
     Those tried cover train, and so do the first of them, which are the middles of the clusters; each of the others
-    joins the likest middle of its own target, where there is one.
+    joins the likest middle of its own target, where there is one. None is scored on what is its equal or of its group:
+    a prompt that shows the very answer is no better for it.
     """
-    n = min(len(train) // 2, scores // _SCORES, _TRIED * size)
+    relatives = _relatives(train)
+    n = min(len(set(relatives.values())) // 2, scores // _SCORES, _TRIED * size)
     n_clusters = min(size, n // 2)
     if n_clusters < 1:
         return _Race(clusters=(), probes=(), scores=0)
@@ -261,9 +263,15 @@ def _race(train: Sequence[Example], size: int, scores: int, seed: int) -> _Race:
         near = likeness.to(_text(example))
         rank = [(middles[k][0].target == example.target, near[k], -k) for k in range(n_clusters)]
         middles[rank.index(max(rank))].append(example)
-    taken = {example.id for example in tried}
-    probes = tuple(example for example in train if example.id not in taken)
+    taken = {relatives[example.id] for example in tried}
+    probes = tuple(example for example in train if relatives[example.id] not in taken)
     return _Race(clusters=tuple(map(tuple, middles)), probes=probes, scores=scores)
+
+
+def _relatives(train: Sequence[Example]) -> dict[str, str]:
+    """Return, for each example by id, what names it and all that are of its group."""
+    names = clusters_of(train)
+    return {e.id: e.id if names is None else names[k] for k, e in enumerate(train)}
 
 
 def _text(example: Example | Demonstration) -> str:

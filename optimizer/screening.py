@@ -11,6 +11,15 @@ from optimizer.board import Arm, Board
 from optimizer.racing import Doubt, Drop, Move, Open, Search, Try
 
 
+def pruner_cautions(name: str | None, *, first: int, examples: int) -> tuple[str, ...]:
+    """Return a caution where a pruner is named and never asked: it gives up who was scored on a part of the examples."""
+    if name is None or first < examples:
+        return ()
+    why = f"every candidate is scored on all {examples} validation examples at once"
+    remedy = "it takes a test split, and fewer examples in `search.screen`"
+    return (f"`search.pruner` ({name}) gives nobody up, because {why}; {remedy}",)
+
+
 class Screening:
     """One search.
 

@@ -9,11 +9,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from optimizer.answer import Answer
+from optimizer.answer import Answer, Outcome
 from optimizer.batches import screen_batches
 from optimizer.board import Arm, Board, Point, Reading
+from optimizer.bounds import mean_calls
 from optimizer.calls import NO_TRIAL
 from optimizer.candidate import Candidate
+from optimizer.completion import Completion
 from optimizer.errors import IncompleteError
 from optimizer.evaluation import Evaluation, Result
 from optimizer.history import State, TrialRecord
@@ -35,6 +37,13 @@ _TOLD_AT_ONCE = 64
 
 # More confirmations than a study makes.
 _HANDED_OVER = 64
+
+# Under which name it is kept what of the baseline's first examples got no score.
+_OPENING = "opening"
+
+# What was asked and got no score: arm, example, whether another attempt may well succeed, what became of it, and tokens
+# read and written in each of its calls that was answered. Earlier versions kept the first three, of errors alone.
+_Lost = tuple[int, str, bool, Outcome, Sequence[tuple[int, int]]] | tuple[int, str, bool]
 
 
 async def search(study: Study) -> tuple[TrialRecord, ...]:
@@ -70,8 +79,9 @@ class _Leg:
         budget: What it was begun under.
         tries: How often scores were wanted that the budget held; an earlier process may have been interrupted at it.
         over: Whether it has ended, or the budget did not hold those that were wanted next.
-        missing: What was asked and got no score, by the number of the try: arm, example, and whether another attempt may
-            well succeed. It stays missing: what came after was decided without it.
+        missing: What was asked and got no score, by the number of the try. It stays missing: what came after was
+            decided without it.
+        batch: Candidates of a screening that are asked for at once; 0 where an earlier version began it.
     """
 
     first: int
@@ -79,7 +89,8 @@ class _Leg:
     budget: dict[str, float | None]
     tries: int = 0
     over: bool = False
-    missing: dict[str, list[tuple[int, str, bool]]] = dataclasses.field(default_factory=dict)
+    missing: dict[str, Sequence[_Lost]] = dataclasses.field(default_factory=dict)
+    batch: int = 0
 
 
 class _Searching:
@@ -94,7 +105,7 @@ class _Searching:
         self._goes_by_kin = self._board.kindred and SAMPLERS[plan.file.search.sampler.name].races
         self._arms: dict[int, _Contestant] = {}
         self._untold = 0
-        self._told: dict[int, int] = {}  # results by arm, when it was last told
+        self._told: dict[int, tuple[int, tuple[int, int]]] = {}  # results and account by arm, when last told
         self._pruning: Pruning | None = None
         self._leg = _Leg(first=0, calls=0, budget={})
         self._n_tries = self._left = 0
@@ -110,7 +121,8 @@ class _Searching:
         # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
         budget = {name: n for name, n in dataclasses.asdict(study.plan.budget).items() if name != "attempts"}
         if not legs or legs[-1].budget != budget:
-            leg = _Leg(first=study.next_number, calls=study.race_calls(), budget=budget)
+            batch = study.plan.file.run.batch
+            leg = _Leg(first=study.next_number, calls=study.race_calls(), budget=budget, batch=batch)
             # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
             study.ledger.hand_over(range(leg.first, leg.first + _HANDED_OVER), NO_TRIAL)
             study.store.record("leg", len(legs), dataclasses.asdict(leg))
@@ -151,10 +163,12 @@ class _Searching:
         template = study.space.render(baseline)
         assert template is not None  # the plan was refused otherwise
         self._board.enter([self._enter(0, baseline, template)])
-        first = self._board.examples[: study.plan.screen]
-        self._board.take(await self._try({0: first}))
+        work = {0: self._board.examples[: study.plan.screen]}
+        kept = study.store.records(_OPENING).get(0, {}) if study.trials else {}
+        self._board.take(await self._try(self._known(work, kept.get("missing", ()))))
         if study.trials:
             return
+        study.store.record(_OPENING, 0, {"missing": self._lost(work)})
         study.keep([self._row(0, "complete")])
 
     async def _go(self, number: int, leg: _Leg) -> None:
@@ -166,18 +180,20 @@ class _Searching:
         self._next, self._left = leg.first, leg.calls
         self._pruning = self._new_pruning()
         if plan.races:
-            race = Race(self._board, calls=leg.calls, first=plan.first)
+            race = Race(self._board, calls=leg.calls, first=plan.first, cost=mean_calls(plan.space))
             await self._drive(race.run())
             self._study.ranking = self._board.best_first(race.ranking)
         else:
-            screening = Screening(
-                self._board, batch=plan.file.run.batch, first=plan.first, prune=self._pruning is not None
-            )
+            # Another batch in the file is for what is begun from now on: the asks of this one were made by its own.
+            batch = leg.batch or plan.file.run.batch
+            screening = Screening(self._board, batch=batch, first=plan.first, prune=self._pruning is not None)
             await self._drive(screening.run())
         leg.over = True
         self._study.store.record("leg", number, dataclasses.asdict(leg))
-        changed = [n for n, arm in sorted(self._arms.items()) if len(arm.results) != self._told.get(n, 0)]
+        told = {n: n_results for n, (n_results, _) in self._told.items()}
+        changed = [n for n, arm in sorted(self._arms.items()) if len(arm.results) != told.get(n, 0)]
         self._close(changed, state="complete")
+        self._balance()
 
     def _new_pruning(self) -> Pruning | None:
         pruner = self._study.plan.file.search.pruner
@@ -234,26 +250,58 @@ class _Searching:
         if self._n_tries < leg.tries + leg.over:
             return await self._try(self._known(work, leg.missing.get(number, ())))
         readings = await self._try(work)
-        lost = [
-            (n, name, found.outage)
-            for n, names in work.items()
-            for name in names
-            if (found := self._arms[n].results[name]).answer.outcome == "error"
-        ]
+        lost = self._lost(work)
         leg.missing |= {number: lost} if lost else {}
         return readings
 
-    def _known(
-        self, work: Mapping[int, Sequence[str]], missing: Sequence[tuple[int, str, bool]]
-    ) -> dict[int, Sequence[str]]:
-        """Return some work without what got no score when it was done; that is noted as it was."""
-        gone = {(n, name): outage for n, name, outage in missing}
-        for (n, name), outage in gone.items():
-            nothing = Answer(text=None, outcome="error")
-            self._arms[n].results[name] = Result(
-                example=self._examples[name], answer=nothing, score=None, completions=(), outage=outage
+    def _lost(self, work: Mapping[int, Sequence[str]]) -> list[_Lost]:
+        """Return what of some work got no score, whether the model or a judge of its answers failed."""
+        results = [(n, self._arms[n].results[name]) for n, names in work.items() for name in names]
+        return [
+            (
+                n,
+                found.example.id,
+                found.outage,
+                found.answer.outcome,
+                [(each.prompt_tokens, each.completion_tokens) for each in found.completions],
             )
+            for n, found in results
+            if found.score is None
+        ]
+
+    def _known(self, work: Mapping[int, Sequence[str]], missing: Sequence[_Lost]) -> dict[int, Sequence[str]]:
+        """Return some work without what got no score when it was done; that is noted as it was."""
+        for lost in missing:
+            self._restore(*lost)
+        gone = {(n, name) for n, name, *_ in missing}
         return {n: [name for name in names if (n, name) not in gone] for n, names in work.items()}
+
+    def _restore(
+        self,
+        number: int,
+        name: str,
+        outage: bool,
+        outcome: Outcome = "error",
+        calls: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        """Note an example without a score as it was when it was asked; what its calls cost counts all the same."""
+        price = self._study.plan.price
+        completions = [
+            Completion(
+                text="",
+                prompt_tokens=read,
+                completion_tokens=written,
+                cost_usd=None if price is None else price(read, written),
+            )
+            for read, written in calls
+        ]
+        self._arms[number].results[name] = Result(
+            example=self._examples[name],
+            answer=Answer(text=None, outcome=outcome),
+            score=None,
+            completions=tuple(completions),
+            outage=outage,
+        )
 
     def _holds(self, work: Mapping[int, Sequence[str]]) -> bool:
         """Return whether the budget holds some work; what was found of it once is not asked again.
@@ -264,9 +312,12 @@ class _Searching:
         self._n_tries += 1
         if self._n_tries <= leg.tries or leg.over:
             return self._n_tries <= leg.tries
-        templates = {number: self._arms[number].template for number in work}
-        unpaid = sum(len(t.calls) * len(set(work[number]) - study.paid(t)) for number, t in templates.items())
-        leg.over = bool(unpaid) and not study.affords(unpaid)
+        templates = [(self._arms[number].template, names) for number, names in work.items()]
+        unpaid = [
+            (template, [self._examples[name] for name in names if name not in study.paid(template)])
+            for template, names in templates
+        ]
+        leg.over = any(examples for _, examples in unpaid) and not study.affords(unpaid)
         leg.tries += not leg.over
         study.store.record("leg", self._number, dataclasses.asdict(leg))
         return not leg.over
@@ -291,13 +342,25 @@ class _Searching:
 
     def _close(self, arms: Sequence[int], state: State) -> None:
         """Record what became of some arms."""
-        self._told |= {number: len(self._arms[number].results) for number in arms}
+        self._told |= {n: (len(self._arms[n].results), self._study.ledger.tally(n)) for n in arms}
         self._untold += len(arms)
         # Optuna reads every running trial again whenever it is told of one, so it is told of many at once.
         tell = self._pruning is not None or state == "complete" or self._untold >= _TOLD_AT_ONCE
         self._untold = 0 if tell else self._untold
         rows = [self._row(number, state) for number in arms if self._arms[number].results]
         self._study.keep(rows, tell=tell)
+
+    def _balance(self) -> None:
+        """Record anew what is paid for by others since: of those that begin alike the first pays, whoever asked first."""
+        study, rows = self._study, list[TrialRecord]()
+        for row in study.trials:
+            number, (calls, answered) = row.trial, study.ledger.tally(row.trial)
+            if row.stage == "confirm" and calls != row.calls:
+                rows.append(dataclasses.replace(row, calls=calls, cached=row.cached + row.calls - calls))
+            elif number in self._told and self._told[number][1] != (calls, answered):
+                self._told[number] = (self._told[number][0], (calls, answered))
+                rows.append(self._row(number, row.state))
+        study.keep(rows)
 
     def _row(self, number: int, state: State) -> TrialRecord:
         candidate, evaluation = self._arms[number].candidate, self._evaluation(number)
@@ -313,6 +376,7 @@ class _Searching:
 
     def _forget(self) -> None:
         """Have everything that got no score asked for again, as if for the first time: without a baseline nothing counts."""
+        self._study.store.record(_OPENING, 0, {"missing": []})
         for number, leg in self._study.store.records("leg").items():
             self._study.store.record("leg", number, {**leg, "missing": {}, "tries": 0, "over": False})
 

@@ -37,6 +37,10 @@ from optimizer.study import Study
 
 _LEVEL = 0.95
 
+_FOR_GOOD = (
+    "; asked again it is the same: with a larger run.max_error_rate the study goes on without these examples"
+)
+
 
 async def optimize(study: Study) -> Selection:
     """Search, choose, confirm, test and freeze.
@@ -60,7 +64,7 @@ async def _confirm(study: Study) -> Candidate:
     """Return the winner among the best that keep the constraints on all of validation, or the baseline.
 
     As many arms are confirmed as the budget has set calls aside for; further ones, where a constraint turns out to be
-    broken, while the calls beyond the reserve of the test last. Which are tried depends on the screening alone, so
+    broken or too many examples are refused for good, while the calls beyond the reserve of the test last. Which are tried depends on the screening alone, so
     an interrupted confirmation is taken up where it stopped.
     """
     plan, space = study.plan, study.space
@@ -81,7 +85,8 @@ async def _confirm(study: Study) -> Candidate:
     standing = Standing(study, study.trials)
     effects = standing.effects()
     baseline, *finalists = (standing.contender(arm, effects) for arm in (standing.baseline, *kept))
-    best = final(baseline, finalists, sound=standing.rows[standing.baseline].feasible).arm
+    sound = (_confirmation(study, standing.baseline) or standing.rows[standing.baseline]).feasible
+    best = final(baseline, finalists, sound=sound).arm
     return space.baseline if best == standing.baseline else space.candidate(standing.rows[best].point)
 
 
@@ -101,14 +106,21 @@ def _confirmation(study: Study, arm: str) -> TrialRecord | None:
 
 
 async def _confirmed(study: Study, screened: TrialRecord) -> TrialRecord:
-    """Return the row of a candidate on all of validation, scored now unless it was before."""
-    known = _confirmation(study, screened.fingerprint)
-    if known is not None:
+    """Return the row of a candidate on all of validation, scored now unless it was before.
+
+    One that the endpoint refuses on too many examples for good has failed: to ask again would bring nothing more.
+
+    Raises:
+        IncompleteError: When the same command may bring what is missing.
+    """
+    known, rate = _confirmation(study, screened.fingerprint), study.plan.file.run.max_error_rate
+    if known is not None and (known.state != "failed" or known.errors > rate * known.n):
         return known
-    number, candidate = study.next_number, _candidate(study, screened)
+    number = study.next_number if known is None else known.trial
+    candidate = _candidate(study, screened)
     evaluation = await study.score(_template(study, candidate), study.plan.dataset.validation, number)
     row = study.row(number, "confirm", candidate, evaluation)
-    if row.state == "failed":
+    if row.state == "failed" and row.outage:
         raise IncompleteError(f"a prompt could not be confirmed: {evaluation.failure}")
     study.keep([row])
     return row
@@ -231,7 +243,14 @@ async def _probed(study: Study, baseline: Arm, winner: Arm) -> dict[str, object]
 
 
 async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm | None]:
-    """Score baseline, winner and wording on test; prompts that render alike are scored once."""
+    """Score baseline, winner and wording on test; prompts that render alike are scored once.
+
+    A wording that the endpoint refuses for good on too many examples is left out: it judges nothing by itself.
+
+    Raises:
+        IncompleteError: When baseline or winner lack too many scores, for good or not: what is left of the test is not
+            what was asked about, and to keep the baseline instead would say that nothing did better.
+    """
     wording = _wording(study, winner)
     candidates = (study.space.baseline, winner, *([] if wording is None else [wording]))
     templates = [_template(study, candidate) for candidate in candidates]
@@ -241,11 +260,16 @@ async def _arms(study: Study, winner: Candidate) -> tuple[Arm, Arm, Arm | None]:
         if template.fingerprint not in evaluations:
             evaluation = await study.score(template, study.plan.dataset.test, NO_TRIAL, reported=True)
             if evaluation.error_rate > study.plan.file.run.max_error_rate:
-                raise IncompleteError(f"the test could not be finished: {evaluation.failure}")
+                later = any(result.outage for result in evaluation.results)
+                if len(evaluations) == len({each.fingerprint for each in templates[:2]}) and not later:
+                    continue  # the wording
+                advice = "" if later else _FOR_GOOD
+                raise IncompleteError(f"the test could not be finished: {evaluation.failure}{advice}")
             evaluations[template.fingerprint] = evaluation
     first, second, *others = (
         Arm(candidate=candidate, template=template, evaluation=evaluations[template.fingerprint])
         for candidate, template in zip(candidates, templates, strict=True)
+        if template.fingerprint in evaluations
     )
     return first, second, others[0] if others else None
 

@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from optimizer.bounds import USUAL_RATIO
+from optimizer.bounds import USUAL_RATIO, amount_of
 from optimizer.budget import Spent
 from optimizer.calls import NO_TRIAL, Caller
 from optimizer.candidate import Candidate
+from optimizer.dataset import Example
 from optimizer.demonstrations import Evidence
 from optimizer.digest import derived_seed
 from optimizer.errors import Problem, StudyChangedError
@@ -177,8 +178,7 @@ class Study:
 
     def _unkept(self, templates: Iterable[PromptTemplate]) -> dict[str, dict[str, object]]:
         """Return those that this process has not handed to the store, by fingerprint."""
-        new = {template.fingerprint: template.to_dict() for template in templates}
-        new = {fingerprint: plain for fingerprint, plain in new.items() if fingerprint not in self._kept}
+        new = {each.fingerprint: each.to_dict() for each in templates if each.fingerprint not in self._kept}
         self._kept.update(new)
         return new
 
@@ -186,14 +186,15 @@ class Study:
         """Return the examples on which a template has a score."""
         return self._paid.get(template.fingerprint, frozenset())
 
-    def affords(self, calls: int) -> bool:
-        """Return whether the budget holds so many calls of a candidate beside confirmation and test."""
-        bounds = self.plan.bounds
-        return bounds.holds(self.caller.spent, bounds.reserved + bounds.one_call * calls, ratio=self.ratio())
+    def affords(self, work: Iterable[tuple[PromptTemplate, Sequence[Example]]]) -> bool:
+        """Return whether the budget holds some templates on some examples each, beside confirmation and test."""
+        bounds, price = self.plan.bounds, self.plan.price
+        amount = sum((amount_of(template, examples, price) for template, examples in work), bounds.reserved)
+        return bounds.holds(self.caller.spent, amount, ratio=self.ratio())
 
     def race_calls(self) -> int:
         """Return how many calls the budget holds for a race."""
-        return self.plan.bounds.race(self.caller.spent, ratio=self.ratio())
+        return self.plan.bounds.race(self.caller.spent, ratio=self.ratio(), kindred=self.space.varied)
 
     def row(
         self,
@@ -388,10 +389,8 @@ def _other_models(plan: StudyPlan, study: StudyStore) -> list[Problem]:
 
 
 def _keep_parts(space: SearchSpace, study: StudyStore) -> None:
-    instructions = [dataclasses.asdict(instruction) for instruction in space.wordings]
-    study.record_all("instruction", dict(enumerate(instructions)))
-    sets = [dataclasses.asdict(shown) for shown in space.demonstration_sets]
-    study.record_all("demonstrations", dict(enumerate(sets)))
+    study.record_all("instruction", dict(enumerate(map(dataclasses.asdict, space.wordings))))
+    study.record_all("demonstrations", dict(enumerate(map(dataclasses.asdict, space.demonstration_sets))))
 
 
 def _raised(outcome: Evaluation | BaseException) -> Evaluation:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
-from optimizer.bounds import USUAL_RATIO, Bounds, _amount, bounds_of
+from optimizer.bounds import USUAL_RATIO, Bounds, Screen, amount_of, bounds_of, mean_calls
 from optimizer.budget import Amount, Budget, Spent
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
 from optimizer.completion import CAPABILITIES, Capabilities
@@ -20,6 +20,7 @@ from optimizer.document import Located
 from optimizer.formats import FORMATS
 from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.racing import width
 from optimizer.retrieval import Retrieval, Shot
 from optimizer.space import NO_DEMONSTRATIONS, SearchSpace
 from optimizer.styles import STYLES
@@ -29,6 +30,8 @@ from optimizer.variation import vary
 
 LABELS = ("red", "green", "blue")
 AMPLE = Budget(calls=10_000, attempts=20_000)
+
+Change = tuple[str, str]
 
 TASK = """schema: 1
 name: colours
@@ -243,7 +246,7 @@ def two_calls(*, parameters: tuple[tuple[str, int], ...] = ()) -> PromptTemplate
 def test_an_answer_that_is_shown_again_is_counted_at_its_longest() -> None:
     # 16 + 11 + 4, then 16 + 11 + 4, 16 + 8 bytes for each of 5 tokens, and 16 + 9.
     first, second = 128 + 31 + 5, 128 + 31 + 16 + 8 * 5 + 25 + 5
-    amount = _amount(
+    amount = amount_of(
         two_calls(parameters=(("max_tokens", 5),)), examples_of([("thing", ""), ("item", "")]), None
     )
     assert most(amount) == Amount(calls=4, tokens=2.0 * (first + second) + 2)  # one text is a byte longer
@@ -251,14 +254,14 @@ def test_an_answer_that_is_shown_again_is_counted_at_its_longest() -> None:
 
 def test_an_answer_without_a_bound_is_counted_as_nothing() -> None:
     # Budgets in tokens or money are refused for such a study; what is read is planned all the same.
-    amount = _amount(two_calls(), examples_of([("item", "")]), price)
+    amount = amount_of(two_calls(), examples_of([("item", "")]), price)
     assert most(amount) == Amount(
         calls=2, tokens=159.0 + 128 + 31 + 16 + 25, usd=price(159, 0) + price(200, 0)
     )
 
 
 def test_the_least_is_a_token_for_eight_bytes_read_and_one_written() -> None:
-    amount = _amount(two_calls(parameters=(("max_tokens", 500),)), examples_of([("item", "")]), price)
+    amount = amount_of(two_calls(parameters=(("max_tokens", 500),)), examples_of([("item", "")]), price)
     first, second = 159, 159 + 16 + 25  # the first answer may be short
     assert amount.least_tokens == first // 8 + 1 + second // 8 + 1
     assert amount.least_usd == price(first // 8, 1) + price(second // 8, 1)
@@ -267,7 +270,7 @@ def test_the_least_is_a_token_for_eight_bytes_read_and_one_written() -> None:
 
 
 def test_nothing_is_planned_for_no_examples() -> None:
-    assert _amount(two_calls(), (), price) == Amount()
+    assert amount_of(two_calls(), (), price) == Amount()
 
 
 def test_what_can_be_retrieved_is_counted_at_its_longest() -> None:
@@ -280,7 +283,7 @@ def test_what_can_be_retrieved_is_counted_at_its_longest() -> None:
         answer=AnswerFormat(kind="text"),
         retrieval=Retrieval(inputs=("text",), pool=shots, shown=2),
     )
-    amount = _amount(template, examples_of([("item", "")]), None)
+    amount = amount_of(template, examples_of([("item", "")]), None)
     # The two longest of 2, 5, 7 and 7 bytes; none of them is sure to be read.
     assert amount.tokens == 128 + 16 + 4 + 14 + 5
     assert amount.least_tokens == (128 + 16 + 4) // 8 + 1
@@ -321,7 +324,7 @@ def test_no_template_takes_more_than_its_bound(
         max_tokens=(4, 30),
     )
     for template in templates(space):
-        assert covers(_amount(template, examples, price), asked(template, examples))
+        assert covers(amount_of(template, examples, price), asked(template, examples))
 
 
 @laws
@@ -336,7 +339,7 @@ def test_breaking_control_tokens_in_the_data_does_not_exceed_the_bound(
     examples = examples_of(inputs)
     space = a_space(instructions, shown, formats=("plain", "json"), control_tokens=TOKENS)
     for template in templates(space):
-        assert covers(_amount(template, examples, price), asked(template, examples))
+        assert covers(amount_of(template, examples, price), asked(template, examples))
 
 
 @laws
@@ -392,7 +395,7 @@ def test_no_prompt_that_retrieves_takes_more_than_it_is_planned_to(
     examples = examples_of(inputs)
     found = bounds_of(space, a_dataset(examples, examples), screen=2, budget=AMPLE, price=price)
     for template in templates(space):
-        assert covers(_amount(template, examples, price), asked(template, examples))
+        assert covers(amount_of(template, examples, price), asked(template, examples))
         assert covers(found.candidate, asked(template, examples[:2]))
 
 
@@ -411,7 +414,7 @@ def test_more_examples_longer_texts_and_longer_answers_take_no_less(
             a_space([wording], formats=("json",)).baseline
         )
         assert template is not None
-        return _amount(template, examples_of(texts), price)
+        return amount_of(template, examples_of(texts), price)
 
     small, large = sorted(answers)
     base = amount(inputs, instruction, small)
@@ -533,17 +536,91 @@ def test_a_larger_budget_or_smaller_work_is_held_wherever_the_other_is(
             assert held, name
 
 
+def test_the_first_examples_of_strangers_take_half_of_what_a_race_has_at_most() -> None:
+    # A candidate's first call takes 10 times what a call of validation takes on average: 500 tokens are expected of it.
+    plan = dataclasses.replace(
+        with_budget(calls=10_000, tokens=2500 + 50 + 62 * 300),
+        candidate=Amount(calls=1, tokens=1000.0),
+        confirmation=Amount(calls=10, tokens=1000.0),
+    )
+    spent = Spent(calls=5)
+    assert plan.race(spent, ratio=0.5, kindred=True) == 297
+    arms = plan.race(spent, ratio=0.5) // 5
+    assert arms == 14
+    assert plan.holds(spent, plan.reserved + plan.candidate * (2 * arms), ratio=0.5)
+    assert not plan.holds(spent, plan.reserved + plan.candidate * (2 * arms + 2), ratio=0.5)
+    unlimited = dataclasses.replace(plan, budget=Budget(calls=105, attempts=200))
+    assert unlimited.race(spent, ratio=0.5) == unlimited.race(spent, ratio=0.5, kindred=True) == 60
+
+
+def affordable(plan: Bounds, most: int = 1000) -> int:
+    return plan.affordable(Spent(calls=plan.baseline.calls), ratio=USUAL_RATIO, most=most)
+
+
 def test_candidates_are_counted_by_what_is_usual_and_no_more_than_there_are() -> None:
     # Of 100 calls 5 are the baseline's and 40 are kept: 55 hold 6 of 8.
-    assert PLAN.candidates == 6
-    assert dataclasses.replace(PLAN, space=4).candidates == 4
+    assert affordable(PLAN) == 6
+    assert affordable(PLAN, most=4) == 4
     # Half of each bound and a quarter on top: 2500 kept, 500 for each candidate, 50 for the last call.
-    assert with_budget(tokens=2500 + 3 * 500 + 50).candidates == 3
-    assert with_budget(tokens=2500 + 3 * 500 + 49).candidates == 2
-    assert with_budget(usd=2.5 + 2 * 0.5 + 0.25 + 1e-9).candidates == 2
-    assert with_budget(calls=52).candidates == 0
-    assert with_budget(seconds=1).candidates == 6  # nothing is known of time yet
+    assert affordable(with_budget(tokens=2500 + 3 * 500 + 50)) == 3
+    assert affordable(with_budget(tokens=2500 + 3 * 500 + 49)) == 2
+    assert affordable(with_budget(usd=2.5 + 2 * 0.5 + 0.25 + 1e-9)) == 2
+    assert affordable(with_budget(calls=52)) == 0
+    assert affordable(with_budget(seconds=1)) == 6  # nothing is known of time yet
     assert USUAL_RATIO == 0.5
+
+
+def raced(*, styles: str = "[direct]", formats: str = "[plain]", demos: str = "{sizes: [0]}") -> Change:
+    """Return what makes a race of the study, between 400 wordings."""
+    given = ", ".join(f"Wording {k}." for k in range(1, 400))
+    changed = (
+        f"  instructions: {{given: [{given}]}}\n  demos: {demos}\n  styles: {styles}\n  formats: {formats}\n"
+        "budget: {calls: 1500}\n"
+    )
+    return STUDY[STUDY.index("  styles") :], changed
+
+
+@pytest.mark.parametrize(
+    ("change", "kindred", "cost"),
+    [
+        pytest.param(raced(), False, 1.0, id="wordings-alone-are-no-kin"),
+        pytest.param(raced(formats="[plain, json]"), True, 1.0, id="wordings-and-formats-are"),
+        pytest.param(raced(styles="[self_check]"), False, 2.0, id="two-calls-for-each-example"),
+        pytest.param(raced(styles="[direct, self_check]"), True, 1.5, id="some-of-two-calls"),
+        pytest.param(
+            raced(demos="{sizes: [2], sets: 3, selectors: [hard], scout: 8}"),
+            True,
+            1.0,
+            id="sets-that-are-still-to-come",
+        ),
+    ],
+)
+def test_as_many_candidates_of_a_race_are_told_as_it_opens_with(
+    write_study: Callable[..., Path], change: Change, kindred: bool, cost: float
+) -> None:
+    plan = load_plan(write_study(TASK, STUDY, change, items=27))
+    bounds = plan.bounds
+    assert bounds.races
+    assert mean_calls(plan.space) == cost
+    left = bounds.budget.calls - (bounds.scouting + bounds.baseline + bounds.reserved).calls
+    # One of its places is the baseline's.
+    assert bounds.candidates == width(left, plan.first, kindred=kindred, cost=cost) - 1
+
+
+def test_a_call_of_a_race_is_as_long_as_those_of_validation_are_on_average() -> None:
+    space = a_space(["Name the colour."], formats=("plain",))
+    template = space.render(space.baseline)
+    assert template is not None
+    short, long = examples_of([("a", "b"), ("a" * 900, "b")])
+    test = examples_of([("c", "d")])
+
+    def one_call(*validation: Example) -> Amount:
+        screen = Screen(baseline=1, first=1, races=True)
+        return bounds_of(space, a_dataset(validation, test), screen=screen, budget=AMPLE, price=None).one_call
+
+    assert one_call(short, long) == one_call(long, short)
+    assert one_call(short, long).calls == 1
+    assert one_call(short, long).tokens == amount_of(template, (short, long), None).tokens / 2
 
 
 @pytest.mark.parametrize(
@@ -607,7 +684,7 @@ def test_sets_that_are_made_while_candidates_race_take_no_more_than_was_planned(
         for each in space.demonstration_sets[before:]:
             template = space.render(space.candidate({**space.baseline.point, "demonstrations": each.id}))
             assert template is not None
-            tokens = _amount(template, (longest,), None).tokens
+            tokens = amount_of(template, (longest,), None).tokens
             assert tokens <= plan.bounds.call.tokens
             dearer += tokens > 1000
         sets.append(dataclasses.replace(child, id=f"x{seed:04d}"))

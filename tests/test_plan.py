@@ -8,7 +8,7 @@ import pytest
 from optimizer.budget import Budget
 from optimizer.demonstrations import NO_EVIDENCE
 from optimizer.errors import InputError
-from optimizer.plan import StudyPlan, load_plan
+from optimizer.plan import StudyPlan, load_plan, plan_in_words
 
 TASK = """schema: 1
 name: colours
@@ -206,6 +206,14 @@ def test_results_lie_beside_the_file_or_where_they_are_asked_for(
     ("change", "message"),
     [
         (
+            ("sizes: [0, 2], sets: 3", "sizes: [2], sets: 0"),
+            "search.demos.sets: expected at least 1, because no candidate may lack demonstrations, found 0; or add 0",
+        ),
+        (
+            ("sizes: [0, 2], sets: 3", "sizes: [1, 2], sets: 0, selectors: [hard]"),
+            "search.demos.sets: expected at least 1, because no candidate may lack demonstrations, found 0; or add 0",
+        ),
+        (
             ("[plain, json]", "[plane]"),
             "search.formats[0]: no plug-in 'plane' in formats; did you mean 'plain'?",
         ),
@@ -276,6 +284,76 @@ def test_a_mistake_is_named_with_file_line_and_field(
     told = mistakes(write(change))
     assert message in told
     assert all(".yaml:" in line for line in told.splitlines())
+
+
+RACE = ("sampler: {name: tpe}", "sampler: {name: joint}")
+
+
+def wordings(n: int, more: str = "") -> tuple[str, str]:
+    """Return what gives a study so many wordings, the task's own included."""
+    given = ", ".join(f"Wording {k}." for k in range(1, n))
+    return ("given: [Which colour is it?]", f"given: [{given}]{more}")
+
+
+def test_no_more_wordings_race_than_have_a_number(write: Callable[..., Path]) -> None:
+    least = ("sizes: [0, 2], sets: 3", "sizes: [0]")
+    assert load_plan(write(RACE, least, wordings(4096))).bounds.space == 4096 * 3
+    told = mistakes(write(RACE, least, wordings(4097)))
+    expected = "search.instructions: expected at most 4,096 wordings, composed ones included"
+    remedy = "give fewer or compose none"
+    assert f"{expected}, where candidates race, found 4,097; {remedy}" in told
+    assert "study.yaml:" in told
+    assert expected in mistakes(write(RACE, least, wordings(1100, ", compose: true")))
+    # Without a race they are no numbers.
+    assert load_plan(write(least, wordings(4097))).bounds.space == 4097 * 3
+
+
+@pytest.mark.parametrize("sizes", ["[0, 2]", "[2]"])
+def test_no_more_sets_race_than_have_a_number(write: Callable[..., Path], sizes: str) -> None:
+    def drawn(n: int) -> Path:
+        return write(RACE, ("sizes: [0, 2], sets: 3", f"sizes: {sizes}, sets: {n}, selectors: [hard]"))
+
+    assert load_plan(drawn(4095)).bounds.candidates > 0
+    told = mistakes(drawn(4096))
+    assert "search.demos.sets: expected at most 4,096 demonstration sets, the empty one included" in told
+    assert "where candidates race, found 4,097; draw fewer" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "idle"),
+    [
+        pytest.param((), False, id="a-screening"),
+        pytest.param((("screen: 5", "screen: 8"),), False, id="one-example-is-left"),
+        pytest.param((("screen: 5", "screen: 9"),), True, id="screened-on-all-of-validation"),
+        pytest.param((("screen: 5", "screen: 90"),), True, id="and-on-more"),
+        pytest.param((RACE,), False, id="a-race"),
+        pytest.param(
+            (("validation: 9, test: 12", "validation: 21, test: 0"), ("calls: 100", "calls: 900")),
+            True,
+            id="no-test",
+        ),
+    ],
+)
+def test_a_pruner_that_can_give_nobody_up_is_told(
+    plan: Callable[..., StudyPlan], changes: tuple[tuple[str, str], ...], idle: bool
+) -> None:
+    pruner = ("budget:", "  pruner: {name: paired_test}\nbudget:")
+    cautions = [said for said in plan_in_words(plan(pruner, *changes)) if "pruner" in said]
+    assert len(cautions) == idle
+    if idle:
+        assert cautions[0].startswith("Caution: `search.pruner` (paired_test) gives nobody up, because every")
+    assert not [said for said in plan_in_words(plan(*changes)) if "pruner" in said]
+
+
+@pytest.mark.parametrize("batch", [1, 8, 50])
+def test_what_a_study_needs_at_least_holds_one_candidate_however_large_a_batch_is(
+    write: Callable[..., Path], batch: int
+) -> None:
+    run = ("budget: {calls: 100}", f"run: {{batch: {batch}}}\nbudget: {{calls: CALLS}}")
+    assert load_plan(write(run, ("CALLS", "55"))).bounds.candidates == 1
+    assert "expected at least 55 calls" in mistakes(write(run, ("CALLS", "54")))
+    told = (Path(__file__).parent.parent / "docs" / "batches.md").read_text(encoding="utf-8")
+    assert "one candidate, however large `run.batch` is" in " ".join(told.split())
 
 
 def test_every_mistake_is_told_at_once(write: Callable[..., Path]) -> None:

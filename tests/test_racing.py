@@ -310,6 +310,34 @@ def test_an_arm_of_two_calls_is_paid_twice() -> None:
     assert race.spent > 360
 
 
+@pytest.mark.parametrize("kindred", [True, False])
+@pytest.mark.parametrize("first", [1, 4])
+@pytest.mark.parametrize("calls", [1, 50, 199, 200, 900])
+def test_a_race_is_as_wide_as_its_examples_cost(calls: int, first: int, kindred: bool) -> None:
+    usual = width(calls, first, kindred=kindred)
+    assert width(3 * calls, first, kindred=kindred, cost=3.0) == usual
+    assert width(calls, first, kindred=kindred, cost=1.0) == usual
+    assert width(3 * calls, first, kindred=kindred, cost=1.5) == width(2 * calls, first, kindred=kindred)
+
+
+@pytest.mark.parametrize("kindred", [True, False])
+@pytest.mark.parametrize("first", [1, 4])
+def test_three_calls_for_each_example_and_three_times_the_calls_make_the_same_race(
+    first: int, kindred: bool
+) -> None:
+    one = Track(score=luck(5), kindred=kindred)
+    three = Track(score=luck(5), kindred=kindred, cost=lambda _: 3)
+    assert trial_of(three, 2700, first).ranking == trial_of(one, 900, first).ranking
+    assert three.asked == one.asked
+
+
+def test_a_race_opens_as_many_arms_as_what_they_cost_on_average_lets_it() -> None:
+    board = Board(["e000", "e001"])
+    board.enter([Arm(number=0, cost=1, point={})])  # the cheapest
+    opened = next(Race(board, calls=300, cost=2.0).run())
+    assert opened == Open(most=width(150, 1, kindred=False) - 1)
+
+
 def test_whom_the_pruner_gives_up_is_dropped_at_once_and_ranks_below_those_who_stay() -> None:
     given_up: list[int] = []
 

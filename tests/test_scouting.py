@@ -198,6 +198,28 @@ def test_winners_are_scored_on_the_same_training_examples_none_of_which_is_tried
     assert len({len(numbers) for numbers in asked.values()}) > 2
 
 
+def test_no_winner_is_scored_on_its_equal_nor_on_its_group() -> None:
+    # Every item came in three times, under ids of their own.
+    train = tuple(
+        dataclasses.replace(example, id=f"{example.id}-{k}", group=example.id)
+        for example in a_train(20)
+        for k in range(3)
+    )
+
+    def copies(request: Request) -> str:
+        shown = " ".join(message.content for message in request.messages[:-1])
+        asked = item(request)
+        return LABELS[(asked + (f"Item {asked:02d} " not in shown)) % 2]
+
+    for seed in range(8):
+        scouting = dataclasses.replace(a_scouting("winners", calls=200, size=4, train=train), seed=seed)
+        evidence, requests = gathered(scouting, copies)
+        assert len(requests) <= scouting.most_calls
+        assert {shot.score for shot in evidence.one_shots if shot.n} == {0.0}
+        groups = [shot.example_id.split("-")[0] for shot in evidence.one_shots]
+        assert 4 < len(groups) <= 10  # half of the twenty stay to score on
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 30),

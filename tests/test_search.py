@@ -364,6 +364,67 @@ def test_a_finished_study_is_not_asked_again_what_got_no_score(write: Write, run
     assert larger.calls <= 500
 
 
+@pytest.mark.parametrize("place", ["the first of the baseline", "in the race"])
+def test_what_a_judge_did_not_score_stays_without_a_score(write: Write, run: Run, place: str) -> None:
+    plan = write(
+        (
+            "metric: accuracy",
+            "metric: {name: llm_judge, args: {rubric: Good?, categories: {bad: 0, good: 1}}}",
+        ),
+        ("run: {", "judge: {provider: scripted, name: judge, path: rules.json}\nrun: {max_error_rate: 0.2, "),
+    )
+    busy, judged, failed = {"yes": True}, list[str](), set[str]()
+    times = range(2) if place == "the first of the baseline" else range(20, 100)
+    searched_on = [example.values["text"] for example in plan.dataset.validation]
+
+    def script(request: Request) -> str:
+        asked = text(request)
+        if "Good?" not in asked:
+            return answer(request, LABELS[int(draw(request) * 3)])
+        judged.append(asked)
+        unlucky = len(times) == 2 or draw(request) < 0.08
+        if busy["yes"] and len(judged) in times and unlucky and any(t in asked for t in searched_on):
+            failed.add(asked)
+            raise OverloadedError("busy", reason="503", retry_after_seconds=600.0)
+        return f'{{"reason": "r", "verdict": "{"good" if draw(request) < 0.5 else "bad"}"}}'
+
+    first = run(plan, script)
+    assert failed
+    busy["yes"] = False
+    again = run(plan, script)
+    assert again.requests == []
+    assert (again.rows, again.files, again.calls) == (first.rows, first.files, first.calls)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_who_pays_for_a_call_that_several_candidates_begin_with_is_told_once_for_all(
+    write: Write, run: Run, refused: bool
+) -> None:
+    wordings = ", ".join(f"Wording {n}." for n in range(20))
+    changes = (
+        ("The colour please., What do you see?", wordings),
+        ("[direct, chain_of_thought]", "[direct, self_check]"),
+        ("[plain, json, choice]", "[plain, choice]"),
+        ("sizes: [0, 2]", "sizes: [0]"),
+        ("screen: 2", "screen: 1"),
+        ("calls: 300", "calls: 500"),
+        ("deadline_seconds: 5", "deadline_seconds: 5, max_error_rate: 0.1"),
+    )
+    plan, told = write(*changes), list[str]()
+
+    def script(request: Request) -> str:
+        second = len(request.messages) > 2
+        if refused and second and (str(request) in told or (len(told) < 3 and draw(request) < 0.1)):
+            told.append(str(request))
+            raise RejectedError("not this one")
+        return by_luck(request)
+
+    first, again = run(plan, script), run(plan, script)
+    assert bool(told) == refused
+    assert any(row.cached for row in first.rows)
+    assert (again.rows, again.files) == (first.rows, first.files)
+
+
 def test_what_scouting_found_is_not_found_anew(write: Write, run: Run) -> None:
     plan = write(("sets: 2}", "sets: 2, selectors: [hard], scout: 12}"))
     trained, ill = [example.values["text"] for example in plan.dataset.train], {"yes": True}
@@ -545,6 +606,15 @@ def test_every_pruner_prunes_in_a_race_and_between_batches_and_is_resumed(
     again = run(other, by_luck, sent=sent)
     assert again.files == whole.files
     assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
+
+
+def test_a_screening_goes_on_with_the_batch_it_was_begun_with(write: Write, run: Run) -> None:
+    kind = (TPE, ("calls: 300", "calls: 400"), ("budget:", "  pruner: {name: paired_test}\nbudget:"))
+    whole = run(write(*kind, folder="undisturbed"), by_luck)
+    with pytest.raises(InterruptedRunError):
+        run(write(*kind), Stop(len(whole.requests) // 2, by_luck))
+    other = run(write(*kind, ("concurrency: 4", "concurrency: 4, batch: 3")), by_luck)
+    assert other.files == whole.files
 
 
 @pytest.mark.parametrize("pruner", list(PRUNERS))

@@ -280,6 +280,41 @@ def test_a_test_that_cannot_be_finished_freezes_nothing(world: World, read: Call
     assert world(nothing_matters, folder="down").evidence["test_opened"] == 1
 
 
+def test_a_test_that_is_refused_for_good_goes_on_with_a_larger_share_of_errors(
+    world: World, read: Callable[..., StudyPlan]
+) -> None:
+    refused = min(on_test(read()))
+
+    def too_long(request: Request) -> str:
+        if item(request) == refused:
+            raise RejectedError("too long")
+        return choice_is_right(request)
+
+    with pytest.raises(IncompleteError, match=r"too long; asked again it is the same: .*max_error_rate"):
+        world(too_long)
+    outcome = world(too_long, ("concurrency: 4", "concurrency: 4, max_error_rate: 0.1"))
+    assert outcome.selection.decision == "improved"
+    assert outcome.evidence["test_opened"] == 1
+
+
+def test_a_wording_that_is_refused_for_good_on_test_leaves_winner_and_baseline_to_be_compared(
+    world: World, read: Callable[..., StudyPlan]
+) -> None:
+    test = on_test(read())
+
+    def script(request: Request) -> str:
+        choice = request.constraint is not None and bool(request.constraint.choice)
+        given = request.messages[0].content.startswith("Which")
+        if choice and not given and item(request) in test:
+            raise RejectedError("too long")
+        return answer(request, LABELS[item(request) % 3] if choice and given else "red")
+
+    outcome = world(script)
+    assert outcome.selection.decision == "improved"
+    assert (outcome.selection.wording, outcome.selection.over_format) == (None, None)
+    assert "wording" not in outcome.evidence["test"]
+
+
 def on_test(plan: StudyPlan) -> set[int]:
     """Return the numbers of the examples of the test."""
     return {int(example.id[1:]) for example in plan.dataset.test}
@@ -504,3 +539,35 @@ def test_a_winner_that_the_endpoint_fails_is_confirmed_by_the_next_run(world: Wo
     outcome = world(choice_is_right, *changes)
     undisturbed = world(choice_is_right, *changes, folder="undisturbed/colours")
     assert artifacts(outcome.plan, outcome.selection) == artifacts(undisturbed.plan, undisturbed.selection)
+
+
+@pytest.mark.parametrize("whose", ["favourite", "baseline"])
+def test_a_prompt_that_is_refused_for_good_in_confirmation_cannot_win_and_ends_no_study(
+    world: World, whose: str
+) -> None:
+    changes = (("screen: 12", "screen: 6"), ("calls: 174", "calls: 400"))
+    screened, refused = set[int](), {"yes": True}
+
+    def script(request: Request) -> str:
+        if len(screened) < 6:
+            screened.add(item(request))
+        constrained = request.constraint is not None
+        choice = request.constraint is not None and bool(request.constraint.choice)
+        mine = choice if whose == "favourite" else not constrained and request.messages[0].content[0] == "N"
+        if refused["yes"] and mine and item(request) not in screened and item(request) not in test:
+            raise RejectedError("too long")
+        return answer(request, LABELS[item(request) % 3] if choice or item(request) % 4 == 0 else "red")
+
+    first = world(nothing_matters, folder="elsewhere")
+    test = on_test(first.plan)
+    outcome = world(script, *changes)
+    failed = [row for row in outcome.trials if row.state == "failed"]
+    assert {row.stage for row in failed} == {"confirm"}
+    assert outcome.selection.frozen.fingerprint not in {row.fingerprint for row in failed}
+    assert (outcome.trials[0].fingerprint in {row.fingerprint for row in failed}) == (whose == "baseline")
+    again = world(script, *changes)
+    assert again.model.requests == []
+    assert artifacts(again.plan, again.selection) == artifacts(outcome.plan, outcome.selection)
+    refused["yes"] = False
+    mended = world(script, *changes, ("concurrency: 4", "concurrency: 4, max_error_rate: 0.9"))
+    assert {row.state for row in mended.trials} == {"complete"}

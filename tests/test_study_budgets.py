@@ -13,7 +13,7 @@ from optimizer.budget import Spent
 from optimizer.completion import Completion, Request
 from optimizer.conclusion import artifacts
 from optimizer.errors import OverloadedError
-from optimizer.plan import load_plan
+from optimizer.plan import StudyPlan, load_plan
 from optimizer.selection import optimize
 from optimizer.study import open_study
 
@@ -172,3 +172,75 @@ def test_no_trial_pays_for_a_confirmation_that_was_interrupted_under_its_number(
     n, calls = header.index("n"), header.index("calls")
     assert len(rows) > whole["history.csv"].count("\n") - 1
     assert all(int(row[calls]) <= int(row[n]) for row in rows)
+
+
+RACE = """schema: 1
+task: task.yaml
+model: {provider: scripted, name: rules, path: rules.json, parameters: {max_tokens: 8}}
+search:
+  instructions: {given: [WORDINGS]}
+  styles: [direct]
+  formats: [plain, json]
+budget: {calls: 5000, tokens: TOKENS}
+"""
+
+
+def short_words(n: int, k: int) -> str:
+    """Return some words that no other text has, of always the same length."""
+    return " ".join(f"w{n:02d}x{each:03d}" for each in range(k))
+
+
+class Counted:
+    """A model that charges a token for four characters, and whose label is drawn from the request."""
+
+    async def complete(self, request: Request) -> Completion:
+        text = repr([request.messages, request.constraint])
+        label = ("red", "green", "blue")[int(hashlib.sha256(text.encode()).hexdigest(), 16) % 3]
+        read = sum(len(message.content) for message in request.messages) // 4
+        return Completion(text=label, prompt_tokens=read, completion_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("usual", "odd", "tokens"),
+    [
+        pytest.param(200, 1, 200_000, id="one-is-short"),
+        pytest.param(4, 30, 40_000, id="one-is-long"),
+    ],
+)
+def test_the_same_examples_make_as_long_a_race_whichever_comes_first(
+    write_study: Callable[..., Path],
+    play: Callable[..., None],
+    run_virtual: "RunVirtual",
+    *,
+    usual: int,
+    odd: int,
+    tokens: int,
+) -> None:
+    given = ", ".join(f"Wording {k}." for k in range(60))
+    changes = (("WORDINGS", given), ("TOKENS", str(tokens)))
+    play(Counted(), free=False)
+    races, calls = list[int](), list[int]()
+    for place in (0, -1):
+        path = write_study(TASK, RACE, *changes, items=36, folder=f"place{place}")
+        one = load_plan(path).dataset.validation[place].id
+        rows = [
+            f"c{n:02d},{short_words(n, odd if f'c{n:02d}' == one else usual)},{('red', 'green', 'blue')[n % 3]}"
+            for n in range(36)
+        ]
+        path.with_name("data.csv").write_text("\n".join(["id,text,colour", *rows, ""]))
+        plan = load_plan(path)
+        assert plan.races
+        assert plan.dataset.validation[place].id == one
+        races.append(plan.bounds.race(Spent(calls=12), ratio=0.25, kindred=True))
+
+        async def work(plan: StudyPlan = plan) -> int:
+            async with open_study(plan) as study:
+                selection = await optimize(study)
+                assert selection.decision
+                assert study.store.records("test")
+                assert study.caller.spent.tokens <= tokens
+                return int(study.store.records("leg")[0]["calls"])
+
+        calls.append(run_virtual(work()))
+    assert races[0] == races[1] > 20
+    assert min(calls) > 0.8 * max(calls)
