@@ -89,18 +89,14 @@ def words(message: MessageTemplate) -> list[str]:
     found: list[str] = []
     for part in message.parts:
         if isinstance(part, Hole):
-            cut = (
-                ""
-                if part.shown == part.name
-                else f" {sha256(part.name.encode('utf-8', 'surrogatepass'))[:8]}"
-            )
-            found += [*_WORDS.findall(part.lead), f"‹{part.shown}{cut}›", *_WORDS.findall(part.tail)]
+            found += [*_WORDS.findall(part.lead), f"‹{_shown(part)}›", *_WORDS.findall(part.tail)]
         else:
             found += _WORDS.findall(part)
     return found
 
 
 def _shown(hole: Hole) -> str:
+    """Return what a hole is called, with a digest where its name is cut short."""
     if hole.shown == hole.name:
         return hole.name
     return f"{hole.shown} {sha256(hole.name.encode('utf-8', 'surrogatepass'))[:8]}"

@@ -4,9 +4,9 @@ prompt = loads(text, allowed_objects="core")
 model.bind(**prompt.metadata["parameters"], response_format=prompt.metadata["response_format"]).invoke(prompt.invoke(inputs))
 
 A chat prompt has no place for decoding parameters and none for what an answer may be. They are in its `metadata`, ready
-to be handed to the model as above, those that OpenAI's client has no argument for in `extra_body`; `response_format` is there where the answer is constrained to a JSON Schema. Where
-the prompt comes from is `metadata["optimizer"]`. Manifests that LangChain itself writes are read as well; nothing in
-them is made or looked up.
+to be handed to the model as above, those that OpenAI's client has no argument for in `extra_body`; `response_format` is
+there where the answer is constrained to a JSON Schema. Where the prompt comes from is `metadata["optimizer"]`. Manifests
+that LangChain itself writes are read as well; nothing in them is made or looked up.
 """
 
 import json

@@ -55,4 +55,4 @@ def test_parameters_and_schema_reach_whoever_loads_the_file(exports: ModuleType,
     for each, schema in zip(found, schemas, strict=True):
         assert each.get("messages") == [[{"role": "user", "content": "Go"}]], each
         assert each["metadata"]["response_format"]["json_schema"]["schema"] == json.loads(schema)
-        assert each["metadata"]["parameters"] == {"max_tokens": 16, "temperature": 1e-7}
+        assert each["metadata"]["parameters"] == {"temperature": 1e-7, "extra_body": {"max_tokens": 16}}
