@@ -401,6 +401,7 @@ print(json.dumps([messages, answer.text, sorted(set(sys.modules) - before)]))
         "narrowing",
         "prompt",
         "reading",
+        "numerals",
         "repair",
         "retrieval",
     )
