@@ -186,7 +186,7 @@ def _head(tasks: Sequence[str], n_seeds: int) -> list[str]:
         markdown(rows),
         (
             f"`less ours` is positive where ours is better, with a 95 % interval. `{KNOWN}` takes the best mean over the whole\n"
-            "half that a search sees: what it loses is due to the halves alone. All divisions are of one table, so intervals tell of the\n"
+            "half that a search sees: what it loses is due to the halves alone. All divisions are of one table a task, so intervals tell of the\n"
             "luck of a search and of a division, not of other prompts, examples or tasks. What MIPROv2 asks again counts again, as\n"
             "at the counting server; the others ask nothing twice."
         ),
