@@ -64,8 +64,8 @@ async def _confirm(study: Study) -> Candidate:
     """Return the winner among the best that keep the constraints on all of validation, or the baseline.
 
     As many arms are confirmed as the budget has set calls aside for; further ones, where a constraint turns out to be
-    broken or too many examples are refused for good, while the calls beyond the reserve of the test last. Which are tried depends on the screening alone, so
-    an interrupted confirmation is taken up where it stopped.
+    broken or too many examples are refused for good, while the calls beyond the reserve of the test last. Which are tried
+    depends on the screening alone, so an interrupted confirmation is taken up where it stopped.
     """
     plan, space = study.plan, study.space
     screening = Standing(study, [row for row in study.trials if row.stage != "confirm"])
