@@ -1,6 +1,7 @@
-"""The file of a prompt, of any format that is read, and which format that is.
+"""The file of a prompt, of any format that is read: which format that is, and what of its text may not mean itself.
 
-Files are read by the exporters, which run, look up and fetch nothing of what a file names.
+Files are read by the exporters, which run, look up and fetch nothing of what a file names. Places that name no input,
+tags that an engine of templates would run, and braces doubled for `str.format` are found here.
 """
 
 import json

@@ -1,6 +1,5 @@
 """`score PROMPT --task TASK`: a frozen prompt on the examples of a task."""
 
-import asyncio
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,6 +80,8 @@ def score(  # the options of a command line
     counted apart. Ctrl-C finishes the calls under way, saves and exits with 130; a second one stops at once. The same
     command takes an interrupted score up.
     """
+    import asyncio
+
     check_gates(min_score=min_score)
     cache = cache_mode(no_cache=no_cache, refresh=refresh)
     stated = Stated(

@@ -1,6 +1,5 @@
 """`verify PROMPT...`: whether frozen prompts are what they were, and their models, too."""
 
-import asyncio
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +204,6 @@ def verify(  # the options of a command line
 
     if junit is not None:
         _check_place(junit)
-
     judges: dict[Role, ModelSpec | None] = {
         "judge": model_spec(judge, judge_base_url, judge_api_key_env),
         "embeddings": model_spec(embeddings, embeddings_base_url, embeddings_api_key_env),
@@ -236,6 +234,8 @@ def verify(  # the options of a command line
 
 def _looks(paths: "Sequence[Path]", options: Options, *, shown: bool) -> list[Look]:
     """Return what is found about each prompt, and tell it as it is found; after Ctrl-C the last ones are left out."""
+    import asyncio
+
     from optimizer.verifying import verified
 
     looks: list[Look] = []
