@@ -116,7 +116,7 @@ def _what(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
     difference = evidence["difference"]
     prompts = say.plural(evidence["candidates"], "{n} prompt", "{n} prompts")
     if evidence["reason"] == "same prompt":
-        yield _nothing_better(evidence.get("infeasible", 0), prompts, say)
+        yield _nothing_better(evidence, prompts, say)
         return
     if evidence["protocol"] == "test":
         test = evidence["test"]
@@ -160,15 +160,16 @@ def _what(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
         yield say.t(told, **counts)
 
 
-def _nothing_better(broke: int, prompts: str, say: Language) -> str:
-    if broke:
+def _nothing_better(evidence: Mapping[str, Any], prompts: str, say: Language) -> str:
+    told = "Of {prompts} none did better on validation than the baseline, so the baseline is kept."
+    if not evidence["candidates"]:
+        told = "The search space holds no other prompt that may win, so the baseline is kept."
+    elif evidence.get("infeasible"):
         told = (
             "Of {prompts} none did better on validation than the baseline ({broke} broke the constraints of the study "
             "and could not win), so the baseline is kept."
         )
-        return say.t(told, prompts=prompts, broke=broke)
-    told = "Of {prompts} none did better on validation than the baseline, so the baseline is kept."
-    return say.t(told, prompts=prompts)
+    return say.t(told, prompts=prompts, broke=evidence.get("infeasible", 0))
 
 
 _VERDICTS = {
@@ -302,9 +303,8 @@ def _surer(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
         return
     if difference["smallest_provable"] is None:
         # Where nothing differs an interval without width says nothing of how much could have been noticed.
-        if difference["lower"] == difference["upper"]:
-            return
-        yield say.t("So few examples can prove no gain with this confidence, however large it is.")
+        if difference["lower"] != difference["upper"]:
+            yield say.t("So few examples can prove no gain with this confidence, however large it is.")
         return
     said = say.t(
         "With these examples a true gain of {points} points would have been noticed in {share} of all cases.",

@@ -82,7 +82,14 @@ class Drop:
     ended: bool = False
 
 
-Move = Open | Try | Doubt | Drop
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """Asks which of some arms cannot be chosen, whatever they score; is told their numbers. The baseline is not among them."""
+
+    arms: tuple[int, ...]
+
+
+Move = Open | Try | Doubt | Bar | Drop
 Search = Generator[Move, Any, None]
 
 
@@ -118,7 +125,7 @@ class Race:
         self._live: list[int] = [arm.number for arm in board.arms]
         self._gone: list[int] = []  # in the order in which they left
         self._resting: list[int] = []  # those that may come back
-        self._given_up: set[int] = set()  # by the pruner, in this race
+        self._given_up: set[int] = set()  # by the pruner in this race, or since they cannot be chosen
         self._position = 0
         self._bend = BEND
 
@@ -149,6 +156,7 @@ class Race:
             self._position += len(block)
             wanted = self._places(start)
             if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
+                yield from self._bar()
                 goes_on = self._position < len(self.board.examples)  # whoever enters now is asked something
                 yield from self._gather(wanted) if goes_on and self._shares(wanted) else self._cut(wanted)
             if not self._resting:
@@ -266,6 +274,21 @@ class Race:
         self._live, self._resting = self._live[:places], []
         self._gone += reversed(dropped)
         yield Drop(arms=dropped)
+
+    def _bar(self) -> Search:
+        """Let those leave that cannot be chosen: a place is worth more to others."""
+        first = self.board.arms[0].number
+        asked = tuple(number for number in (*self._live, *self._resting) if number != first)
+        gone: frozenset[int] = yield Bar(arms=asked)
+        if gone:
+            self._given_up |= gone
+            self._live, self._resting = (
+                [number for number in numbers if number not in gone]
+                for numbers in (self._live, self._resting)
+            )
+            barred = tuple(number for number in asked if number in gone)
+            self._gone[:0] = reversed(barred)
+            yield Drop(arms=barred)
 
     def _doubt(self) -> Search:
         asked = tuple(n for n in self._live if n != self.board.arms[0].number)

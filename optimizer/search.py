@@ -9,19 +9,19 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from optimizer.answer import Answer, Outcome
 from optimizer.batches import screen_batches
 from optimizer.board import Arm, Board, Point, Reading
 from optimizer.bounds import mean_calls
 from optimizer.calls import NO_TRIAL
 from optimizer.candidate import Candidate
-from optimizer.completion import Completion
 from optimizer.errors import IncompleteError
 from optimizer.evaluation import Evaluation, Result
+from optimizer.excess import Excess
 from optimizer.history import State, TrialRecord
+from optimizer.legs import Leg, Lost, lost_of, restored
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import PRUNERS, Pruning, Rung
-from optimizer.racing import Doubt, Move, Open, Race, Search, Try
+from optimizer.racing import Bar, Doubt, Move, Open, Race, Search, Try
 from optimizer.samplers import MOST_PARTS, SAMPLERS
 from optimizer.screening import Screening
 from optimizer.study import Study
@@ -33,6 +33,9 @@ FLOOR = 20
 # Arms whose demonstrations have a child whenever new arms are wanted.
 _PARENTS = 4
 
+# How often as many points are drawn as are wanted, where some of them are known to break a constraint.
+_DRAWS = 8
+
 _TOLD_AT_ONCE = 64
 
 # More confirmations than a study makes.
@@ -40,10 +43,6 @@ _HANDED_OVER = 64
 
 # Under which name it is kept what of the baseline's first examples got no score.
 _OPENING = "opening"
-
-# What was asked and got no score: arm, example, whether another attempt may well succeed, what became of it, and tokens
-# read and written in each of its calls that was answered. Earlier versions kept the first three, of errors alone.
-_Lost = tuple[int, str, bool, Outcome, Sequence[tuple[int, int]]] | tuple[int, str, bool]
 
 
 async def search(study: Study) -> tuple[TrialRecord, ...]:
@@ -69,30 +68,6 @@ class _Contestant:
     results: dict[str, Result] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(kw_only=True, slots=True)
-class _Leg:
-    """A race or a screening, as the study keeps it.
-
-    Attributes:
-        first: Number of its first new arm.
-        calls: What it may spend.
-        budget: What it was begun under.
-        tries: How often scores were wanted that the budget held; an earlier process may have been interrupted at it.
-        over: Whether it has ended, or the budget did not hold those that were wanted next.
-        missing: What was asked and got no score, by the number of the try. It stays missing: what came after was
-            decided without it.
-        batch: Candidates of a screening that are asked for at once; 0 where an earlier version began it.
-    """
-
-    first: int
-    calls: int
-    budget: dict[str, float | None]
-    tries: int = 0
-    over: bool = False
-    missing: dict[str, Sequence[_Lost]] = dataclasses.field(default_factory=dict)
-    batch: int = 0
-
-
 class _Searching:
     """Answers a race or a screening from the model, and keeps the books."""
 
@@ -107,7 +82,8 @@ class _Searching:
         self._untold = 0
         self._told: dict[int, tuple[int, tuple[int, int]]] = {}  # results and account by arm, when last told
         self._pruning: Pruning | None = None
-        self._leg = _Leg(first=0, calls=0, budget={})
+        self._excess = Excess(plan.file.constraints, plan.dataset.validation, plan.price)
+        self._leg = Leg(first=0, calls=0, budget={})
         self._n_tries = self._left = 0
 
     async def run(self) -> tuple[TrialRecord, ...]:
@@ -115,14 +91,14 @@ class _Searching:
         study = self._study
         await self._begin()
         study.enter("search")
-        legs = [_Leg(**kept) for kept in study.store.records("leg").values()]
+        legs = [Leg(**kept) for kept in study.store.records("leg").values()]
         for number, leg in enumerate(legs):
             await self._go(number, leg)
         # How far tokens and time go is known better after confirmation and test; that is no reason to go on.
         budget = {name: n for name, n in dataclasses.asdict(study.plan.budget).items() if name != "attempts"}
         if not legs or legs[-1].budget != budget:
             batch = study.plan.file.run.batch
-            leg = _Leg(first=study.next_number, calls=study.race_calls(), budget=budget, batch=batch)
+            leg = Leg(first=study.next_number, calls=study.race_calls(), budget=budget, batch=batch)
             # A confirmation that was interrupted before the budget grew has paid under the first of these numbers.
             study.ledger.hand_over(range(leg.first, leg.first + _HANDED_OVER), NO_TRIAL)
             study.store.record("leg", len(legs), dataclasses.asdict(leg))
@@ -131,8 +107,16 @@ class _Searching:
 
     def _propose(self, rng: Random, n: int) -> Sequence[Point]:
         """Return points that may be tried: even draws, and where scores are to go by, the best ones with new parts."""
-        bred = self._bred(rng) if n > 1 and self._study.plan.races else ()
-        return (*bred, *self._study.space.draw(rng, n))
+        study = self._study
+        bred = self._bred(rng) if n > 1 and study.plan.races else []
+        if not self._excess.limited:
+            return (*bred, *study.space.draw(rng, n))
+        found = list[Point]()
+        for _ in range(_DRAWS):
+            found += filter(study.asked.admits, study.space.draw(rng, n))
+            if len(found) >= n:
+                break
+        return (*filter(study.asked.admits, bred), *found[:n])
 
     def _traits(self, point: Point) -> Mapping[str, str]:
         return self._study.space.traits(point)  # which grows
@@ -166,12 +150,14 @@ class _Searching:
         work = {0: self._board.examples[: study.plan.screen]}
         kept = study.store.records(_OPENING).get(0, {}) if study.trials else {}
         self._board.take(await self._try(self._known(work, kept.get("missing", ()))))
+        self._excess.learn(template, list(self._arms[0].results.values()))
+        study.asked.excess = self._excess
         if study.trials:
             return
         study.store.record(_OPENING, 0, {"missing": self._lost(work)})
         study.keep([self._row(0, "complete")])
 
-    async def _go(self, number: int, leg: _Leg) -> None:
+    async def _go(self, number: int, leg: Leg) -> None:
         """Search for the calls of a leg, if a candidate can be tried with them."""
         plan = self._study.plan
         if leg.calls < plan.bounds.candidate.calls:
@@ -219,6 +205,11 @@ class _Searching:
             return await self._readings(move.work)
         if isinstance(move, Doubt):
             return frozenset() if self._pruning is None else self._pruning.doubted(move.arms)
+        if isinstance(move, Bar):
+            arms = {n: self._arms[n] for n in move.arms}
+            return frozenset(
+                n for n, arm in arms.items() if self._excess.shown(arm.template, list(arm.results.values()))
+            )
         if self._pruning is not None:
             self._pruning.drop(move.arms, ended=move.ended)
         self._close(move.arms, state="complete" if move.ended else "pruned")
@@ -254,54 +245,17 @@ class _Searching:
         leg.missing |= {number: lost} if lost else {}
         return readings
 
-    def _lost(self, work: Mapping[int, Sequence[str]]) -> list[_Lost]:
-        """Return what of some work got no score, whether the model or a judge of its answers failed."""
-        results = [(n, self._arms[n].results[name]) for n, names in work.items() for name in names]
-        return [
-            (
-                n,
-                found.example.id,
-                found.outage,
-                found.answer.outcome,
-                [(each.prompt_tokens, each.completion_tokens) for each in found.completions],
-            )
-            for n, found in results
-            if found.score is None
-        ]
+    def _lost(self, work: Mapping[int, Sequence[str]]) -> list[Lost]:
+        """Return what of some work got no score."""
+        return lost_of({n: [self._arms[n].results[name] for name in names] for n, names in work.items()})
 
-    def _known(self, work: Mapping[int, Sequence[str]], missing: Sequence[_Lost]) -> dict[int, Sequence[str]]:
+    def _known(self, work: Mapping[int, Sequence[str]], missing: Sequence[Lost]) -> dict[int, Sequence[str]]:
         """Return some work without what got no score when it was done; that is noted as it was."""
         for lost in missing:
-            self._restore(*lost)
+            number, name, *_ = lost
+            self._arms[number].results[name] = restored(lost, self._examples[name], self._study.plan.price)
         gone = {(n, name) for n, name, *_ in missing}
         return {n: [name for name in names if (n, name) not in gone] for n, names in work.items()}
-
-    def _restore(
-        self,
-        number: int,
-        name: str,
-        outage: bool,
-        outcome: Outcome = "error",
-        calls: Sequence[tuple[int, int]] = (),
-    ) -> None:
-        """Note an example without a score as it was when it was asked; what its calls cost counts all the same."""
-        price = self._study.plan.price
-        completions = [
-            Completion(
-                text="",
-                prompt_tokens=read,
-                completion_tokens=written,
-                cost_usd=None if price is None else price(read, written),
-            )
-            for read, written in calls
-        ]
-        self._arms[number].results[name] = Result(
-            example=self._examples[name],
-            answer=Answer(text=None, outcome=outcome),
-            score=None,
-            completions=tuple(completions),
-            outage=outage,
-        )
 
     def _holds(self, work: Mapping[int, Sequence[str]]) -> bool:
         """Return whether the budget holds some work; what was found of it once is not asked again.

@@ -17,7 +17,7 @@ from optimizer.choice import MOST_CONFIRMED, Contender, confirmations, final
 from optimizer.config import BATCH, PRUNER, SAMPLER, SCREEN
 from optimizer.digest import derived_seed, digest
 from optimizer.pruners import NUMBER, PRUNERS, Pruning, Rung
-from optimizer.racing import Doubt, Drop, Move, Open, Race, Search, Try
+from optimizer.racing import Bar, Doubt, Drop, Move, Open, Race, Search, Try
 from optimizer.recorded import RecordedScores
 from optimizer.samplers import SAMPLERS, WithinSpace
 from optimizer.screening import Screening
@@ -153,6 +153,8 @@ class _Replay:
             return self._readings(move)
         if isinstance(move, Doubt):
             return frozenset() if self._pruning is None else self._pruning.doubted(move.arms)
+        if isinstance(move, Bar):
+            return frozenset()  # a table knows no costs
         if self._pruning is not None:
             self._pruning.drop(move.arms, ended=move.ended)
         self._close(move)

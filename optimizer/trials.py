@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+    from optimizer.excess import Excess
+
 
 # Optuna's attribute that holds the first of the numbers that were asked for at once.
 _TOGETHER = "together"
 
 
 class Trials:
-    """The trials of one study in Optuna's storage."""
+    """The trials of one study in Optuna's storage.
+
+    Attributes:
+        excess: Tells which prompts are not asked for because they read too much; None as long as that is not known.
+    """
 
     def __init__(self, plan: StudyPlan, study: "optuna.Study") -> None:
         """Close trials that a killed process left before they had a number; their asks are repeated."""
@@ -34,9 +40,11 @@ class Trials:
         # Ids of parts that may still be made are numbers in Optuna.
         self._letters = {"instruction": "i", "demonstrations": "d"} if plan.races else {}
         study.set_user_attr("pool", "growing" if plan.races else "closed")
+        self.excess: Excess | None = None
         self._plan = plan
         self._optuna = study
         self._prints: dict[str, str] = {}
+        self._admitted: dict[str, bool] = {}
         self._told: dict[int, TrialRecord] = {}
         self._held: dict[int, FrozenTrial] | None = None
         for trial in study.get_trials(deepcopy=False):
@@ -112,13 +120,23 @@ class Trials:
             self._held = None
         return found
 
+    def admits(self, point: Mapping[str, Any]) -> bool:
+        """Return whether a candidate can be run and is not known to read too much; each is looked at once."""
+        candidate = self.space.candidate(point)
+        if self.excess is None or not self.excess.limited:
+            return bool(self._print(candidate))
+        key = canonical(candidate.point)
+        if key not in self._admitted:
+            template = self.space.render(candidate)
+            self._admitted[key] = template is not None and not self.excess.expected(template)
+        return self._admitted[key]
+
     def _next(self, number: int, board: Board, tried: set[str], *, together: int) -> "FrozenTrial | None":
         """Return what the sampler wants next, that of a race not recorded yet; None when all were tried."""
         space = self.space
 
         def admissible(point: Mapping[str, Parameter]) -> bool:
-            found = self._print(space.candidate(point))
-            return bool(found) and found not in tried
+            return self.admits(point) and self._print(space.candidate(point)) not in tried
 
         seed = derived_seed(self._plan.seed, "sampler", number)
         distributions = space.distributions()

@@ -214,6 +214,17 @@ def test_where_nothing_beat_the_baseline_that_is_all() -> None:
     assert "confidence" not in text
 
 
+def test_a_space_in_which_no_other_prompt_may_win_is_told() -> None:
+    text = said(
+        decision="not distinguishable",
+        frozen="baseline",
+        reason="same prompt",
+        candidates=0,
+        difference={"value": 0.0, "wins": 0, "losses": 0, "ties": 200},
+    )
+    assert text.startswith("The search space holds no other prompt that may win")
+
+
 def test_cross_validation_is_told_as_what_it_is() -> None:
     text = said(protocol="cross-validation", cross_validation={"folds": 5, "repeats": 10})
     assert "There is no test split. The choice among 14 prompts was repeated 50 times" in text

@@ -1,5 +1,6 @@
 """The race, driven by a scripted answerer: what it asks, what it spends, whom it keeps."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -14,6 +15,7 @@ from optimizer.racing import (
     KINDRED_ARMS,
     PROBES,
     TURNS,
+    Bar,
     Doubt,
     Drop,
     Move,
@@ -36,6 +38,7 @@ class Track:
     pool: int = 10_000
     cost: Callable[[int], int] = lambda _number: 1
     doubt: Callable[[Doubt], frozenset[int]] = lambda _doubt: frozenset()
+    barred: Callable[[int], bool] = lambda _number: False
     refuse_after: int = 10_000_000
     kindred: bool = False
     moves: list[Move] = field(default_factory=list)
@@ -73,6 +76,8 @@ class Track:
             return [self.arm() for _ in range(min(move.most, self.pool - self.entered))]
         if isinstance(move, Doubt):
             return self.doubt(move)
+        if isinstance(move, Bar):
+            return frozenset(n for n in move.arms if self.barred(n))
         if isinstance(move, Drop):
             return None
         if len(self.asked) >= self.refuse_after:
@@ -356,6 +361,23 @@ def test_whom_the_pruner_gives_up_is_dropped_at_once_and_ranks_below_those_who_s
     later = {number for number, _ in track.asked[asked:]}
     assert later.isdisjoint({first, second})
     assert max(map(race.ranking.index, later)) < min(map(race.ranking.index, (first, second)))
+
+
+@pytest.mark.parametrize("kindred", [True, False])
+def test_who_cannot_be_chosen_leaves_at_the_first_cut_and_its_place_is_given_to_others(kindred: bool) -> None:
+    track = Track(score=luck(5), kindred=kindred, barred=lambda number: number % 20 > 0)
+    race = trial_of(track, 600)
+    per = Counter(number for number, _ in track.asked)
+    barred = {number for number in per if number % 20}
+    assert max(per[number] for number in barred) <= 2
+    # Of kin the places that became free are filled again, so they take more arms to find as many that may stay.
+    assert (max(per) > width(600, 1, kindred=kindred)) == kindred
+    assert sum(per[n] for n in per if n not in barred) > 0.3 * sum(per.values())
+    stayed = [number for number in race.ranking if number not in barred]
+    assert list(race.ranking[: len(stayed)]) == stayed
+    bars = [move.arms for move in track.moves if isinstance(move, Bar)]
+    assert bars
+    assert all(0 not in arms for arms in bars)
 
 
 def test_a_pruner_that_gives_up_everybody_is_not_heeded_unless_the_baseline_is_left() -> None:

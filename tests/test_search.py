@@ -274,13 +274,23 @@ def test_a_race_that_ends_with_all_arms_in_it_confirms_the_best_of_them(
     assert ended.winner.point["instruction"] != raced[0].point["instruction"]
 
 
-@pytest.fixture(params=["race", "race of later examples", "race that tokens end", "pruned batches"])
+@pytest.fixture(
+    params=[
+        "race",
+        "race of later examples",
+        "race within a length",
+        "race that tokens end",
+        "pruned batches",
+    ]
+)
 def kind(request: pytest.FixtureRequest) -> tuple[tuple[str, str], ...]:
     """Return what makes the study one of a kind."""
     if request.param == "race":
         return ()
     if request.param == "race of later examples":
         return (("screen: 2", "screen: 1"), ("run: {", "constraints: {valid: {min: 0.5}}\nrun: {"))
+    if request.param == "race within a length":
+        return (("screen: 2", "screen: 1"), ("run: {", "constraints: {input_tokens: {max: 40}}\nrun: {"))
     if request.param == "race that tokens end":
         return (
             ("calls: 300", "calls: 900, tokens: 32000"),
@@ -558,6 +568,32 @@ def test_the_winner_keeps_the_constraints(write: Write, run: Run) -> None:
     ended = run(write(("run: {", "constraints: {valid: {min: 0.95}}\nrun: {")), script)
     assert {row.feasible for row in ended.rows} == {True, False}
     assert ended.winner.point["format"] != "json"
+
+
+LONG = (
+    "Say the colour in one word. "
+    + "Mind that there are many colours, and that only one of them is asked for. " * 4
+)
+
+
+@pytest.mark.parametrize("most", [45, 30])
+def test_prompts_that_read_more_than_a_constraint_allows_take_next_to_no_calls(
+    write: Write, run: Run, most: int
+) -> None:
+    longer = ("[Which colour is it?, Say", f"[{LONG}, Say"), ("sets: 2", "sets: 6")
+    plain = (
+        ("[direct, chain_of_thought]", "[direct]"),
+        ("[plain, json, choice]", "[plain]"),
+        ("[0, 2]", "[0, 4]"),
+    )
+    limit = ("run: {", f"constraints: {{input_tokens: {{max: {most}}}}}\nrun: {{")
+    ended = run(
+        write(*longer, *plain, limit, ("calls: 300", "calls: 600"), ("screen: 2", "screen: 1")), by_luck
+    )
+    broken = [row for row in ended.rows if row.stage == "search" and "input_tokens" in row.broken]
+    assert max([row.n for row in broken], default=0) <= 2
+    assert ended.winner.feasible
+    assert LONG.strip() not in "".join(text(request) for request in ended.requests)
 
 
 @pytest.fixture
