@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -734,6 +735,16 @@ def test_a_mistake_of_ours_is_one_line_and_a_file_with_the_traceback(
     assert len(told.err.splitlines()) == 1
     assert told.err.startswith("internal error: ZeroDivisionError: of ours; the traceback is in ")
     assert "breaks" in Path(told.err.split()[-1]).read_text(encoding="utf-8")
+
+
+def test_the_version_is_told_without_a_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["optimizer", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"optimizer {version('promptstudy')}\n"
 
 
 def test_debug_shows_the_traceback(

@@ -56,12 +56,26 @@ def app() -> typer.Typer:
     @cli.callback()
     def _common(
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+        _version: Annotated[
+            bool,
+            typer.Option(
+                "--version", is_eager=True, callback=_tell_version, help="Show the version and exit."
+            ),
+        ] = False,
     ) -> None:
         _Debug.on = debug
 
     for name in COMMANDS:
         cli.command(name)(COMMANDS[name].function)
     return cli
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        say(f"optimizer {version('promptstudy')}")
+        raise typer.Exit
 
 
 class _Debug:
