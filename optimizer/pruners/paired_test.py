@@ -27,12 +27,13 @@ class PairedTestPruner(BasePruner):
         self._rung = rung
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Return whether a trial is proven worse than the best of those still running."""
+        """Return whether a trial is proven worse than the best of those still running and those that went to the end."""
         board, number = self._rung.board, trial.user_attrs[NUMBER]
         if (~np.isnan(board.scores[board.rows([number])[0]])).sum() < self._rung.floor:
             return False  # before the others are looked at: most of a race's arms never have as many scores
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        numbers = [each.user_attrs[NUMBER] for each in running if NUMBER in each.user_attrs]
+        # Candidates that come one at a time have nobody beside them: the incumbent is one that went to the end.
+        others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.COMPLETE))
+        numbers = [each.user_attrs[NUMBER] for each in others if NUMBER in each.user_attrs]
         return number in self.worse(numbers)
 
     def worse(self, numbers: list[int]) -> frozenset[int]:

@@ -127,3 +127,14 @@ def test_the_paired_test_needs_examples_that_both_have() -> None:
     assert pruning.doubted([0, 1]) == frozenset()
     board.take({1: {e: Reading(score=0.0) for e in EXAMPLES[: 2 * LOOK]}})
     assert pruning.doubted([0, 1]) == {1}
+
+
+def test_the_paired_test_holds_a_candidate_that_comes_alone_against_the_best_that_went_to_the_end() -> None:
+    pruning, board = at_work("paired_test", 3)
+    board.take({0: {e: Reading(score=1.0) for e in EXAMPLES}})
+    pruning.drop([0], ended=True)
+    board.take({1: {e: Reading(score=0.0) for e in EXAMPLES[: 2 * LOOK]}})
+    assert pruning.doubted([1]) == {1}
+    pruning.drop([1], ended=False)
+    board.take({2: {e: Reading(score=1.0) for e in EXAMPLES[: 2 * LOOK]}})
+    assert pruning.doubted([2]) == frozenset()
