@@ -41,7 +41,8 @@ from aiohttp import web
 from optimizer.completion import Completion, Constraint, Message, Request, Role
 from optimizer.digest import canonical, digest, sha256
 from optimizer.errors import ModelError, RejectedError
-from optimizer.models import CHOICE_RULE, Connection, EndpointModel, ModelSpec
+from optimizer.models import Connection, EndpointModel, ModelSpec
+from optimizer.models._choice import CHOICE_RULE, ChoiceBias
 from optimizer.models.embedded import EMBEDDED, schema_to_grammar
 from optimizer.transport import TIMEOUT_SECONDS, Endpoint
 
@@ -130,8 +131,15 @@ async def embedded(threads: int, slots: int) -> AsyncIterator[Connection]:
 async def upstream(url: str, weights: str) -> AsyncIterator[Connection]:
     """Yield a llama.cpp server that holds weights of that digest, spoken to as the embedded model is."""
     capabilities = EMBEDDED.defaults(ModelSpec(provider="embedded", name=NAME))
-    async with Endpoint(f"{url.rstrip('/')}/v1", "none", read_seconds=TIMEOUT_SECONDS) as endpoint:
-        model = EndpointModel(endpoint, name=NAME, can=capabilities.can, schema_to_grammar=schema_to_grammar)
+    address = f"{url.rstrip('/')}/v1"
+    async with Endpoint(address, "none", read_seconds=TIMEOUT_SECONDS) as endpoint:
+        model = EndpointModel(
+            endpoint,
+            name=NAME,
+            can=capabilities.can,
+            schema_to_grammar=schema_to_grammar,
+            choice_bias=ChoiceBias(address, "none"),
+        )
         identity = {
             "provider": "llama.cpp",
             "name": NAME,

@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from optimizer.completion import Completion, FinishReason
 
@@ -32,11 +33,13 @@ class Service:
         path: Where, below its address.
         answer: What it answers with, as messages name it.
         read: The JSON of an answer and the seconds it took, to a completion; ValueError says what is missing.
+        method: Of HTTP; with GET nothing is sent.
     """
 
     path: str
     answer: str
     read: Callable[[object, float], Completion]
+    method: Literal["GET", "POST"] = "POST"
 
 
 def finish_reason_of(choice: Mapping[str, object]) -> FinishReason:

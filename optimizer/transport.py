@@ -154,6 +154,8 @@ class Endpoint:
         if self._client is None:
             raise RuntimeError("an Endpoint is used inside `async with`")
         async with asyncio.timeout(self._timeout_seconds):
+            if self._service.method == "GET":
+                return await self._client.get(self._service.path, cast_to=httpx2.Response)
             return await self._client.post(self._service.path, cast_to=httpx2.Response, content=content)
 
     def _read(self, response: "Response", seconds: float) -> Completion | ModelError:

@@ -39,6 +39,15 @@ def choices(body: Body) -> list[str]:
     return [str(choice) for choice in named]
 
 
+# What ends a turn of the model.
+END = "</s>"
+
+
+def tokens(body: Body) -> list[int]:
+    """Return the tokens of some texts as llama.cpp's `/tokenize` does: here one a character, and one for the end."""
+    return [token for text in body["content"] for token in ([2] if text == END else map(ord, text))]
+
+
 def obedient(said: str, body: Body) -> str:
     """Return what a server that obeys the body's constraint says where `said` came to mind."""
     allowed = choices(body)

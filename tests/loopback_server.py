@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from tests.loopback_answers import Answerer, completion, obedient, prefill
+    from tests.loopback_answers import END, Answerer, completion, obedient, prefill, tokens
     from tests.loopback_faults import FAULTS, Chance, Fault
 else:
 
@@ -39,6 +39,7 @@ else:
     _answers, _faults = _beside("loopback_answers"), _beside("loopback_faults")
     Answerer, completion = _answers.Answerer, _answers.completion
     obedient, prefill = _answers.obedient, _answers.prefill
+    END, tokens = _answers.END, _answers.tokens
     FAULTS, Chance, Fault = _faults.FAULTS, _faults.Chance, _faults.Fault
 
 __all__ = ["FAULTS", "Answerer", "Chance", "Fault", "Loopback"]
@@ -59,6 +60,7 @@ class Loopback:
         models: Names that are served, or None for every name.
         repeats_prefill: Whether an answer begins with the last message of the assistant, as llama.cpp's does.
         obeys: Whether constraints in a body are obeyed.
+        tells_tokens: Whether it tells tokens, as llama.cpp's server does; that is booked nowhere.
         delay: Seconds before every answer.
         log: File that every body is appended to the moment it is received.
         events: File that tells, of each request that is over, its fault and whether it was answered in full.
@@ -77,6 +79,7 @@ class Loopback:
     models: set[str] | None = None
     repeats_prefill: bool = False
     obeys: bool = True
+    tells_tokens: bool = True
     delay: float = 0.0
     log: Path | None = None
     events: Path | None = None
@@ -228,6 +231,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = json.loads(raw)
+        if self.path == "/tokenize":
+            self._tell({"tokens": tokens(body)})
+            return
         number, fault = loopback.receive(
             raw, body, {k.lower(): v for k, v in self.headers.items()}, self.path
         )
@@ -241,6 +247,19 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             loopback.over(number, raw, fault, answered=answered)
             loopback.moved(-1)
+
+    def do_GET(self) -> None:
+        self._tell({"eos_token": END} if self.path == "/props" else None)
+
+    def _tell(self, payload: Body | None) -> None:
+        """Answer beside the chat API; with 404 where there is nothing to tell."""
+        known = payload is not None and self.server.loopback.tells_tokens
+        content = json.dumps(payload if known else {"error": {"message": "Not Found"}}).encode()
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _serve(self, fault: Fault, body: Body) -> int:
         """Answer one request and return the status."""

@@ -24,17 +24,17 @@ from optimizer.completion import (
     Request,
 )
 from optimizer.digest import canonical, digest, sha256
-from optimizer.errors import BrokenAnswerError, InputError, RejectedError, UnreachableError
+from optimizer.errors import BrokenAnswerError, EndpointError, InputError, RejectedError, UnreachableError
 from optimizer.models import (
     MODELS,
     Connection,
     EndpointModel,
     ModelSpec,
     chat_body,
-    choice_grammar,
     counts_thoughts,
     stated,
 )
+from optimizer.models._choice import choice_grammar
 from optimizer.models.embedded import CONTROL_TOKENS, control_tokens
 from optimizer.models.scripted import Scripted
 from optimizer.prompt import neutralised
@@ -112,7 +112,6 @@ def test_a_choice_is_sent_in_the_words_the_server_has() -> None:
     assert body(asked, "choice")["structured_outputs"] == {"choice": ["a", "b"]}
     sent = body(asked, "choice", "grammar")
     assert sent["grammar"] == 'root ::= "a" | "b"'
-    assert sent["logit_bias"] == [["a", 100.0], ["b", 100.0]]
     assert "structured_outputs" not in body(asked, "choice", "grammar")
 
 
@@ -177,6 +176,29 @@ def test_every_choice_arrives_as_it_is(loopback: "Loopback", text: str, can: tup
     (completion,) = ask(at(loopback, *can), request("hi", constraint=Constraint(choice=AWKWARD)))
 
     assert completion.text == text
+
+
+def test_each_token_of_a_choice_and_the_end_of_the_turn_get_the_same_bias_once(loopback: "Loopback") -> None:
+    choice = ("cat", "catalog", "act")  # one begins with another, and tokens are shared
+    asked = [request(f"hi {n}", constraint=Constraint(choice=choice)) for n in range(3)]
+
+    ask(at(loopback, "choice", "grammar"), *asked)
+
+    bias = [[token, 100.0] for token in sorted({2, *map(ord, "catlogact")})]
+    assert [sent["logit_bias"] for sent in loopback.bodies] == [bias] * 3
+    assert set(loopback.paths) == {"/v1/chat/completions"}
+
+
+def test_a_server_that_reads_grammars_and_tells_no_tokens_is_told_to_be_no_llama_cpp(
+    loopback: "Loopback",
+) -> None:
+    loopback.tells_tokens = False
+
+    with pytest.raises(
+        EndpointError, match=r"tells no tokens as llama.cpp does.*grammar.*/props answered 404"
+    ):
+        ask(at(loopback, "choice", "grammar"), request("hi", constraint=Constraint(choice=("a", "b"))))
+    assert not loopback.bodies
 
 
 def test_an_openai_compatible_model_needs_an_address_and_a_set_variable(
@@ -480,6 +502,27 @@ async def embedded(**options: int) -> "AsyncIterator[Connection]":
     spec = ModelSpec(provider="embedded", name="smollm2-135m", options=options)
     async with MODELS["embedded"].connect(spec) as connection:
         yield connection
+
+
+@pytest.mark.embedded
+def test_every_text_of_a_choice_can_be_given_also_those_that_share_words_or_begin_alike() -> None:
+    choices = (("card", "card payment", "loan"), ("very negative", "negative", "neutral"), ("1", "10", "7"))
+
+    async def given(connection: Connection, choice: tuple[str, ...], wanted: str) -> str:
+        said = (Message(role="user", content=f"Say {wanted}."), Message(role="assistant", content=wanted))
+        asked = Request(
+            messages=(*said * 3, said[0]),
+            parameters=(("max_tokens", 8), ("temperature", 0)),
+            constraint=Constraint(choice=choice),
+        )
+        return (await connection.model.complete(asked)).text
+
+    async def talk() -> None:
+        async with embedded() as connection:
+            for choice in choices:
+                assert tuple([await given(connection, choice, wanted) for wanted in choice]) == choice
+
+    asyncio.run(talk())
 
 
 @pytest.mark.embedded

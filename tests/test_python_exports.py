@@ -35,6 +35,7 @@ from optimizer.exporting import export, hostile_cases
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.models import MODELS, ModelSpec, chat_body
+from optimizer.models._choice import CHOICE_BIAS
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.retrieval import Likeness, Retrieval, Shot
 from optimizer.styles import STYLES, ReasoningStyle
@@ -575,7 +576,10 @@ def test_the_example_asks_a_server_that_reads_grammars_as_it_was_asked(
         can = MODELS["embedded"].capabilities(ModelSpec(provider="embedded", name="smollm2-135m")).can
         completions = ("ok",) * (len(calls) - 1)
         request = prompt.request(*completions, a="...")
-        assert loopback.bodies[-1] == json.loads(json.dumps(chat_body(request, name="smollm2-135m", can=can)))
+        body = chat_body(request, name="smollm2-135m", can=can)
+        # The loopback server has a token for each character, and 2 for the end.
+        bias = [[token, CHOICE_BIAS] for token in sorted({2, *map(ord, "".join(labels))})]
+        assert loopback.bodies[-1] == json.loads(json.dumps({**body, "logit_bias": bias}))
 
 
 def test_a_module_carries_only_what_its_prompt_needs() -> None:

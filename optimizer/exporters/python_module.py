@@ -27,6 +27,7 @@ from optimizer.exporters._literals import literal, quoted_in_docstring
 from optimizer.exporters._unicode import category_table, normal_tables
 from optimizer.frozen import FrozenPrompt
 from optimizer.models import chat_body
+from optimizer.models._choice import CHOICE_BIAS
 from optimizer.narrowing import FINDING
 from optimizer.prompt import CallTemplate, Hole
 from optimizer.retrieval import Retrieval, compared, words
@@ -172,10 +173,7 @@ def _choice(call: CallTemplate) -> list[str] | None:
 
 
 def _in_grammars(frozen: FrozenPrompt) -> list[dict[str, object]]:
-    """Return what held each call to its choice on a server that reads grammars; nothing where no such server did.
-
-    A grammar alone is another constraint than the one that was scored, which favours the tokens of the choice as well.
-    """
+    """Return what held each call to its choice on a server that reads grammars; nothing where no such server did."""
     calls = frozen.template.calls
     if not _is_embedded(frozen) or not any(map(_choice, calls)):
         return []
@@ -225,8 +223,8 @@ def _docstring(shipment: Shipment, version: str) -> Iterator[str]:
     calls = frozen.template.calls
     constraints = [call.constraint for call in calls if call.constraint]
     if _in_grammars(frozen):
-        yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: HELD says so in the"
-        yield "words of llama.cpp, by a grammar and by a bias towards the tokens of the choice."
+        yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: in the words of"
+        yield "llama.cpp by a grammar, which is HELD, and by a bias towards each token of the choice and the end of the turn."
     elif any(constraint.choice for constraint in constraints):
         yield "The server must hold the completion to one of CHOICE, as it did when the prompt was scored: the example says so"
         yield "in the words of vLLM, other servers take a grammar."
@@ -291,21 +289,30 @@ def _held(frozen: FrozenPrompt, so_far: str) -> Iterator[str]:
     calls, reads_grammars = frozen.template.calls, bool(_in_grammars(frozen))
     constraints = [call.constraint for call in calls if call.constraint]
     several = len(calls) > 1
-    held = []
+    held: list[tuple[str, Sequence[str]]] = []
     if any(not constraint.choice for constraint in constraints):
         line = f'options["response_format"] = prompt.response_format({so_far})'
-        held.append((f"prompt.response_format({so_far})", line))
+        held.append((f"prompt.response_format({so_far})", [line]))
     if any(constraint.choice for constraint in constraints):
-        line = f'options["structured_outputs"] = {{"choice": prompt.choice({so_far})}}'
+        lines = [f'options["structured_outputs"] = {{"choice": prompt.choice({so_far})}}']
         if reads_grammars:
-            line = f"options.update(prompt.HELD[{'len(completions)' if several else '0'}])"
-        held.append((f"prompt.choice({so_far})", line))
+            lines = list(_grammar_and_bias("len(completions)" if several else "0", so_far))
+        held.append((f"prompt.choice({so_far})", lines))
     # The server of the provider that reads grammars goes on with the last message of itself.
     if any(map(_is_begun, calls)) and not _is_embedded(frozen):
         line = "options.update(continue_final_message=True, add_generation_prompt=False)"
-        held.append((_BEGUN, line))
-    for condition, line in held:
-        yield from (f"if {condition}:", f"    {line}") if several else (line,)
+        held.append((_BEGUN, [line]))
+    for condition, said in held:
+        yield from (f"if {condition}:", *(f"    {line}" for line in said)) if several else said
+
+
+def _grammar_and_bias(place: str, so_far: str) -> Iterator[str]:
+    """Yield what holds llama.cpp to a choice; the server alone knows its tokens."""
+    yield f"options.update(prompt.HELD[{place}])"
+    yield 'end = client.get(str(client.base_url.join("../props")), cast_to=object)["eos_token"]'
+    yield f'texts = {{"content": [*prompt.choice({so_far}), end], "add_special": False}}'
+    yield 'told = client.post(str(client.base_url.join("../tokenize")), cast_to=object, body=texts)'
+    yield f'options["logit_bias"] = [[token, {CHOICE_BIAS:g}] for token in sorted(set(told["tokens"]))]'
 
 
 def _without_prefill(calls: Sequence[CallTemplate]) -> Iterator[str]:

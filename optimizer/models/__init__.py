@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
@@ -25,6 +25,7 @@ from optimizer.completion import (
 )
 from optimizer.digest import digest
 from optimizer.errors import RejectedError
+from optimizer.models._choice import choice_grammar
 from optimizer.registry import Registry, did_you_mean
 from optimizer.transport import Endpoint, without_secrets
 
@@ -54,17 +55,6 @@ KNOWN_PARAMETERS = (*_NUMBERS, *_WHOLE_NUMBERS, *_TEXTS)
 
 # The host of OpenAI itself, whose copies in other regions have a word before it.
 _OPENAI = "api.openai.com"
-
-# Added to the logit of every token that a choice is written with. A grammar alone works on characters: a model whose
-# next token is most likely " a" then has to go on with "ccount", whatever it thinks of the word. So far above any
-# difference between logits (tens) the whole tokens are compared with each other, and the grammar only ends the text.
-_CHOICE_BIAS = 100.0
-
-# How a choice is put to a server that reads grammars; part of a model's identity, because it decides the answers.
-CHOICE_RULE = "grammar and token bias"
-
-# GBNF: what stands for itself in a quoted literal, and what needs a backslash.
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +96,7 @@ class Connection:
 
     Attributes:
         identity: Plain JSON that tells this model from every other; no secret and no absolute path in it.
-        body: What is sent for a request, in full; with identity it decides whether a stored answer fits.
+        body: What is sent for a request; with identity it decides whether a stored answer fits.
     """
 
     model: Model
@@ -158,20 +148,23 @@ class EndpointModel:
         name: str,
         can: frozenset[Capability],
         schema_to_grammar: Callable[[str], str] | None = None,
+        choice_bias: Callable[[tuple[str, ...]], Awaitable[list[list[float]]]] | None = None,
     ) -> None:
         """Keep what a request needs.
 
         Args:
             schema_to_grammar: JSON Schema to a grammar, for servers that cannot join a schema with a prefill.
+            choice_bias: A choice to the bias of its tokens, for servers that read grammars.
         """
         self._endpoint = endpoint
+        self._choice_bias = choice_bias
         self._name = name
         self._can = can
         # A study has a few schemas and thousands of calls; each body is made for its key and made again to be sent.
         self._schema_to_grammar = schema_to_grammar and functools.lru_cache(maxsize=64)(schema_to_grammar)
 
     def body(self, request: Request) -> dict[str, object]:
-        """Return what is sent for a request, in full.
+        """Return what is sent for a request, but for the bias of a choice, which follows from it and the model.
 
         Raises:
             RejectedError: When the model cannot do what the request needs.
@@ -184,7 +177,10 @@ class EndpointModel:
         Raises:
             ModelError: When there is none.
         """
-        completion = await self._endpoint.chat(self.body(request))
+        body, constraint = self.body(request), request.constraint
+        if constraint is not None and constraint.choice and self._choice_bias is not None:
+            body["logit_bias"] = await self._choice_bias(constraint.choice)
+        completion = await self._endpoint.chat(body)
         text = completion.text.removeprefix(request.prefill)
         return completion if text == completion.text else dataclasses.replace(completion, text=text)
 
@@ -217,11 +213,6 @@ def chat_body(
         joined = schema_to_grammar if request.prefill else None
         body |= _constraint_body(request.constraint, name, can, joined)
     return body
-
-
-def choice_grammar(choices: tuple[str, ...]) -> str:
-    """Return the GBNF grammar of exactly these texts."""
-    return "root ::= " + " | ".join(f'"{"".join(map(_escaped, choice))}"' for choice in choices)
 
 
 def stated(spec: ModelSpec, defaults: Capabilities) -> Capabilities:
@@ -330,8 +321,7 @@ def _constraint_body(
 ) -> dict[str, object]:
     if constraint.choice:
         if "grammar" in can:
-            bias = [[choice, _CHOICE_BIAS] for choice in constraint.choice]
-            return {"grammar": choice_grammar(constraint.choice), "logit_bias": bias}
+            return {"grammar": choice_grammar(constraint.choice)}
         if "choice" in can:
             return {"structured_outputs": {"choice": list(constraint.choice)}}
         raise RejectedError(f"{name} cannot be held to a choice of texts (capability choice)")
@@ -342,9 +332,3 @@ def _constraint_body(
         return {"grammar": joined(json.dumps(schema, ensure_ascii=False))}
     described = {"name": "answer", "strict": True, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": described}}
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    return character if character >= " " and character != "\x7f" else f"\\x{ord(character):02x}"

@@ -25,7 +25,6 @@ from optimizer.completion import Capabilities, Capability
 from optimizer.digest import sha256_of
 from optimizer.errors import EndpointError, InputError, Problem
 from optimizer.models import (
-    CHOICE_RULE,
     Connection,
     EndpointModel,
     ModelSpec,
@@ -33,6 +32,7 @@ from optimizer.models import (
     spec_problems,
     stated,
 )
+from optimizer.models._choice import CHOICE_RULE, ChoiceBias
 from optimizer.transport import TIMEOUT_SECONDS, Endpoint
 
 BUNDLED = "smollm2-135m"
@@ -269,7 +269,11 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
         # The server is here and has no network to lose: a long answer may be silent until it is whole.
         async with Endpoint(running.base_url, running.api_key, read_seconds=TIMEOUT_SECONDS) as endpoint:
             model = EndpointModel(
-                endpoint, name=spec.name, can=capabilities.can, schema_to_grammar=schema_to_grammar
+                endpoint,
+                name=spec.name,
+                can=capabilities.can,
+                schema_to_grammar=schema_to_grammar,
+                choice_bias=ChoiceBias(running.base_url, running.api_key),
             )
             yield Connection(model=model, identity=identity, capabilities=capabilities, body=model.body)
 

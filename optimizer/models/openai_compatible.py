@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from optimizer.completion import Capabilities
 from optimizer.errors import InputError
 from optimizer.models import (
-    CHOICE_RULE,
     Connection,
     EndpointModel,
     ModelSpec,
@@ -19,6 +18,7 @@ from optimizer.models import (
     spec_problems,
     stated,
 )
+from optimizer.models._choice import CHOICE_RULE, ChoiceBias
 from optimizer.transport import (
     READ_SECONDS,
     TIMEOUT_SECONDS,
@@ -69,7 +69,9 @@ async def _connect(spec: ModelSpec) -> AsyncIterator[Connection]:
         expect_model=spec.expect_model,
     )
     async with endpoint:
-        model = EndpointModel(endpoint, name=spec.name, can=capabilities.can)
+        can = capabilities.can
+        bias = ChoiceBias(base_url, _key(spec)) if "grammar" in can else None
+        model = EndpointModel(endpoint, name=spec.name, can=can, choice_bias=bias)
         yield Connection(model=model, identity=_identity(spec), capabilities=capabilities, body=model.body)
 
 
