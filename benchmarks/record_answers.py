@@ -1,7 +1,8 @@
 """Answers of the embedded model to one prompt about many inputs, computed together (`forward.py`).
 
 Layout and tokens come from llama.cpp's server with the same weights, so that both are those of a study. A choice is decided
-as a study puts it to that server: at every step by the tokens that the texts are written with, and no others.
+as a study puts it to that server: at every step by the tokens that the texts are written with, or the end of the turn where
+one of them is whole, and no others.
 """
 
 import json
@@ -35,6 +36,7 @@ class Words:
         self._server = xllamacpp.Server(parameters)
         self._texts: dict[tuple[int, ...], str] = {}
         self.end = frozenset(token for text in _END for token in self.tokens(text))
+        (self.end_of_turn,) = self.tokens(_END[0])
 
     def of(self, request: Request) -> list[int]:
         """Return the tokens of a request, up to where the answer begins."""
@@ -101,11 +103,11 @@ def _written(
     unfinished = np.arange(n)  # the rows of all that follows
     bound = int(dict(request.parameters)["max_tokens"])
     for step in range(bound):
-        chosen = np.array(_next(model, last, [texts[k] for k in unfinished], choices))
+        chosen = np.array(_next(model, last, [texts[k] for k in unfinished], choices, words.end_of_turn))
         for k, token in zip(unfinished, chosen, strict=True):
             texts[k] += [int(token)] if token not in words.end else []
         on = np.array([token not in words.end for token in chosen])
-        on &= np.array([choices is None or texts[k] not in choices for k in unfinished])
+        on &= np.array([choices is None or bool(_following(choices, texts[k])) for k in unfinished])
         unfinished, chosen = unfinished[on], chosen[on]
         if not len(unfinished) or step == bound - 1:
             break
@@ -123,15 +125,22 @@ def _choices(words: Words, request: Request) -> list[list[int]] | None:
     return [words.tokens(text) for text in request.constraint.choice]
 
 
-def _next(model: Forward, last: Floats, texts: list[list[int]], choices: list[list[int]] | None) -> list[int]:
+def _following(choices: list[list[int]], text: list[int]) -> set[int]:
+    """Return the tokens that a text may go on with."""
+    return {each[len(text)] for each in choices if each[: len(text)] == text and len(each) > len(text)}
+
+
+def _next(
+    model: Forward, last: Floats, texts: list[list[int]], choices: list[list[int]] | None, end: int
+) -> list[int]:
     """Return the next token of each."""
     if choices is None:
         return [int(token) for token in model.logits(last).argmax(1)]
-    alphabet = sorted({token for each in choices for token in each})
+    alphabet = sorted({end, *(token for each in choices for token in each)})
     logits = model.logits(last, alphabet)
     found = []
     for row, text in zip(logits, texts, strict=True):
         by_token = dict(zip(alphabet, row.tolist(), strict=True))
-        allowed = {each[len(text)] for each in choices if each[: len(text)] == text and len(each) > len(text)}
+        allowed = _following(choices, text) | ({end} if text in choices else set())
         found.append(max(sorted(allowed), key=by_token.__getitem__))
     return found

@@ -5,7 +5,7 @@
 | text | text, a number, true or false |
 | list | an array of texts, or such an array as JSON text; shown as `[1] ...`, with a blank line between the items |
 | image | a URL, or a file of the project |
-| labels | an array of labels, or as text |
+| labels | an array of labels, or as text; none where it is empty |
 | json | any JSON, or as text |
 | several targets | each by the schema of its key; together one JSON object |
 
@@ -14,6 +14,7 @@ require may be empty as well: then the object has no such key. One that must be 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from optimizer.targets import canonical_target, target_number
 from optimizer.task import Task
 
 _NUMBERS = frozenset(("number", "integer"))
+_WHOLE = re.compile(r"-?\d+")
 
 
 def input_of(record: Record, column: str, task: Task, *, file: Path) -> str:
@@ -76,8 +78,22 @@ def items_of(record: Record, column: str) -> tuple[str, ...]:
         except (ValueError, RecursionError):
             content = None
     if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
-        raise ValueError(f"expected a list of texts, as a JSON array, found {_shown(record.values[column])}")
+        raise ValueError(f"expected a list of texts, as a JSON array, found {_shown(record.content(column))}")
     return tuple(content)
+
+
+def id_of(record: Record) -> str:
+    """Return the id of a record; a whole number is its text.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = record.text("id")
+    if not text.strip():
+        raise ValueError("expected some text, found none")
+    if isinstance(record.values["id"], Number) and not _WHOLE.fullmatch(text):
+        raise ValueError(f"expected text or a whole number, found {text[:60]}")
+    return text
 
 
 def listed(items: Sequence[str]) -> str:
@@ -160,8 +176,10 @@ def _texts(enum: object) -> tuple[str, ...]:
 
 
 def _labels(record: Record, column: str) -> str:
-    """Return the labels of a cell as a JSON array, or as the text that lists them."""
-    cell = record.values.get(column)
+    """Return the labels of a cell as a JSON array, or as the text that lists them; none where the cell is empty."""
+    if record.empty(column):
+        return ""
+    cell = record.values[column]
     if not isinstance(cell, list):
         return record.text(column)
     record.content(column)  # tells what no text should hold
@@ -169,11 +187,9 @@ def _labels(record: Record, column: str) -> str:
 
 
 def _as_json(record: Record, column: str) -> str:
-    """Return a cell as JSON text; a text is taken for that already."""
-    cell = record.values.get(column)
-    if isinstance(cell, Number) or not isinstance(cell, list | dict):
-        return record.text(column)
-    return canonical(record.content(column))
+    """Return a cell as JSON text; a text is taken for that already, and a null is one."""
+    is_text = isinstance(record.values.get(column, ""), str)
+    return record.text(column) if is_text else canonical(record.content(column))
 
 
 def _shown(value: object) -> str:

@@ -22,7 +22,7 @@ from optimizer.metrics import Role
 from optimizer.prompt import PromptTemplate
 from optimizer.scoring import Prepared, by_example, plain, prepared
 from optimizer.significance import Interval, score_interval
-from optimizer.slices import SLICE_GAP, shrunken_gap
+from optimizer.slices import SLICE_GAP, Statistic, shrunken_gap
 from optimizer.task import Task
 
 
@@ -89,6 +89,16 @@ class Scorer:
     def value(self, results: Sequence[Result]) -> float:
         """Return the objective over results that all have a score; in [0, 1]."""
         return _value(self.objective, results, [result.score or 0.0 for result in results])
+
+    def by_slice(self, results: Sequence[Result]) -> Statistic | None:
+        """Return the objective over results at some positions; None where slices are compared by the scores by example.
+
+        A figure of labels moves with which of them a slice has: of a prompt that is always right there would be a gap. Its
+        slices are compared by what stands in for it.
+        """
+        if self.by_example or set(self.objective.metric.outputs) <= {"label", "labels"}:
+            return None
+        return lambda part: self.value([results[k] for k in part])
 
 
 def _value(metric: Prepared, results: Sequence[Result], scores: Sequence[float]) -> float:
@@ -198,11 +208,7 @@ class Evaluation:
     def _slice_gap(self) -> float | None:
         results = self.scored
         rows, scores = [result.example.slices for result in results], list(self.scores.values())
-        if self.scorer.by_example:
-            return shrunken_gap(rows, scores)
-        return shrunken_gap(
-            rows, scores, statistic=lambda part: self.scorer.value([results[k] for k in part])
-        )
+        return shrunken_gap(rows, scores, statistic=self.scorer.by_slice(results))
 
     def interval(self, *, seed: int) -> Interval | None:
         """Return the interval of the mean per-example score; None where the objective is an aggregate."""

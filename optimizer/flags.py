@@ -138,11 +138,7 @@ def _gaps(evaluation: Evaluation, *, seed: int) -> dict[str, dict[str, object]]:
     """Return the largest gap of each column, with its p value as one of several (Holm)."""
     results = evaluation.scored
     rows, scores = [result.example.slices for result in results], list(evaluation.scores.values())
-    scorer = evaluation.scorer
-
-    def value(part: Sequence[int]) -> float:
-        return scorer.value([results[k] for k in part])
-
+    statistic = evaluation.scorer.by_slice(results)
     found: list[Gap] = []
     for column in columns_of(rows):
         gap = widest_gap(
@@ -151,7 +147,7 @@ def _gaps(evaluation: Evaluation, *, seed: int) -> dict[str, dict[str, object]]:
             scores,
             seed=derived_seed(seed, "gap", column),
             clusters=clusters_of([result.example for result in results]),
-            statistic=None if scorer.by_example else value,
+            statistic=statistic,
         )
         found += [] if gap is None else [gap]
     adjusted = holm([gap.p_value for gap in found])

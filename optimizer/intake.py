@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from optimizer.cells import cell_of
+from optimizer.cells import cell_of, id_of
 from optimizer.digest import digest
 from optimizer.errors import InputError, Problem
 from optimizer.prompt import PromptTemplate
@@ -167,7 +167,7 @@ class Intake:
 
     def _check_copied(self, record: Record, found: list[Problem]) -> None:
         if "id" in record.values:
-            found += self._mistake(record, "id", partial(_id, record))
+            found += self._mistake(record, "id", partial(id_of, record))
         for name in record.values if self.kept is None else self.kept:
             if name in record.values:
                 found += self._mistake(record, name, partial(record.content, name))
@@ -181,11 +181,6 @@ class Intake:
 
     def _problem(self, record: Record, field: str, message: str) -> Problem:
         return Problem(file=self.file, line=record.line, field=field, message=message)
-
-
-def _id(record: Record) -> None:
-    if not record.text("id").strip():
-        raise ValueError("expected some text, found none")
 
 
 class _Mistakes:

@@ -2,7 +2,7 @@
 
 | values of the target | the output is | the metric |
 |---|---|---|
-| lists, or texts of parts with `;`, `|` or `,` between them, of few different texts | labels | jaccard |
+| lists, or texts of parts with `;`, `|` or `,` between them, of few different texts; with commas not numbers, nor as many parts in every cell | labels | jaccard |
 | other lists and objects, or their JSON | json | json_fields |
 | 2 to 20 short texts that come back, a third as many as the rows at most; with ten rows each up to 100, unless they stand in the inputs | a label | accuracy |
 | numbers, unless they are whole and of 10 values at most that come back, or of more than 15 figures | a number | numeric |
@@ -44,6 +44,7 @@ _COMMA = re.compile(
     rf"{_BEFORE}(?:{_SPACED}(?:,\d+)?|[1-9]\d{{0,2}}(?:(?:\.\d{{3}})+,\d+|(?:\.\d{{3}}){{2,}})|\d+,\d+){_AFTER}"
 )
 # What among such may be a decimal comma or point, or stand between thousands, and what may be a code.
+_POINTED = re.compile(rf"{_BEFORE}[1-9]\d{{0,2}}\.\d{{3}}{_AFTER}")
 _UNCLEAR, _GROUPS = re.compile(rf"{_BEFORE}[1-9]\d{{0,2}}[,.]\d{{3}}{_AFTER}"), re.compile(_SPACED)
 
 _SEPARATORS = (";", "|", ",")
@@ -162,7 +163,8 @@ def _plain(column: Column, said: str) -> Kind:
     labels = _frequent(counts)
     values = [value.strip() for value in counts]
     numbers = all(_NUMBER.fullmatch(value) and find_number(value) for value in values)
-    if column.holds_labels and not numbers:
+    written = None if numbers or not all(map(_is_written_number, values)) else _with_commas(values, said)
+    if column.holds_labels and not numbers and (written is None or written.type != "number"):
         why = f"{said}, so they are labels; `text` and `number` are the alternatives"
         return Kind(type="label", labels=labels, why=why)
     if column.holds_labels and len(counts) <= _MOST_NUMBERS and all(map(_WHOLE.fullmatch, values)):
@@ -173,9 +175,14 @@ def _plain(column: Column, said: str) -> Kind:
             "`label` and `text` are the alternatives" if column.holds_labels else "`text` is the alternative"
         )
         return _numbers(values, f"{said}, all of them numbers; {others}")
-    if all(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value) for value in values):
-        return _with_commas(values, said)
-    return Kind(type="text", why=f"{said}, too many or too long for labels, and not all of them numbers")
+    return written or Kind(
+        type="text", why=f"{said}, too many or too long for labels, and not all of them numbers"
+    )
+
+
+def _is_written_number(value: str) -> bool:
+    """Return whether a cell is a number in English, French or German."""
+    return bool(_NUMBER.fullmatch(value) or _COMMA.fullmatch(value))
 
 
 def _with_commas(values: Sequence[str], said: str) -> Kind:
@@ -197,9 +204,19 @@ def _numbers(values: Sequence[str], why: str) -> Kind:
     """Return the kind of a column of many different numbers."""
     long = next((value for value in values if _is_long(value)), None)
     if long is None:
-        return Kind(type="number", why=why)
+        return Kind(type="number", why=f"{why}{_read_as(values)}")
     why = f"whole numbers of more than {_MOST_FIGURES} figures, as {clipped(long)}: identifiers, not amounts"
     return Kind(type="text", why=f"{why}; `number` is the alternative")
+
+
+def _read_as(values: Sequence[str]) -> str:
+    """Return how numbers are read whose every point may stand between thousands, "" where none may."""
+    pointed = [value for value in values if "." in value]
+    if not pointed or not all(map(_POINTED.fullmatch, pointed)):
+        return ""
+    number = find_number(pointed[0]) or ""
+    whole = "-" * number.startswith("-") + "".join(re.findall(r"\d", pointed[0]))
+    return f". Caution: {clipped(pointed[0])} is read as {number}; write {whole} where the point stands between thousands"
 
 
 def _is_long(value: str) -> bool:
@@ -235,12 +252,17 @@ def _parted(column: Column, mark: str) -> list[list[str]]:
     """Return the parts of all cells where the mark stands between labels; nothing where it is a part of texts.
 
     Half of the parts at least must be met in other company too, or alone: in `Lyon, France` and `Nice, France` the
-    cells are the values.
+    cells are the values. So they are where a comma stands in numbers, or parts every cell in as many, as dates and names:
+    sets vary in size.
     """
     cells = [cell for cell in column.cells if cell is not None and cell.strip()]
     found = [[part.strip() for part in cell.split(mark)] for cell in cells]
     several = sum(len(parts) > 1 for parts in found)
     if several * _SEVERAL_ONE_IN < len(found) or not several or not all(all(parts) for parts in found):
+        return []
+    if mark == "," and (
+        len(set(map(len, found))) == 1 or _are_numbers([cell for cell in cells if mark in cell])
+    ):
         return []
     company: dict[str, set[tuple[str, ...]]] = {}
     for parts in found:
@@ -248,6 +270,11 @@ def _parted(column: Column, mark: str) -> list[list[str]]:
             company.setdefault(part, set()).add(tuple(parts))
     met = sum(len(some) > 1 for some in company.values())
     return found if met * 2 >= len(company) else []
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Return whether nine in ten cells or more are numbers."""
+    return sum(_is_written_number(cell.strip()) for cell in cells) * 10 >= len(cells) * 9
 
 
 def _frequent(counts: Counter[str]) -> tuple[str, ...]:

@@ -15,8 +15,8 @@ _GROUPED = rf"\d{{1,3}}(?:[{_SPACES} ]\d{{3}})+(?:,\d+)?"
 _SIGN = rf"[-+–](?:[$€£¥][{_SPACES} ]?)?"
 _NUMBER = re.compile(
     # A letter before it makes it a name (B12); after a digit, a closing bracket or a letter the sign is a dash.
-    # A comma or full stop that no figure follows is that of the sentence.
-    rf"(?<![A-Za-zÀ-ɏ\d_])(?:(?<![)\]%]){_SIGN})?"
+    # A comma or full stop that no figure follows is that of the sentence. The x of `3x4` is a sign between two factors.
+    rf"(?:(?<![A-Za-zÀ-ÖØ-öø-ɏ\d_])|(?<=\d[xX]))(?:(?<![)\]%]){_SIGN})?"
     r"(?:(?P<english>[1-9]\d{0,2}(?:,\d{2,3})*,\d{3}(?!\d|,\d)(?:\.\d+)?)"
     r"|(?P<german>(?:\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,})(?!\d|[,.]\d))"
     # A space between groups is one for certain where it cannot be broken, where there are several, or before a comma.

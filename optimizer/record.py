@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from optimizer.errors import Problem
 from optimizer.registry import did_you_mean
 
 _NUMBER = re.compile(r"[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?|[0-9]+\.")
+_FIGURES = re.compile(r"(?<![\d.])\d+(?![\d.eE])")  # of a whole number; one with a fraction is a float
 _MOST_PROBLEMS = 50  # more than anybody mends in one go; the others are counted
 
 
@@ -127,8 +129,18 @@ def _sound(text: str) -> str:
     return str(text)
 
 
+def too_many_figures(text: str) -> str:
+    """Return what is wrong with a JSON text that has a whole number longer than Python reads, "" where none is."""
+    most = sys.get_int_max_str_digits()
+    if not most or len(text) <= most or max(map(len, _FIGURES.findall(text)), default=0) <= most:
+        return ""
+    return f"expected numbers of at most {most:,} digits, found a longer one"
+
+
 def _meant(value: object) -> object:
     if isinstance(value, Number):
+        if wrong := too_many_figures(value):
+            raise ValueError(wrong)
         number = json.loads(value)
         if isinstance(number, float) and not math.isfinite(number):
             raise ValueError(f"expected a number that a float can hold, found {value[:60]}")

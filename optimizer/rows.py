@@ -1,19 +1,16 @@
 """Rows: the records of a task's tables, cell by cell as examples have them, with every mistake in a cell."""
 
-import re
 from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from optimizer.cells import canonical_answer, input_of, part_of_target, target_of
+from optimizer.cells import canonical_answer, id_of, input_of, part_of_target, target_of
 from optimizer.digest import canonical
 from optimizer.errors import Problem
-from optimizer.record import Number, Record
+from optimizer.record import Record
 from optimizer.table import MAX_BYTES, read_table
 from optimizer.task import Task, shown
-
-_WHOLE = re.compile(r"-?\d+")
 
 
 class Row(NamedTuple):
@@ -120,9 +117,8 @@ def _reads(record: Record, reading: _Reading) -> Iterator[tuple[str, str, Callab
             how = partial(part_of_target, record, name, task)
         yield "target", name, how
     for name in _about(task):
-        empty = name != task.dataset.group and record.empty(name)
-        yield "about", name, str if empty else partial(record.text, name)
-    yield "id", "id", partial(_id, record)
+        yield "about", name, str if record.empty(name) else partial(record.text, name)
+    yield "id", "id", partial(id_of, record)
 
 
 def _together(parts: list[object], task: Task) -> str:
@@ -135,17 +131,3 @@ def _together(parts: list[object], task: Task) -> str:
         return str(parts[0])
     whole = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
     return canonical_answer(canonical(whole), task)
-
-
-def _id(record: Record) -> str:
-    """Return the id of a record; a whole number is its text.
-
-    Raises:
-        ValueError: It is none.
-    """
-    text = record.text("id")
-    if not text.strip():
-        raise ValueError("expected some text, found none")
-    if isinstance(record.values["id"], Number) and not _WHOLE.fullmatch(text):
-        raise ValueError(f"expected text or a whole number, found {text[:60]}")
-    return text

@@ -9,10 +9,9 @@ import ast
 import asyncio
 import dataclasses
 import importlib.util
-import inspect
-import json
+import math
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,12 +23,10 @@ from optimizer.dataset import Example
 from optimizer.document import FieldPath, Located
 from optimizer.errors import InputError, PluginError, Problem
 from optimizer.metrics import METRICS, Metric, Role, Setting
+from optimizer.metrics._functions import metric_of, takes_texts, written_signature
 from optimizer.schema import read
 from optimizer.task import Task
 from optimizer.taskfile import MetricSpec
-
-# How a function begins that is handed two texts; any other is called as DSPy calls a metric.
-_PLAIN = ["answer", "target"]
 
 # Makes a metric of a function of the task's own: by its reference, which stands at a place in the task.
 _Own = Callable[[Task, str, FieldPath], Metric]
@@ -40,7 +37,7 @@ class Prepared:
     """A metric with all it needs to score.
 
     Attributes:
-        parts: The metrics of a weighted mean and their weights, which add up to 1.
+        parts: The metrics of a weighted mean and their weights.
     """
 
     name: str
@@ -106,8 +103,9 @@ class Prepared:
 
 
 def _mean(parts: Sequence[tuple[float, float]]) -> float:
-    """Return a mean by weights that add up to 1; rounding must not lift it above 1, where no score may lie."""
-    return min(1.0, sum(weight * score for weight, score in parts))
+    """Return a mean by weights, 1 where all scores are; rounding must not lift it above 1, where no score may lie."""
+    total = math.fsum(weight for weight, _ in parts)
+    return min(1.0, math.fsum(weight * score for weight, score in parts) / total)
 
 
 def _sound(score: float) -> float:
@@ -231,6 +229,9 @@ def _options(source: Located, kind: type, spec: MetricSpec, where: FieldPath) ->
 
 def _weighted(task: Task, spec: MetricSpec, setting: Setting, where: FieldPath, own: _Own) -> Prepared:
     total = sum(part.weight for part in spec.weighted)
+    if math.isinf(total):
+        message = "expected weights with a finite sum, found larger ones"
+        raise InputError([task.source.problem((*where, "weighted"), message)])
     parts = []
     for n, part in enumerate(spec.weighted):
         inner = part.metric if isinstance(part.metric, MetricSpec) else MetricSpec(name=part.metric)
@@ -268,10 +269,14 @@ def _found(task: Task, reference: str, where: FieldPath) -> Metric:
     if function is None and name not in _bound(statements):
         message = f"expected a function {name!r} in {path.name}, found none"
         raise InputError([task.source.problem((*where, "python"), message)])
-    arguments = function.args.posonlyargs + function.args.args if function is not None else []
-    if [each.arg for each in arguments][:2] == _PLAIN:
-        return Metric(score=_unrun)
-    return Metric(judged=_unrun)
+    if function is None or function.decorator_list:  # what it is called with is not known before it is run
+        return Metric(judged=_unrun)
+    try:
+        texts = takes_texts(written_signature(function.args))
+    except ValueError as error:
+        raise InputError([task.source.problem((*where, "python"), f"{name}: {error}")]) from None
+    at_once = texts and isinstance(function, ast.FunctionDef)
+    return Metric(score=_unrun) if at_once else Metric(judged=_unrun)
 
 
 def _bound(statements: Sequence[ast.stmt]) -> set[str]:
@@ -288,25 +293,26 @@ def _unrun(*_: object) -> Any:  # noqa: ANN401  # in the place of any function
 def _own(task: Task, reference: str, where: FieldPath) -> Metric:
     """Return the metric that a function of the task's own makes.
 
-    A function of `answer` and `target` is handed two texts; an answer that could not be read scores 0 without it.
-    Any other is called as DSPy calls a metric: with the example and the prediction, and None for the trace.
-
     Raises:
-        InputError: When there is no such function, or its file cannot be imported.
+        InputError: When there is no such function, or its file cannot be imported, or its arguments are of neither kind.
     """
     path, found = task.code[reference]
     name = reference.rpartition(":")[2]
     try:
         function = getattr(_module(path, found), name, None)
-    except Exception as error:  # whatever a file of the user's does wrong is told like any mistake
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever a file of the user's does wrong is told like any mistake
         message = f"{path.name} cannot be imported: {type(error).__name__}: {error}"
         raise InputError([task.source.problem((*where, "python"), message)]) from error
     if not callable(function):
         message = f"expected a function {name!r} in {path.name}, found none"
         raise InputError([task.source.problem((*where, "python"), message)])
-    if list(inspect.signature(function).parameters)[:2] == _PLAIN:
-        return Metric(score=lambda answer, target, _setting: _plainly(function, answer, target))
-    return Metric(judged=_as_dspy_does(function, task.target))
+    try:
+        return metric_of(function, task.target)
+    except ValueError as error:
+        raise InputError([task.source.problem((*where, "python"), f"{name}: {error}")]) from None
 
 
 @cache
@@ -318,52 +324,3 @@ def _module(path: Path, sha: str) -> object:
     sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
     spec.loader.exec_module(module)
     return module
-
-
-def _plainly(function: Callable[..., Any], answer: Answer, target: str) -> float:
-    return 0.0 if answer.text is None else float(function(answer.text, target))
-
-
-class Record(dict[str, Any]):
-    """Named values as DSPy's examples and predictions hold them: by attribute and by key."""
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # a field holds anything
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def toDict(self) -> dict[str, Any]:  # noqa: N802  # DSPy's name
-        """Return the values by name."""
-        return dict(self)
-
-
-def _as_dspy_does(
-    function: Callable[..., Any], target: str
-) -> Callable[[Answer, Example, Setting], Awaitable[float]]:
-    """Return a metric that calls a function with DSPy's signature: example, prediction, and perhaps a trace."""
-    parameters = inspect.signature(function).parameters.values()
-    n = sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
-    traced = n > 2 or any(each.kind is each.VAR_POSITIONAL for each in parameters)
-
-    async def judged(answer: Answer, example: Example, _setting: Setting) -> float:
-        if answer.text is None:
-            return 0.0
-        gold = Record({**example.values, target: _valued(example.target)})
-        found = function(gold, Record({target: _valued(answer.text)}), *([None] if traced else []))
-        if inspect.isawaitable(found):
-            found = await found
-        return float(found.score if hasattr(found, "score") else found)
-
-    return judged
-
-
-def _valued(text: str) -> Any:  # noqa: ANN401  # what a field of several holds
-    """Return the object or list that a text is, for tasks with such answers, else the text."""
-    if text[:1] not in "{[":
-        return text
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return Record(value) if isinstance(value, dict) else value

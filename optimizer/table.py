@@ -34,6 +34,7 @@ from optimizer.record import Number, Record, kind_of, nearest, printable
 
 MAX_BYTES = 256 * 2**20  # a file is held in memory whole; this is far more than a search can pay for
 MAX_LINE_BYTES = 64 * 2**20  # of a file that is read row by row, as of any size
+_INDEX = "; a nameless first column is often the index of pandas: write with index=False"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,7 +241,7 @@ def _header_mistake(header: list[str], between: str) -> str | None:
         semicolons = "; semicolons do not part columns here: save it with commas" if ";" in header[0] else ""
         return f"expected a header with {what} between the columns, found {names}{semicolons}"
     if len(set(header)) < len(header) or not all(name.strip() for name in header):
-        return f"expected a name of its own for each column, found {names}"
+        return f"expected a name of its own for each column, found {names}{_INDEX * (not header[0].strip())}"
     return None
 
 

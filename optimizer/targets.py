@@ -10,6 +10,7 @@ import re
 from optimizer.digest import canonical
 from optimizer.narrowing import boxed
 from optimizer.numerals import SCALE, find_number, is_number, stated_number
+from optimizer.record import too_many_figures
 from optimizer.repair import strict_json
 
 # Words and units beside a number; what is left of a text without them is the number alone.
@@ -47,7 +48,8 @@ def canonical_target(text: str, kind: str, labels: tuple[str, ...]) -> str:
         try:
             return canonical(strict_json(text))
         except ValueError as error:
-            raise ValueError(f"expected JSON, found {text[:60]!r}: {error}") from error
+            why = too_many_figures(text) or error
+            raise ValueError(f"expected JSON, found {text[:60]!r}: {why}") from error
     return text
 
 

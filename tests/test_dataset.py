@@ -334,9 +334,14 @@ def test_groups_join_by_value_and_by_likeness() -> None:
 
 
 def test_an_empty_group_is_no_group() -> None:
-    rows = [row | {"thread": ""} for row in some_rows()]
     plain = load_dataset(make_task(write_jsonl(some_rows())))
-    assert load_dataset(make_task(write_jsonl(rows), group="thread")) == plain
+    for empty in ("", None):
+        rows = [row | {"thread": empty} for row in some_rows()]
+        assert load_dataset(make_task(write_jsonl(rows), group="thread")) == plain
+    grouped: list[dict[str, object]] = [{"thread": "t"}, {}]
+    rows = [row | grouped[n % 2] for n, row in enumerate(some_rows())]
+    found = everybody(load_dataset(make_task(write_jsonl(rows), group="thread")))
+    assert {example.group for example in found} == {"t", None}
 
 
 @pytest.mark.parametrize(
@@ -524,7 +529,8 @@ def test_a_list_is_shown_with_its_items_numbered(cell: object) -> None:
     [
         ("first", "expected a list of texts, as a JSON array, found 'first'"),
         ('{"a": 1}', "expected a list of texts, as a JSON array, found '{\"a\": 1}'"),
-        ([1, "a"], 'expected a list of texts, as a JSON array, found \'["1", "a"]\''),
+        ([1, "a"], "expected a list of texts, as a JSON array, found '[1, \"a\"]'"),
+        ([True], "expected a list of texts, as a JSON array, found '[true]'"),
         ({"a": "b"}, 'expected a list of texts, as a JSON array, found \'{"a": "b"}\''),
         (5, "expected a list of texts, as a JSON array, found '5'"),
         ("", "expected a list of texts, as a JSON array, found none"),
@@ -601,6 +607,11 @@ def test_labels_are_an_array_or_a_text_of_them() -> None:
     task = dataclasses.replace(make_task(write_jsonl(rows)), output="labels")
     targets = Counter(example.target for example in everybody(load_dataset(task)))
     assert targets == {'["bug", "idea"]': 10, '["bug"]': 5, "[]": 10}
+    rows[3]["kind"] = None
+    del rows[8]["kind"]
+    write_jsonl(rows)
+    targets = Counter(example.target for example in everybody(load_dataset(task)))
+    assert targets == {'["bug", "idea"]': 10, '["bug"]': 5, "[]": 10}
     rows[3]["kind"] = ["bgu"]
     write_jsonl(rows)
     assert mistakes(task) == [
@@ -609,17 +620,26 @@ def test_labels_are_an_array_or_a_text_of_them() -> None:
 
 
 def test_json_is_a_value_or_a_text_of_it() -> None:
-    cells: list[object] = [{"b": 1.50, "a": ["x"]}, '{"b": 1.5, "a": ["x"]}', [1, 2], 7, "[1, 2]"]
-    rows = [row | {"kind": cells[n % 5]} for n, row in enumerate(some_rows(25))]
+    cells: list[object] = [{"b": 1.50, "a": ["x"]}, '{"b": 1.5, "a": ["x"]}', [1, 2], 7, "[1, 2]", None]
+    rows = [row | {"kind": cells[n % 6]} for n, row in enumerate(some_rows(30))]
     task = dataclasses.replace(make_task(write_jsonl(rows)), output="json", labels=())
     targets = Counter(example.target for example in everybody(load_dataset(task)))
-    assert targets == {'{"a":["x"],"b":1.5}': 10, "[1,2]": 10, "7": 5}
-    rows[0]["kind"], rows[1]["kind"] = "{", None
+    assert targets == {'{"a":["x"],"b":1.5}': 10, "[1,2]": 10, "7": 5, "null": 5}
+    rows[0]["kind"] = "{"
+    del rows[1]["kind"]
     write_jsonl(rows)
     assert [message[:36] for message in mistakes(task)] == [
         "d.jsonl:1: kind: expected JSON, foun",
-        "d.jsonl:2: kind: expected text, a nu",
+        "d.jsonl:2: kind: expected this key, ",
     ]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_json_number_of_too_many_digits_is_told_in_our_words(quote: str) -> None:
+    many = f'{quote}{{{quote and chr(92)}"n{quote and chr(92)}": {"9" * 5000}}}{quote}'
+    Path("d.jsonl").write_text(f'{{"text": "a", "kind": {many}}}\n', encoding="utf-8")
+    (found,) = mistakes(dataclasses.replace(make_task("d.jsonl"), output="json", labels=()))
+    assert found.endswith("expected numbers of at most 4,300 digits, found a longer one")
 
 
 def several_targets(rows: Sequence[dict[str, object]], schema: dict[str, object] | None = None) -> Task:

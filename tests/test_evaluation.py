@@ -359,6 +359,24 @@ def test_other_metrics_can_be_reported_beside_the_objective() -> None:
     assert aggregate.measure("exact_match") == pytest.approx(4 / 6)
 
 
+@pytest.mark.parametrize("metric", ["macro_f1", "mcc", "cohen_kappa", "weighted_f1", "accuracy"])
+def test_slices_with_other_labels_have_no_gap_where_all_answers_are_right(metric: str) -> None:
+    examples = tuple(
+        Example(
+            id=f"e{n}",
+            inputs=(("text", f"thing {n}"),),
+            target=LABELS[n % 3],
+            group=None,
+            slices=(("kind", "all" if n < 30 else LABELS[n % 3]),),
+        )
+        for n in range(60)
+    )
+    found = evaluated(Scripted(right), metric=metric, examples=examples)
+    assert (found.value, found.measure("slice_gap")) == (1.0, 0.0)
+    wrong = evaluated(Scripted(lambda _: "red"), metric=metric, examples=examples)
+    assert (wrong.measure("slice_gap") or 0) > 0.9
+
+
 def test_the_interval_is_that_of_the_scores() -> None:
     found = evaluated(Scripted(lambda _: "red"))
     assert found.interval(seed=1) == score_interval([1, 0, 0, 1, 0, 0], seed=1)

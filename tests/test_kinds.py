@@ -62,6 +62,24 @@ def test_several_labels_in_a_cell_are_labels(
         ([{"a": n} for n in range(10)], "json"),
         ([json.dumps({"a": n}) for n in range(10)], "json"),
         (["{", "[x"] * 10, "label"),
+        ([f"{n},{part}" for n in range(1, 31) for part in ("000", "500", "750")] * 4, "number"),
+        ([f"{n},{part} €" for n in range(1, 31) for part in ("00", "50", "99")] * 4, "number"),
+        ([f"-{n},{part} %" for n in range(1, 10) for part in range(1, 10)] * 4, "number"),
+        ([f"{n},5" for n in range(20)] * 5, "number"),
+        ([*([f"{n},000" for n in range(1, 31)] * 3), *["N/A"] * 20], "text"),
+        (
+            [
+                f"{month} {n}, {year}"
+                for month in ("Jan", "Feb", "Mar")
+                for n in range(1, 9)
+                for year in (2023, 2024)
+            ],
+            "text",
+        ),
+        (
+            [f"{name}, {first}" for name in ("Doe", "Roe", "Poe") for first in ("Jane", "John", "Ann")] * 5,
+            "label",
+        ),
         ([f"l{n}" for n in range(77)] * 10, "label"),
         ([f"l{n}" for n in range(77)] * 9, "text"),
         ([f"l{n}" for n in range(101)] * 10, "text"),
@@ -126,6 +144,23 @@ def test_amounts_with_a_decimal_comma_may_have_signs_units_and_groups(tmp_path: 
     assert "some with a decimal comma" in found.why
     for value in values:
         target_number(value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "meant"), [("{}.500 €", "12.5", "12500"), ("-{}.250", "-12.25", "-12250")]
+)
+def test_a_point_that_may_stand_between_thousands_is_told(
+    tmp_path: Path, written: str, read: str, meant: str
+) -> None:
+    values = [written.format(n) for n in range(12, 42)]
+    caution = (
+        f"Caution: {values[0]} is read as {read}; write {meant} where the point stands between thousands"
+    )
+    for column_of in (values, [*values, "870"]):
+        assert kind(tmp_path, column_of).type == "number"
+        assert caution in kind(tmp_path, column_of).why
+    assert "Caution" not in kind(tmp_path, [*values, "12.5"]).why
+    assert "Caution" not in kind(tmp_path, [f"0.{n}" for n in range(100, 140)]).why
 
 
 def test_figures_in_groups_are_numbers_beside_others_and_may_be_codes_alone(tmp_path: Path) -> None:
@@ -280,6 +315,76 @@ def test_the_language_is_told_by_frequent_words() -> None:
     assert language_of([ENGLISH, ENGLISH, FRENCH]) == "en"
     assert language_of(["unsupported", "weaponry", "Die Enten legen Eier"]) == "en"
     assert language_of([]) == "en"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param(
+            [
+                "El pedido no llegó a tiempo y la empresa no responde a los correos que se enviaron",
+                "Se rompió la pantalla de mi teléfono después de una semana",
+            ],
+            id="es",
+        ),
+        pytest.param(
+            [
+                "O pedido não chegou a tempo e a empresa não responde aos emails que enviei",
+                "Quero saber o estado do meu cartão, que se perdeu no banco",
+            ],
+            id="pt",
+        ),
+        pytest.param(
+            [
+                "La spedizione non è arrivata e il servizio clienti non risponde alle mail",
+                "Vorrei sapere se la mia carta è attiva, il conto è stato aperto da un mese",
+            ],
+            id="it",
+        ),
+        pytest.param(
+            [
+                "La comanda no ha arribat i el servei de la botiga no respon",
+                "Vull saber l'estat de la meva targeta que es va perdre",
+            ],
+            id="ca",
+        ),
+        pytest.param(
+            [
+                "Comanda nu a ajuns la timp si nu se raspunde la telefon",
+                "Un produs de calitate slaba, nu il recomand",
+            ],
+            id="ro",
+        ),
+        pytest.param(
+            [
+                "De bestelling is niet op tijd aangekomen en de klantenservice antwoordt niet",
+                "Je kunt een product van slechte kwaliteit terugsturen, ik raad het niet aan",
+            ],
+            id="nl",
+        ),
+        pytest.param(
+            ["Ordren er ikke kommet til tiden", "Et dårligt produkt, jeg vil have de penge tilbage"], id="da"
+        ),
+    ],
+)
+def test_languages_that_share_frequent_words_with_french_are_not_taken_for_it(texts: list[str]) -> None:
+    assert language_of(texts * 10) == "en"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["Où est ma carte ?", "Le colis est perdu"],
+        [
+            "Film nul, je me suis ennuyé",
+            "Un chef-d’œuvre, à voir absolument",
+            "Le pire restaurant de la ville",
+        ],
+        ["Pierre a 3 pommes et il en achète 5. Combien en a-t-il ?"],
+    ],
+)
+def test_short_french_texts_are_french(texts: list[str]) -> None:
+    assert language_of(texts) == "fr"
 
 
 @pytest.mark.parametrize(

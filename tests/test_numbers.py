@@ -39,6 +39,22 @@ def test_the_comma_or_full_stop_of_the_sentence_is_no_part_of_its_number(text: s
     assert target_number(text) == number
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["3×4", "3 × 4", "3x4", "3X4", "12÷4", "1.5×10³", "6.02×10^23", "Its area is 12×5 cm", "1920x1080"],
+)
+def test_a_product_that_nobody_worked_out_is_no_number(text: str) -> None:
+    assert stated_number(text) is None
+    assert NUMBER.read(text).text is None
+    with pytest.raises(ValueError, match=r"expected (a|one) number, found"):
+        target_number(text)
+
+
+def test_a_letter_before_a_figure_makes_it_a_name_and_a_sign_does_not() -> None:
+    assert stated_number("2×3=6") == stated_number("2x3=6") == "6"
+    assert [stated_number(text) for text in ("B12", "é5", "x4", "fox3")] == [None] * 4
+
+
 @pytest.mark.parametrize("text", ["1,2,3", "1,234,5", "1234,567", "12,5.3", "1,2,3.", "1234,567,"])
 def test_commas_that_could_mean_several_things_are_none(text: str) -> None:
     assert find_number(text) is None

@@ -76,6 +76,41 @@ def with_the_rest(*everything):
     return len(everything) == 3
 
 
+def with_a_threshold(gold_example, prediction, threshold=0.5):
+    return threshold == 0.5 and gold_example.capital == prediction.capital
+
+
+def of_texts_and_a_trace(reference, candidate, trace=None):
+    return reference.capital == candidate.capital
+
+
+def turned_round(target, answer):
+    return float(answer == "Paris" and target == "Rome")
+
+
+def by_name(*, target, answer, strict=True):
+    return float(answer == "Paris" and target == "Rome")
+
+
+def by_position(target, answer, /):
+    return float(answer == "Paris" and target == "Rome")
+
+
+async def awaited_texts(answer, target):
+    return float(answer == "Paris" and target == "Rome")
+
+
+def leaves(answer, target):
+    raise SystemExit(3)
+
+
+async def leaves_later(example, pred, trace=None):
+    raise SystemExit(3)
+
+
+largest = max
+
+
 not_callable = 3
 """
 
@@ -203,16 +238,13 @@ def test_a_weighted_mean_counts_its_parts_by_their_weights(made: Made) -> None:
 
 
 @pytest.mark.parametrize("weights", [(0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.3, 0.6, 0.1), (0.1, 0.5, 0.7)])
-def test_a_weighted_mean_of_right_answers_is_never_above_1(
-    made: Made, weights: tuple[float, float, float]
-) -> None:
+def test_a_weighted_mean_of_right_answers_is_1(made: Made, weights: tuple[float, float, float]) -> None:
     parts = ", ".join(
         f"{{metric: {name}, weight: {weight}}}"
         for name, weight in zip(("exact_match", "includes", "starts_with"), weights, strict=True)
     )
     found = objective(made(f"{{weighted: [{parts}]}}"))
-    assert 1 - 1e-12 <= found.score(right("Paris"), "Paris") <= 1
-    assert 1 - 1e-12 <= scored(found, "Paris") <= 1
+    assert found.score(right("Paris"), "Paris") == scored(found, "Paris") == 1
 
 
 def test_a_weighted_mean_of_weighted_means_multiplies_weights(made: Made) -> None:
@@ -228,6 +260,91 @@ def test_a_function_of_answer_and_target_is_a_metric(made: Made) -> None:
     assert scored(found, None) == 0
 
 
+@pytest.mark.parametrize("name", ["turned_round", "by_name", "by_position", "awaited_texts"])
+def test_the_answer_and_the_target_are_told_apart_by_their_names(made: Made, name: str) -> None:
+    task = made(f"{{python: 'own.py:{name}'}}")
+    found, at_once = objective(task), name != "awaited_texts"
+    assert scored(found, "Paris", an_example("Rome")) == 1
+    assert scored(found, "Rome", an_example("Paris")) == 0
+    assert scored(found, None) == 0
+    assert found.at_once == at_once
+    assert next(iter(declared(task).values())).at_once == at_once
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("prediction, reference", "output, expected", "reference, prediction", "a, b", "answer", ""),
+        *(
+            "answer, target, more",
+            "answer, target, *, more",
+            "example, pred, trace, more",
+            "*, example, pred",
+        ),
+    ],
+)
+def test_a_function_of_other_arguments_is_refused(made: Made, tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "own.py").write_text(f"def length({arguments}):\n    return 1.0\n", encoding="utf-8")
+    found = arguments.replace("*, ", "")
+    message = (
+        "task.yaml:9: metric.python: length: expected (answer, target), or (example, prediction) as DSPy has it, "
+        f"found ({found})"
+    )
+    task = made("{python: 'own.py:length'}")
+    assert told(lambda: task) == [message]
+    assert [str(problem) for problem in task_problems(task)] == [message]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            "example, pred, trace=None",
+            "gold, pred, trace",
+            "x, y, trace=None",
+            "gold, pred",
+            "sample, output",
+        ),
+        *("example, prediction, trace=None, pred_name=None, pred_trace=None", "gold_example, program_output"),
+        *("example, pred, *, trace=None", "example, pred, **more", "*everything", "_example, predicted, k=3"),
+    ],
+)
+def test_what_metrics_for_dspy_are_called_with_is_taken(made: Made, tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "own.py").write_text(f"def length({arguments}):\n    return 0.5\n", encoding="utf-8")
+    task = made("{python: 'own.py:length'}")
+    assert task_problems(task) == []
+    assert scored(objective(task), "Paris") == 0.5
+
+
+def test_a_function_whose_arguments_have_no_names_is_refused(made: Made) -> None:
+    (found,) = told(lambda: made("{python: 'own.py:largest'}"))
+    assert found.startswith(
+        "task.yaml:9: metric.python: largest: expected (answer, target), or (example, prediction)"
+    )
+    assert found.endswith("found a function whose arguments have no names")
+
+
+@pytest.mark.parametrize("name", ["leaves", "leaves_later"])
+def test_a_function_that_exits_the_program_leaves_the_example_unscored(made: Made, name: str) -> None:
+    (result,) = evaluated(made(f"{{python: 'own.py:{name}'}}")).results
+    assert (result.answer.outcome, result.score) == ("unscored", None)
+    assert result.error == "the metric failed: RuntimeError: it exits the program with 3"
+
+
+def test_a_file_that_exits_the_program_cannot_be_imported(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(f"{OWN}\nimport sys\n\nsys.exit(3)\n", encoding="utf-8")
+    assert told(lambda: made("{python: 'own.py:length'}")) == [
+        "task.yaml:9: metric.python: own.py cannot be imported: SystemExit: 3"
+    ]
+
+
+def test_weights_without_a_finite_sum_are_refused(made: Made) -> None:
+    parts = "{metric: exact_match, weight: 1.0e+308}, {metric: includes, weight: 1.0e+308}"
+    assert told(lambda: made(f"{{weighted: [{parts}]}}")) == [
+        "task.yaml:9: metric.weighted: expected weights with a finite sum, found larger ones"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "figure"),
     [
@@ -236,6 +353,8 @@ def test_a_function_of_answer_and_target_is_a_metric(made: Made) -> None:
         ("with_feedback", 0.75),
         ("without_a_trace", 1.0),
         ("with_the_rest", 1.0),
+        ("with_a_threshold", 1.0),
+        ("of_texts_and_a_trace", 1.0),
     ],
 )
 def test_a_function_is_called_as_dspy_calls_a_metric(made: Made, name: str, figure: float) -> None:

@@ -128,6 +128,19 @@ def test_attempts_say_what_was_answered_and_why() -> None:
     assert len(requests) == 10
 
 
+def test_an_answer_that_is_right_but_for_rounding_is_right() -> None:
+    train = a_train(4)
+    reasoned = tuple(
+        Attempt(example_id=example.id, score=1 - (2e-16 if k else 0.01), text=example.target, reasoning="So.")
+        for k, example in enumerate(train)
+    )
+    evidence = dataclasses.replace(NO_EVIDENCE, reasoned=reasoned)
+    (shown,) = draw_sets(train, sizes=(4,), n_sets=1, selectors=("bootstrapped",), seed=0, evidence=evidence)
+    assert {shot.example_id: shot.reasoning for shot in shown.demonstrations} == {
+        example.id: "So." if k else "" for k, example in enumerate(train)
+    }
+
+
 def test_a_bootstrapped_set_shows_the_models_own_reasoning_where_the_style_reasons() -> None:
     scouting = a_scouting("bootstrapped", calls=24)
     evidence, _ = gathered(scouting, by_item)

@@ -169,6 +169,38 @@ def test_an_objective_of_all_examples_is_tried_with_what_stands_in_for_it(
     assert asked == [(9, 9), *[(1, 1)] * 9]
 
 
+@pytest.mark.parametrize(
+    ("metric", "place"),
+    [
+        ("{name: json_fields, args: {fields: {colour: {}, colr: {}}}}", "5: metric.args.fields.colr"),
+        (
+            "{weighted: [{metric: json_valid}, {metric: {name: json_fields, args: {fields: {colr: {}}}}}]}",
+            "5: metric.weighted[1].metric.args.fields.colr",
+        ),
+        (
+            "json_valid\nmetrics: [json_exact, {name: json_fields, args: {fields: {colr: {}}}}]",
+            "6: metrics[1].args.fields.colr",
+        ),
+    ],
+)
+def test_a_field_that_no_target_has_is_a_mistake_of_the_task(
+    written: Written, metric: str, place: str
+) -> None:
+    study = written(metric)
+    task = study.with_name("task.yaml")
+    task.write_text(task.read_text().replace("{type: text}", "{type: json}"), encoding="utf-8")
+    data = study.with_name("data.csv")
+    data.write_text(
+        "text,colour\n" + "".join(f'item {n},"{{""colour"": {n}}}"\n' for n in range(27)), encoding="utf-8"
+    )
+    message = "expected a field of some target, found none of this name; did you mean 'colour'?"
+    assert mistakes(study, own=False) == mistakes(study) == [f"{place}: {message}"]
+    # One example that has it is enough, be it not among those that are looked at.
+    examples = load_examples(task)[1].validation
+    data.write_text(f'{data.read_text()}item 27,"{{""colr"": 1}}"\n', encoding="utf-8")
+    check(study, examples)
+
+
 def test_a_study_with_such_a_metric_asks_nothing_and_leaves_nothing(
     written: Written, play: Callable[..., None]
 ) -> None:

@@ -95,6 +95,10 @@ def test_an_empty_file_is_an_empty_table(name: str) -> None:
             "d.csv:1: expected a name of its own for each column, found 'text', 'kind', ''",
         ),
         (
+            ",text,kind\n0,a,bug\n",
+            "d.csv:1: expected a name of its own for each column, found '', 'text', 'kind'; a nameless first column is",
+        ),
+        (
             "text;kind\na;bug\n",
             "d.csv:1: expected a header with commas between the columns, found 'text;kind'",
         ),

@@ -125,6 +125,14 @@ def test_match_forgives_case_punctuation_and_the_articles_of_the_language(
         ("covid-19", "COVID19", "en", True),
         ("5-year-old", "5yearold", "en", True),
         ("1, 2, 3", "1 2 3", "en", True),
+        ("102", "10²", "en", False),
+        ("10^2", "10²", "en", True),
+        ("102", "10^2", "en", False),
+        ("10⁻³ m", "10^-3 m", "en", True),
+        ("103", "10⁻³", "en", False),
+        ("5 m²", "5 m2", "en", True),
+        ("21/2", "2½", "en", False),
+        ("2 ½", "2½", "en", True),
     ],
 )
 def test_the_marks_of_a_figure_are_no_punctuation(text: str, target: str, language: str, same: bool) -> None:
@@ -209,6 +217,7 @@ def test_a_target_that_is_no_pattern_is_an_error_for_an_unread_answer_too() -> N
     ("name", "options", "problem"),
     [
         ("regex", {"pattern": "["}, "pattern: expected a regular expression, found '['"),
+        ("regex", {"pattern": ""}, "pattern: expected some text, found none; an empty pattern matches every"),
         ("regex", {"seconds": 0.0}, "seconds: expected more than 0 and at most 60, found 0"),
         ("regex", {"seconds": float("nan")}, "seconds: expected more than 0 and at most 60, found nan"),
         ("one_of", {"separator": ""}, "separator: expected some text, found none"),
@@ -311,6 +320,12 @@ def test_ngram_similarity_is_the_cosine_of_counts(text: str, target: str) -> Non
     one, other = runs_within_words(text), runs_within_words(target)
     expected = cosine(one, other, dict.fromkeys([*one, *other], 1.0))
     assert score("ngram_similarity", text, target) == pytest.approx(expected, abs=1e-9)
+
+
+@few
+@given(text=st.text("abc de", min_size=1).filter(str.strip))
+def test_the_ngram_similarity_of_equal_texts_is_1_to_the_last_digit(text: str) -> None:
+    assert score("ngram_similarity", text, text) == 1.0
 
 
 @few

@@ -240,6 +240,54 @@ def test_a_field_is_compared_as_it_is_said(field: Field, name: str, answer: str,
     assert score("json_fields", answer, TARGET, fields={name: field}) == pytest.approx(figure)
 
 
+@pytest.mark.parametrize(
+    ("answer", "target", "figure"),
+    [
+        ("1/4", "3/4", 0),
+        ("3/4", "3/4", 1),
+        ("2024-01-05", "1999-12-05", 0),
+        ("2024-01-05", "2024-01-05", 1),
+        ("2024-01-05", 5, 0),
+        ("3 or 5", 5, 0),
+        ("about 5 days", "5 days", 1),
+        ("5", 5, 1),
+        ("5.0", "5", 1),
+        ("n/a", "n/a", 1),
+        ("n/a", "5", 0),
+    ],
+)
+def test_a_text_counts_as_a_number_where_it_is_a_single_one(
+    answer: object, target: object, figure: float
+) -> None:
+    found, wanted = (json.dumps({"x": one}) for one in (answer, target))
+    assert score("json_fields", found, wanted, fields={"x": Field(match="numeric")}) == figure
+
+
+MANY = '{"lines": [{"qty": 1}], "total": 1, "at": {"city": "Paris"}, "a.b": 1}'
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("totl", "; did you mean 'total'?"),
+        ("at.town", "; there are a.b, at, at.city, lines, total"),
+        ("lines.qty", "; lines is a list, and a list is compared as one field"),
+        ("at.city.name", "; did you mean 'at.city'?"),
+    ],
+)
+def test_a_field_that_no_target_has_is_told(name: str, more: str) -> None:
+    fields = Fields(fields={"total": Field(), "at.city": Field(), "a.b": Field(), name: Field()})
+    told = [(("fields", name), f"expected a field of some target, found none of this name{more}")]
+    assert list(fields.unmet(['{"total": 1}', MANY, "{}", "[1]"], "")) == told
+
+
+def test_a_field_that_some_target_or_the_schema_has_is_not_told() -> None:
+    fields = Fields(fields={"total": Field(), "at.city": Field(), "at.zip": Field()})
+    schema = json.dumps({"properties": {"at": {"type": "object", "properties": {"zip": {"type": "string"}}}}})
+    assert list(fields.unmet(['{"other": 1}', MANY], schema)) == []
+    assert [place for place, _ in fields.unmet(['{"other": 1}', MANY], "")] == [("fields", "at.zip")]
+
+
 def test_fields_count_by_their_weights_and_are_told_apart_in_reports() -> None:
     fields = {"name": Field(weight=3.0), "price": Field(match="numeric"), "at.city": Field(match="fuzzy")}
     text = '{"name": "The Louvre", "price": 21, "at": {"city": "Pari"}, "more": [1]}'

@@ -8,6 +8,9 @@ from optimizer.candidate import Demonstration
 from optimizer.dataset import Example
 from optimizer.demonstrations import Attempt, Evidence, as_demonstration, scouted, taking_turns
 
+# A score from here on is a full one: a mean or a cosine may be off 1 by its last digits.
+_FULL = 1 - 1e-9
+
 
 @scouted("reasoned")
 def bootstrapped(
@@ -17,7 +20,7 @@ def bootstrapped(
 
     When there are fewer, other examples follow as they are labelled, without a reasoning, as DSPy fills up.
     """
-    right = {each.example_id: each for each in evidence.reasoned if each.score == 1.0}
+    right = {each.example_id: each for each in evidence.reasoned if each.score >= _FULL}
     order = Random(seed).sample(list(train), len(train))
     tiers = [[e for e in order if e.id in right], [e for e in order if e.id not in right]]
     return [_as_answered(example, right.get(example.id)) for example in taking_turns(tiers, size)]

@@ -122,4 +122,5 @@ def cosines(answers: Sequence[str], targets: Sequence[str], *, weighted: bool) -
     # Without weights nothing is learnt but which runs there are, and those of an answer lengthen it, too.
     made.fit(targets if weighted else [*answers, *targets])
     found = made.transform(answers).multiply(made.transform(targets)).sum(axis=1)
-    return [min(1.0, max(0.0, float(value))) for value in found.flat]
+    # The sum of squares of a unit vector may be a digit off 1, and a full score must be one.
+    return [min(1.0, max(0.0, round(float(value), 12))) for value in found.flat]

@@ -3,7 +3,7 @@
 SQuAD v1.1 (Rajpurkar et al. 2016, arXiv:1606.05250) lowers a text, drops punctuation and articles, and closes up
 spaces. That is for English in ASCII; here it is for any text, and equal to SQuAD's where the text is English in ASCII,
 has a word besides articles, and no figure with a mark in it or a sign before it. SQuAD takes `1.5` for `15`, `-5` for `5`
-and `2024-1-11` for `2024-11-1`; here the marks between two digits and the sign before one count.
+and `2024-1-11` for `2024-11-1`; here the marks between two digits and the sign before one count, and so does a power.
 """
 
 import re
@@ -19,9 +19,14 @@ _ARTICLES = {
     "en": re.compile(r"\b(?:a|an|the)\b"),
     "fr": re.compile(r"\b(?:le|la|les|un|une|des|du)\b"),
 }
-# The marks of a figure: between two digits, a point that begins a fraction, or a minus that no letter or digit stands
-# before. A plus says nothing.
-_OF_FIGURE = re.compile(r"(?<=\d)[.,/:٫–−-](?=\d)|(?<![\w.])\.(?=\d)|(?<![^\W_])[–−-](?=(?:[$€£¥] ?)?\.?\d)")
+# The marks of a figure: between two digits, a caret before a power, a point that begins a fraction, or a minus that no
+# letter or digit stands before. A plus says nothing.
+_OF_FIGURE = re.compile(
+    r"(?<=\d)[.,/:٫–−-](?=\d)|(?<=\d)\^(?=[–−-]?\d)|(?<![\w.])\.(?=\d)|(?<![^\W_])[–−-](?=(?:[$€£¥] ?)?\.?\d)"
+)
+# NFKC writes both as common digits: `10²` would be `102`, and `2½` would be `21⁄2`.
+_POWER = re.compile(r"(?<=\d)(?=[⁺⁻]?[⁰¹²³⁴-⁹])")
+_FRACTION = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞↉])")
 _DASHES = {"–": "-", "−": "-"}
 # `1,234` is `1234` in English; elsewhere `12,5` is `12.5`.
 _THOUSANDS = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)")
@@ -38,7 +43,7 @@ def normalised(text: str, language: str) -> str:
 
     A text with nothing else in it, such as `The` or `?!`, keeps what it has: two of them are equal only if they are.
     """
-    plain = folded(text)
+    plain = folded(_FRACTION.sub(" ", _POWER.sub("^", text)))
     spoken = language.partition("-")[0].lower()
     words = _ELIDED.sub(" ", plain) if spoken == "fr" else plain
     words = _unpunctuated(_plain_figures(words, spoken))

@@ -1,13 +1,20 @@
 """How many of the fields of a JSON object are right."""
 
+import json
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from optimizer.answer import Answer, find_number
+from optimizer.answer import Answer
 from optimizer.metrics import Setting, metric
 from optimizer.metrics._values import identity, near, parsed, same, tolerance_problem
 from optimizer.metrics._words import folded, normalised
+from optimizer.numerals import stated_number
+from optimizer.registry import did_you_mean
+from optimizer.targets import target_number
+
+_MOST_NAMES = 20  # of fields that are told where a name is near to none of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +23,7 @@ class Field:
 
     Attributes:
         match: `exact`, the same value; `normalised`, texts without case, punctuation, articles and spaces; `numeric`,
-            numbers within the tolerance; `fuzzy`, the share of a text that needs no edit, case aside; `set`, lists
+            numbers within the tolerance, also as texts; `fuzzy`, the share of a text that needs no edit, case aside; `set`, lists
             whatever the order and repetition of their items. What is of another type is compared exactly.
         weight: What the field counts beside the others.
         tolerance: How far off a number may be.
@@ -53,6 +60,27 @@ class Fields:
                 return f"fields.{name}.tolerance: only numeric fields have one, found {one.match}"
         return None
 
+    def unmet(self, targets: Sequence[str], schema: str) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the place of each field that no target has, and what was expected there.
+
+        A field that neither an answer nor its target has is right, so a misspelt one would be right in every answer. One
+        that the schema has may be missing from all the examples there are.
+
+        Args:
+            schema: JSON Schema of the answers, or "".
+        """
+        wanted = [value for target in targets if isinstance(value := parsed(target), dict)]
+        declared = json.loads(schema) if schema else {}
+        for name in self.fields:
+            if any(_at(value, name) for value in wanted) or _is_declared(declared, name):
+                continue
+            known = dict.fromkeys(known for value in wanted for known in _names(value))
+            near = did_you_mean(name, known)
+            hint = near if len(known) <= _MOST_NAMES or near.endswith("?") else ""
+            within = next((one for value in wanted if (one := _list_before(value, name))), "")
+            why = f"; {within} is a list, and a list is compared as one field" if within else hint
+            yield ("fields", name), f"expected a field of some target, found none of this name{why}"
+
 
 @metric(outputs=("json",), options=Fields)
 def json_fields(answer: Answer, target: str, setting: Setting) -> float:
@@ -70,7 +98,7 @@ def json_fields(answer: Answer, target: str, setting: Setting) -> float:
 def field_scores(answer: Answer, target: str, setting: Setting) -> dict[str, float]:
     """Return the score in [0, 1] of each field; all are 0 for an answer that could not be read.
 
-    A field that neither has is right, one that only one of them has is not. A target that is compared whole has one
+    A field that neither has is right, one that only one of them has is not; `unmet` tells those that no target has. A target that is compared whole has one
     field, without a name.
     """
     wanted = parsed(target)
@@ -104,6 +132,32 @@ def _at(value: object, name: str) -> list[object]:
     return _at(value[outer], inner) if dot and outer in value else []
 
 
+def _names(value: Mapping[str, object], before: str = "") -> Iterator[str]:
+    """Yield the names of all fields of an object, those within another as `outer.inner`."""
+    for name, inner in value.items():
+        yield before + name
+        if isinstance(inner, dict):
+            yield from _names(inner, f"{before}{name}.")
+
+
+def _list_before(value: object, name: str) -> str:
+    """Return the name of the list that lies on the way to a field, "" where none does."""
+    whole = name
+    while isinstance(value, dict) and name:
+        outer, _, name = name.partition(".")
+        value = value.get(outer)
+    return whole.removesuffix(f".{name}") if isinstance(value, list) and name else ""
+
+
+def _is_declared(schema: object, name: str) -> bool:
+    """Return whether a schema names a field, by the properties that it has itself."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    if not isinstance(properties, dict):
+        return False
+    outer, dot, inner = name.partition(".")
+    return name in properties or (bool(dot) and _is_declared(properties.get(outer), inner))
+
+
 def _score(found: list[object], wanted: list[object], field: Field, language: str) -> float:
     if not found or not wanted:
         return float(found == wanted)
@@ -113,7 +167,7 @@ def _score(found: list[object], wanted: list[object], field: Field, language: st
             return _likeness(one, other)
         return float(normalised(one, language) == normalised(other, language))
     if field.match == "numeric":
-        numbers = _number(one), _number(other)
+        numbers = _number(one), _wanted_number(other)
         if numbers[0] is not None and numbers[1] is not None:
             return float(near(numbers[0], numbers[1], absolute=field.tolerance))
     if field.match == "set" and isinstance(one, list) and isinstance(other, list):
@@ -128,7 +182,17 @@ def _likeness(one: str, other: str) -> float:
 
 
 def _number(value: object) -> str | None:
-    """Return the number that a value is or, as a text, tells last; None where there is none."""
+    """Return the number that a value is or, as a text, comes to; None where there is none, or several."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return find_number(value) if isinstance(value, str) else repr(value)
+    return stated_number(value) if isinstance(value, str) else repr(value)
+
+
+def _wanted_number(value: object) -> str | None:
+    """Return the number that a target's value is; None of a text such as `3/4` or a date, where any one would be a guess."""
+    if not isinstance(value, str):
+        return _number(value)
+    try:
+        return target_number(value)
+    except ValueError:
+        return None

@@ -33,6 +33,8 @@ class Matching:
         """Return what is wrong with the pattern or the time, or None."""
         if not 0 < self.seconds <= 60:
             return f"seconds: expected more than 0 and at most 60, found {self.seconds:g}"
+        if self.pattern == "":
+            return "pattern: expected some text, found none; an empty pattern matches every answer"
         try:
             _compiled(self.pattern or "", ignore_case=self.ignore_case)
         except ValueError as error:
