@@ -198,7 +198,10 @@ class AnswerFormat:
         found = self._found(self.kind, text) or _UNREAD
         if self.kind != "label":
             return replace(found, whole=found.whole or (self.kind == "number" and begins_with_number(text)))
-        if (first := lone_label(line := first_line(text).text, self.labels)) is None:
+        line = first_line(text).text
+        first = lone_label(line, self.labels)
+        # A label may be of several lines, of which the first is another.
+        if first is None or len((lone_label(text, self.labels) or "").splitlines()) > 1:
             return found
         # An answer that was asked for at once stands first; what a model runs on with, such as further examples of
         # its own making, is not read. After some reasoning it stands last.

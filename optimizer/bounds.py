@@ -65,7 +65,7 @@ class Bounds:
         candidate: Screening one candidate; of a race the first examples of one.
         confirmation: Scoring one candidate on all of validation; nothing where every candidate is screened on it.
         test: The final test; nothing where there is no test split.
-        call: One call.
+        call: One example, in all the calls of its style.
         space: Points that can be run.
         candidates: How many of them the search can try, by what is usual before anything is measured.
         smallest_provable: The smallest gain that is shown in four cases of five, in score units: by the test, or by
@@ -317,10 +317,16 @@ def _confirmed(budget: Budget, confirmation: Amount, final: Amount) -> int:
 
 
 def _scouting_amount(scouting: Scouting | None, call: Amount) -> Amount:
-    """Return what scouting takes at most: any of its calls is no longer than the longest of the study."""
-    most = call * (0 if scouting is None else scouting.most_calls)
+    """Return what scouting takes at most: none of its answers takes more than the longest one of the study.
+
+    Args:
+        call: What one example takes, in all the calls of its style.
+    """
+    if scouting is None:
+        return Amount()
+    most = call * scouting.most_answers
     # How much a budget must hold at least is told by the other phases; these calls may be far shorter.
-    return dataclasses.replace(most, least_tokens=0.0, least_usd=0.0)
+    return dataclasses.replace(most, calls=scouting.most_calls, least_tokens=0.0, least_usd=0.0)
 
 
 def _dearest(space: SearchSpace, to_come: Sequence[DemonstrationSet]) -> Iterator[PromptTemplate]:

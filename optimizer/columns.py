@@ -6,7 +6,7 @@ Every guess comes with its reason, so that none is made in silence. Cells are co
 |---|---|
 | named like an answer, else the last with few values, else the last | the target |
 | three words and more in a cell; where there is none, the longest; and lists of texts | an input |
-| the id, the group, codes, what is the same in every row, what is named like metadata | neither |
+| the id, the group, codes, what is the same in every row, what is named like metadata or says the answer | neither |
 
 An input that is empty in some rows is an optional one.
 """
@@ -15,7 +15,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -68,6 +68,7 @@ _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]"
 )
 _LETTERS_OF_A_WORD = 3
+_TELLING = "it has few values, each with one answer in every row"
 _FREE_TEXT_WORDS = 3  # on average; fewer are names, codes and categories
 _FILLED_ONE_IN = 20  # rows that have something in an optional input; with fewer it hardly ever says anything
 
@@ -278,6 +279,11 @@ def inputs_of(
     if lists:
         why = f"{why}; and lists of texts" if texts else "lists of texts"
     named = {column.name for column in (*texts, *lists)}
+    told = {name for name in named if _tells(columns[name], [columns[target] for target in targets])}
+    if named == told:  # better a column that may say the answer than none
+        why += f", and may give the answer away: {_TELLING}"
+    else:
+        named -= told
     return [column for column in others if column.name in named], f"{why}; --inputs names others"
 
 
@@ -302,16 +308,30 @@ def _aside(column: Column, columns: Mapping[str, Column]) -> str:
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
+def _tells(column: Column, targets: Sequence[Column]) -> bool:
+    """Return whether a column has few different values, and each of them comes with one answer only."""
+    if len(column.counts) < 2 or not few_for(len(column.counts), column.filled):
+        return False
+    answers = zip(*(target.cells for target in targets), strict=True)
+    pairs = {
+        pair for pair in zip(column.cells, answers, strict=True) if pair[0] is not None and pair[0].strip()
+    }
+    return len(pairs) == len(column.counts) and len({answer for _, answer in pairs}) > 1
+
+
+def _doubt(column: Column) -> str:
+    """Return why a column that might be an input is none."""
+    if column.lists is None and column.words < _FREE_TEXT_WORDS:
+        return "is short and may be about the row"
+    return f"may give the answer away: {_TELLING}"
+
+
 def left_out(columns: Mapping[str, Column], used: set[str], wanted: Wanted) -> Iterator[tuple[str, str]]:
     """Yield the name of each column that is neither used nor id nor group, as it is shown, and why it is not."""
     for column in columns.values():
         if column.name in used or column.name in ("id", wanted.group):
             continue
-        why = (
-            "not asked for"
-            if wanted.inputs
-            else _aside(column, columns) or "is short and may be about the row"
-        )
+        why = "not asked for" if wanted.inputs else _aside(column, columns) or _doubt(column)
         if not wanted.inputs:
             why += "; --inputs names all that are read"
         repeats = 1 < len(column.counts) < column.counts.total()

@@ -189,7 +189,7 @@ def findings(
     ids = {example.id for example in getattr(dataset, split)}
     for entrant in prompts:
         if entrant.frozen is not None:
-            problems += _at(entrant.label, _misfits(entrant.frozen, task))
+            problems += _at(entrant.label, (told for _, told in misfits(entrant.frozen, task)))
             unfair += _at(entrant.label, _differences(entrant.frozen, task, dataset))
             if shown := len(ids.intersection(entrant.frozen.demonstration_ids)):
                 cautions.append(
@@ -214,17 +214,20 @@ def _at(name: str, messages: Iterable[str]) -> list[Problem]:
     return [Problem(file="", field=name or None, message=message) for message in messages]
 
 
-def _misfits(frozen: FrozenPrompt, task: Task) -> Iterator[str]:
-    """Yield why a prompt cannot be asked or read on the task."""
+def misfits(frozen: FrozenPrompt, task: Task) -> Iterator[tuple[str, str]]:
+    """Yield why a prompt cannot be asked or read on a task, after the task's field that it does not fit."""
     if set(frozen.inputs) - set(task.inputs):
-        yield f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
+        told = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
+        yield "dataset.inputs", told
     answer = frozen.template.answer
     if answer.kind != task.output:
-        yield f"the prompt reads answers of the type {answer.kind}, and the task wants {task.output}"
+        told = f"the prompt reads answers of the type {answer.kind}, and the task wants {task.output}"
+        yield "output.type", told
     elif not _same_labels(answer, task):
-        yield f"the prompt reads the labels {', '.join(answer.labels)}, and the task has {', '.join(task.labels)}"
+        told = f"the prompt reads the labels {', '.join(answer.labels)}, and the task has {', '.join(task.labels)}"
+        yield "output.labels", told
     elif answer.schema != task.schema:
-        yield "the prompt reads JSON of another schema than the task's"
+        yield "output.schema", "the prompt reads JSON of another schema than the task's"
 
 
 def _same_labels(answer: AnswerFormat, task: Task) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,30 +14,26 @@ from optimizer.candidate import DemonstrationSet
 from optimizer.checks import config_problems, located_model, part_problems, size_problems, task_problems
 from optimizer.composition import compose
 from optimizer.config import FIRST, FIRST_LOCAL, SCREEN, StudyConfig
-from optimizer.dataset import Dataset, group_sizes, load_dataset
+from optimizer.dataset import Dataset, load_dataset
 from optimizer.demonstrations import SELECTORS, Evidence, draw_sets
 from optimizer.digest import derived_seed, digest
 from optimizer.document import Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
-from optimizer.explanation import provable_in_words
-from optimizer.importing import Imported, imported_in_words, load_imported
+from optimizer.filekind import refuse_other_kind
+from optimizer.importing import Imported, load_imported
 from optimizer.judging import ROLES, Engagement
 from optimizer.leaks import leak_warnings, leaks
 from optimizer.length import utf8_length
 from optimizer.metrics import Role
 from optimizer.models import MODELS, ModelSpec
-from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price, price_of
 from optimizer.robustness import Probes, probes_of
-from optimizer.roles import engagements, role_cautions, role_models, role_problems, role_shortages
+from optimizer.roles import engagements, role_models, role_problems, role_shortages
 from optimizer.samplers import SAMPLERS
 from optimizer.schema import read
 from optimizer.scouting import Scouting
-from optimizer.screening import pruner_cautions
 from optimizer.slices import SLICE_GAP
 from optimizer.space import SearchSpace, needed_capabilities
-from optimizer.splits import FEWEST_FOR_TEST
-from optimizer.styles import STYLES
 from optimizer.task import Task, load_task
 
 T = TypeVar("T")
@@ -244,6 +240,7 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
         InputError: With every mistake found.
     """
     source = load_yaml(path)
+    refuse_other_kind(source, "study")
     file, problems = _attempted(lambda: read(source, StudyConfig))
     if file is not None:
         problems += config_problems(file, source)
@@ -267,56 +264,6 @@ def load_plan(path: Path, *, seed: int | None = None, output: Path | None = None
     if problems:
         raise InputError(problems)
     return plan
-
-
-def plan_in_words(plan: StudyPlan) -> tuple[str, ...]:
-    """Return what the data of a study can show, what in them would deceive, and what does not do what it seems to."""
-    name = None if plan.file.search.pruner is None else plan.file.search.pruner.name
-    idle = pruner_cautions(name, first=plan.first, examples=len(plan.dataset.validation))
-    return (
-        *data_in_words(plan.dataset),
-        *imported_in_words(plan.space.imported),
-        *(f"Caution: {each}" for each in (*plan.leaks, *role_cautions(plan.file, plan.task), *idle)),
-        *_language_in_words(plan.file.search.styles, plan.task.language),
-        *_robustness_in_words(plan),
-    )
-
-
-def data_in_words(dataset: Dataset) -> tuple[str, ...]:
-    """Return the smallest gain that the data can prove, advice where it is too large, and what else is to know."""
-    judged, sizes = dataset.test or dataset.validation, group_sizes(dataset.test or dataset.validation)
-    shown = provable_in_words(
-        smallest_provable_difference(len(judged), clusters=sizes),
-        len(judged),
-        groups=None if sizes is None else len(sizes),
-        test=bool(dataset.test),
-    )
-    n = sum(map(len, (dataset.train, dataset.validation, dataset.test)))
-    small = (
-        f"There are {n} examples in all. Below {FEWEST_FOR_TEST} a test split leaves too little on either side: without "
-        "`splits`, or with `test: 0`, the choice is judged by cross-validation on more of them."
-    )
-    return (
-        *shown,
-        *([small] if dataset.test and n < FEWEST_FOR_TEST else []),
-        *(f"Caution: {warning}" for warning in dataset.warnings),
-    )
-
-
-def _language_in_words(styles: Sequence[str], language: str) -> Iterator[str]:
-    """Yield a caution where styles have no words in the task's language; they ask in English then."""
-    if foreign := [name for name in styles if not STYLES[name].speaks(language)]:
-        yield f"Caution: the task's language is {language!r}; {', '.join(foreign)} will ask in English."
-
-
-def _robustness_in_words(plan: StudyPlan) -> Iterator[str]:
-    """Yield what is asked after the test, and what is set aside for it."""
-    probes, calls = plan.probes, plan.bounds.robustness.calls
-    asked = [f"{probe.perturbation} on {len(probe.examples)} examples" for probe in probes.probes]
-    if probes.repeats:
-        asked.append(f"the winner {probes.repeats} more times on {len(probes.repeated)} examples")
-    if asked:
-        yield f"For robustness, {calls} calls are set aside: {', '.join(asked)}."
 
 
 def load_examples(path: Path) -> tuple[Task, Dataset]:

@@ -223,7 +223,11 @@ def find_labels(text: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
 
 def _items(text: str, labels: tuple[str, ...]) -> tuple[tuple[str, ...], bool] | None:
     """Return the labels of a list all of whose items are labels, and whether it came without a caption and an "and"."""
-    pieces = [_BULLET.sub("", piece) for piece in re.split(r"[,;|\n]", _normal(text), maxsplit=_MOST_ITEMS)]
+    pieces = [
+        # A label may itself begin as an item does: `1. foo`.
+        piece if exact_label(piece, labels) is not None else _BULLET.sub("", piece)
+        for piece in re.split(r"[,;|\n]", _normal(text), maxsplit=_MOST_ITEMS)
+    ]
     pieces = [piece for piece in pieces if piece.strip(DECORATION)]
     bare = True
     if pieces and exact_label(pieces[0], labels) is None and ":" in pieces[0]:

@@ -20,7 +20,8 @@ from optimizer.digest import pretty
 from optimizer.document import clipped, write_atomically
 from optimizer.errors import InputError, Problem, StorageError
 from optimizer.models import ModelSpec
-from optimizer.plan import StudyPlan, load_examples, load_plan, plan_in_words
+from optimizer.plan import StudyPlan, load_examples, load_plan
+from optimizer.plantext import plan_in_words
 from optimizer.proposal import (
     FEWEST_CANDIDATES,
     Choice,

@@ -162,7 +162,8 @@ def _mismatch(located: Located, kind: object, place: FieldPath) -> Problem:
     value, mark = _value_at(located, place), located.marks[place]
     options, expected, found, hint = _options(kind), _expected(kind), described(value, mark), ""
     if isinstance(value, str) and not mark.is_date:
-        hint = meant(value, options)
+        # A number in quotes is a text.
+        hint = f": write {value} without quotes" if value in map(str, options) else meant(value, options)
         found = f"'{clipped(value)}'" if options else found
     elif mark.raw and (mark.raw in options or str in map(_shape, _members(kind))):
         hint = f': write "{clipped(mark.raw)}"'

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from optimizer.document import write_atomically
 from optimizer.errors import InputError, Problem
+from optimizer.shapes import inlined
 
 if TYPE_CHECKING:
     import dspy
@@ -38,6 +39,7 @@ _Kind = tuple[str, tuple[str, ...]]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair
 
 # The column of an answer that several fields make, and the one that tells rows apart, whatever else it is.
 _ANSWER, _ID = "answer", "id"
@@ -157,6 +159,8 @@ def task_files(
     outputs = _fields(_answering(signature), _output, problems)
     together = len(outputs) > 1 and any(each.kind == "json" for each in outputs)
     problems += _unfit(inputs, outputs, together=together)
+    for each in (*inputs, *outputs):
+        problems += _halves(f"signature.{each.name}", each.description, *each.labels)
     cells = tuple(replace(each, kind="json") for each in outputs) if together else outputs
     rows = [] if problems else list(_rows(examples, (*inputs, *cells), problems))
     if any(each.name == _ID for each in (inputs if together else (*inputs, *outputs))):
@@ -289,9 +293,16 @@ def _rows(examples: Iterable[Any], fields: tuple[_Field, ...], problems: list[Pr
         for field in fields:
             try:
                 row[field.name] = field.cell(values.get(field.name))
+                problems += _halves(f"examples[{n}].{field.name}", str(row[field.name]))
             except ValueError as error:
                 problems.append(Problem(file="", field=f"examples[{n}].{field.name}", message=str(error)))
         yield row
+
+
+def _halves(field: str, *texts: str) -> Iterator[Problem]:
+    """Yield what is wrong with texts that no file can hold."""
+    if any(map(_HALF.search, texts)):
+        yield Problem(file="", field=field, message="expected text, found half of a surrogate pair in it")
 
 
 def _clashes(rows: Iterable[Plain]) -> Iterator[Problem]:
@@ -335,26 +346,10 @@ def _answer(signature: "type[dspy.Signature]", outputs: tuple[_Field, ...]) -> P
     }
     definitions = {"$defs": whole["$defs"]} if "$defs" in whole else {}
     if len(outputs) == 1:
-        return {"type": "json", "schema": _inlined({**parts[outputs[0].name], **definitions})}
+        schema = inlined({**parts[outputs[0].name], **definitions})
+        return {"type": "json", "schema": {key: part for key, part in schema.items() if key not in _NOTES}}
     schema = {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
     return {"type": "json", "schema": {**schema, **definitions}}
-
-
-def _inlined(schema: Plain) -> Plain:
-    """Return a schema whose root says itself what it is, and does not only refer to a definition that does."""
-    name, definitions = str(schema.get("$ref", "")).removeprefix("#/$defs/"), schema.get("$defs", {})
-    if name not in definitions:
-        return schema
-    own = {
-        **definitions[name],
-        **schema,
-        "$defs": {key: definitions[key] for key in definitions if key != name},
-    }
-    del own["$ref"]
-    # A type that holds itself is referred to all the same.
-    if f'"#/$defs/{name}"' in _json(own):
-        own["$defs"] = definitions
-    return {key: value for key, value in own.items() if key not in _NOTES and value != {}}
 
 
 def _without_empty(value: Plain) -> Plain:
@@ -388,12 +383,16 @@ def _plain(value: Any) -> object:  # noqa: ANN401
 
 
 def _yaml(value: Plain, indent: str = "") -> Iterator[str]:
-    """Yield the lines of a mapping: mappings as blocks, all else as JSON, which YAML 1.2 takes as it is."""
+    """Yield the lines of a mapping: mappings as blocks, all else as JSON, which YAML takes but for what does not show."""
     for key, each in value.items():
         plain = _PLAIN_KEY.fullmatch(key) and key not in ("true", "false", "null")
-        start = f"{indent}{key if plain else _json(key)}:"
+        start = f"{indent}{key if plain else _shown(_json(key))}:"
         if isinstance(each, dict) and each:
             yield start
             yield from _yaml(each, f"{indent}  ")
         else:
-            yield f"{start} {_json(each)}"
+            yield f"{start} {_shown(_json(each))}"
+
+
+def _shown(text: str) -> str:
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)

@@ -7,7 +7,7 @@ cannot hold leaves the space before the study. A space that has grown is a new o
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
@@ -17,6 +17,7 @@ from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parame
 from optimizer.completion import Capabilities, Capability
 from optimizer.composition import parts_of
 from optimizer.formats import FORMATS, Draft
+from optimizer.formats._readback import misread, misread_in_words, suspects
 from optimizer.importing import Imported, fitted
 from optimizer.length import usual_tokens, utf8_length
 from optimizer.prompt import PromptTemplate
@@ -68,6 +69,7 @@ class SearchSpace:
         capabilities: What the model can do.
         input_bytes: Length of the longest example's inputs, in UTF-8.
         cuts: What became of sets that are longer than the model's context, in the order of their ids.
+        too_long: Pairs of style and format that the model's context cannot hold even without demonstrations.
         imported: The prompt that is the baseline in place of the start, or None.
     """
 
@@ -81,6 +83,7 @@ class SearchSpace:
     capabilities: Capabilities
     input_bytes: int = 0
     cuts: tuple[Cut, ...] = ()
+    too_long: frozenset[tuple[str, str]] = frozenset()
     imported: Imported | None = None
 
     @cached_property
@@ -266,13 +269,27 @@ class SearchSpace:
 
         A set fits when its longest rendering does, with the longest wording and input and all that the answer may
         have. One that does not loses demonstrations from the front, which matter least, until it does; where they are
-        retrieved, fewer are. It leaves the space when none is left, or when it is then like another.
+        retrieved, fewer are. It leaves the space when none is left, or when it is then like another. A pair of style and
+        format that does not fit even without demonstrations leaves the space before, so that it cuts none of the others'.
         """
         imported = self.imported and fitted(
             self.imported, self.model_parameters, self.capabilities, input_bytes=self.input_bytes
         )
         kept = dataclasses.replace(self, demonstration_sets=(), imported=imported)
+        long = frozenset(pair for pair in kept.pairs if not _pair_fits(kept, NO_DEMONSTRATIONS, pair))
+        # Where nothing fits, nothing is told by leaving all of it out. The start is what everything is compared with.
+        if len(long) < len(kept.pairs):
+            long -= {(self.start.style, self.start.format)}
+            kept = dataclasses.replace(kept, too_long=long)
         return _with_sets(kept, self.demonstration_sets)
+
+    def misread(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """Return, in words, that some right answers are read as something else where they are written as asked."""
+        suspected = suspects(self.task, map(self.style, self.styles), targets)
+        found = {
+            pair: misread(FORMATS[pair[1]], self._draft(*pair), suspected) for pair in self.pairs if suspected
+        }
+        return tuple(misread_in_words(found))
 
     def _misfit(self, style_name: str, format_name: str) -> str | None:
         style, layout = self.style(style_name), FORMATS[format_name]
@@ -280,23 +297,33 @@ class SearchSpace:
         if reason:
             return f"the format {reason}"
         missing = sorted(needed_capabilities(self._probe(style_name, format_name)) - self.capabilities.can)
-        return f"the model lacks {', '.join(missing)}" if missing else None
+        if missing:
+            return f"the model lacks {', '.join(missing)}"
+        return _room(self) if (style_name, format_name) in self.too_long else None
 
     def _probe(self, style: str, layout: str) -> PromptTemplate:
+        return FORMATS[layout].render(self._draft(style, layout))
+
+    def _draft(self, style: str, layout: str) -> Draft:
         candidate = Candidate(
             instruction=self.instructions[0], demonstrations=NO_DEMONSTRATIONS, style=style, format=layout
         )
-        draft = Draft(
+        return Draft(
             task=self.task, candidate=candidate, style=self.style(style), parameters=(), control_tokens=()
         )
-        return FORMATS[layout].render(draft)
+
+
+def _room(space: SearchSpace) -> str:
+    return f"too long for the model's context of {space.capabilities.context} tokens"
 
 
 def _with_sets(space: SearchSpace, sets: Sequence[DemonstrationSet]) -> SearchSpace:
-    """Return the space with more sets, each as far as it fits."""
+    """Return the space with more sets, each as far as it fits wherever a prompt without demonstrations does."""
     kept, cuts = list(space.demonstration_sets), list(space.cuts)
-    room = f"too long for the model's context of {space.capabilities.context} tokens"
-    fits = [(shown, _shortened(space, shown)) for shown in sets]
+    room = _room(space)
+    pairs = [pair for pair in space.pairs if _pair_fits(space, NO_DEMONSTRATIONS, pair)] if sets else []
+    limited = space.capabilities.context is not None
+    fits = [(shown, _shortened(space, shown, pairs) if limited else shown) for shown in sets]
     contents = [shown.content for shown in (*kept, *(shown for shown, fit in fits if fit == shown))]
     for shown, fit in fits:
         if fit == shown:
@@ -310,8 +337,10 @@ def _with_sets(space: SearchSpace, sets: Sequence[DemonstrationSet]) -> SearchSp
     return dataclasses.replace(space, demonstration_sets=tuple(kept), cuts=tuple(cuts))
 
 
-def _shortened(space: SearchSpace, shown: DemonstrationSet) -> DemonstrationSet | None:
-    while shown.size and not _fits(space, shown):
+def _shortened(
+    space: SearchSpace, shown: DemonstrationSet, pairs: Sequence[tuple[str, str]]
+) -> DemonstrationSet | None:
+    while shown.size and not _fits(space, shown, pairs):
         if shown.size == 1:
             return None
         if shown.retrieved:
@@ -321,24 +350,25 @@ def _shortened(space: SearchSpace, shown: DemonstrationSet) -> DemonstrationSet 
     return shown
 
 
-def _fits(space: SearchSpace, shown: DemonstrationSet) -> bool:
+def _fits(space: SearchSpace, shown: DemonstrationSet, pairs: Sequence[tuple[str, str]]) -> bool:
+    return bool(pairs) and all(_pair_fits(space, shown, pair) for pair in pairs)
+
+
+def _pair_fits(space: SearchSpace, shown: DemonstrationSet, pair: tuple[str, str]) -> bool:
     if space.capabilities.context is None:
         return True
     wording = max(space.instructions, key=lambda instruction: utf8_length(instruction.text))
     largest = {name: max(values) for name, values in space.parameters.items() if _are_numbers(values)}
-    for style, layout in space.pairs:
-        candidate = Candidate(
-            instruction=wording,
-            demonstrations=shown,
-            style=style,
-            format=layout,
-            parameters=tuple(sorted(largest.items())),
-        )
-        template = space.render(candidate)
-        assert template is not None  # the pair can be run
-        if usual_tokens(template, space.input_bytes) > space.capabilities.context:
-            return False
-    return True
+    candidate = Candidate(
+        instruction=wording,
+        demonstrations=shown,
+        style=pair[0],
+        format=pair[1],
+        parameters=tuple(sorted(largest.items())),
+    )
+    template = space.render(candidate)
+    assert template is not None  # the pair can be run
+    return usual_tokens(template, space.input_bytes) <= space.capabilities.context
 
 
 def needed_capabilities(template: PromptTemplate) -> frozenset[Capability]:

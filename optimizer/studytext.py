@@ -2,15 +2,16 @@
 
 from optimizer.config import SCREEN
 from optimizer.dataset import Dataset
+from optimizer.formats import json_text
 from optimizer.models import ModelSpec, counts_thoughts
 from optimizer.proposal import Proposal
 from optimizer.tasktext import quoted
 
 _SIZES = (0, 2, 4, 8)  # of demonstrations: more take more tokens and seldom help more
 
-# Tokens: what stands around an answer, how many bytes of one make a token, to be safe, the most that an answer may
-# take, and what a model that reasons by itself thinks before it.
-_MARKS, _BYTES_PER_TOKEN, _MOST_TOKENS, _THOUGHTS = 12, 2, 1024, 400
+# Tokens: what stands around an answer beside the frame of a format, for which that has room of its own, how many bytes of
+# an answer make a token, to be safe, the most that it may take, and what a model that reasons by itself thinks before it.
+_MARKS, _BYTES_PER_TOKEN, _MOST_TOKENS, _THOUGHTS = 8, 2, 1024, 400
 
 # What the sampler does, with and without a test.
 _SEARCHES = {
@@ -67,9 +68,10 @@ def _model_text(model: ModelSpec, proposal: Proposal) -> str:
     parts = [f"provider: {quoted(model.provider)}", f"name: {quoted(model.name)}"]
     parts += [] if model.base_url is None else [f"base_url: {quoted(model.base_url)}"]
     parts += [] if model.api_key_env is None else [f"api_key_env: {quoted(model.api_key_env)}"]
-    # An answer in JSON names the target, or the keys of all targets.
-    key = sum(len(name.encode("utf-8", "surrogatepass")) for name in proposal.targets)
-    tokens = min(_MOST_TOKENS, _MARKS + (key + proposal.longest_answer) // _BYTES_PER_TOKEN)
+    # An answer of several targets is an object, which names all of them.
+    keys = json_text(dict.fromkeys(proposal.targets, "")) if len(proposal.targets) > 1 else ""
+    written = len(keys.encode("utf-8", "surrogatepass")) + proposal.longest_answer
+    tokens = min(_MOST_TOKENS, _MARKS + written // _BYTES_PER_TOKEN)
     if counts_thoughts(model.base_url):
         return f"{{{', '.join(parts)}, parameters: {{max_completion_tokens: {tokens + _THOUGHTS}}}}}"
     return f"{{{', '.join(parts)}, parameters: {{temperature: 0, max_tokens: {tokens}}}}}"

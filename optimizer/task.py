@@ -7,6 +7,7 @@ from pathlib import Path
 from optimizer.digest import digest, sha256
 from optimizer.document import FieldPath, Located, inside_project, load_yaml
 from optimizer.errors import InputError, Problem
+from optimizer.filekind import refuse_other_kind
 from optimizer.outputs import (
     located_metrics,
     metric_problems,
@@ -132,6 +133,7 @@ def load_task(path: Path) -> Task:
         InputError: With every mistake in the file.
     """
     source = load_yaml(path, display=shown(path))
+    refuse_other_kind(source, "task")
     file = read(source, TaskFile)
     labels = (
         dict.fromkeys(file.output.labels, "") if isinstance(file.output.labels, tuple) else file.output.labels

@@ -5,9 +5,7 @@ is made here, and the response is read here: what was asked and what came back p
 """
 
 import asyncio
-import contextlib
 import dataclasses
-import ipaddress
 import json
 import os
 import socket
@@ -18,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
+from optimizer.address import base_url_problem, is_header_text, is_loopback
 from optimizer.completion import Completion, FinishReason
 from optimizer.errors import (
     BrokenAnswerError,
@@ -79,7 +78,7 @@ class Endpoint:
             InputError: When the address is none, holds a password, or would carry the key in the clear.
         """
         problem = base_url_problem(base_url, with_key=api_key is not None)
-        if problem is None and api_key is not None and not _is_header_text(api_key):
+        if problem is None and api_key is not None and not is_header_text(api_key):
             problem = "the API key holds characters that no HTTP header can carry"
         if problem is not None:
             raise InputError([Problem(file="", message=problem)])
@@ -108,7 +107,7 @@ class Endpoint:
 
         http_client = openai.DefaultAioHttpClient(
             follow_redirects=False,  # a redirect may lead out of TLS, or to a machine the key was not meant for
-            trust_env=not _is_loopback(self._url.hostname or ""),  # no proxy between us and ourselves
+            trust_env=not is_loopback(self._url.hostname or ""),  # no proxy between us and ourselves
         )
         self._client = openai.AsyncOpenAI(
             api_key=self._api_key or _NO_KEY,
@@ -241,43 +240,6 @@ class Endpoint:
         return text
 
 
-def key_from_environment(name: str) -> str:
-    """Return the key that an environment variable holds, without surrounding white space.
-
-    Raises:
-        InputError: When the variable is unset or empty, or cannot be a key; its value is never shown.
-    """
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise InputError([Problem(file="", message=f"the environment variable {name} is not set")])
-    if not _is_header_text(key):
-        message = f"the environment variable {name} holds characters that no HTTP header can carry"
-        raise InputError([Problem(file="", message=message)])
-    return key
-
-
-def base_url_problem(base_url: str, *, with_key: bool) -> str | None:
-    """Return why an address cannot be used, or None. Passwords in it are never repeated."""
-    try:
-        url = urlsplit(base_url)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        return "base_url: expected an address such as https://api.openai.com/v1"
-    if url.scheme not in ("http", "https") or not host:
-        return "base_url: expected an address such as https://api.openai.com/v1"
-    if "@" in url.netloc:
-        return f"base_url: expected no user name or password before {host}; name the key's variable in api_key_env"
-    if with_key and url.scheme == "http" and not _is_loopback(host):
-        return f"base_url: refusing to send a key to {host} over plain http; use https"
-    return None
-
-
-def without_secrets(base_url: str) -> str:
-    """Return the address without user name, password, query and final slash."""
-    url = urlsplit(base_url)
-    return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path.rstrip("/"), "", ""))
-
-
 def read_completion(answer: object, seconds: float) -> Completion:
     """Return the completion that the JSON of a chat endpoint holds.
 
@@ -377,15 +339,3 @@ def _written_forms(key: str) -> tuple[str, ...]:
     in_url, in_json = quote(key, safe=""), json.dumps(key)[1:-1]
     forms = {key, in_url, in_url.replace("%", "%25"), in_url.lower(), in_json, in_json.replace("/", "\\/")}
     return tuple(sorted(forms, key=lambda form: (-len(form), form)))
-
-
-def _is_header_text(text: str) -> bool:
-    return text.isascii() and text.isprintable()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False

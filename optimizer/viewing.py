@@ -321,10 +321,9 @@ def open_view(path: Path, *, task: Path | None = None) -> Iterator[View]:
     named = path.is_file() and path.suffix not in (*_STUDY_FILES, ".db", ".csv", ".parquet")
     prompt = path if named else folder / "prompt.json"
     if not database.is_file() and not prompt.is_file():
-        study = folder / "study.yaml"
-        message = (
-            f"no result yet: there is neither {database} nor {prompt}; `optimizer run {study}` makes them"
-        )
+        study = path if path.suffix in _STUDY_FILES else folder / "study.yaml"
+        made = f"; `optimizer run {study}` makes them" if study.is_file() else f", nor {study} to make them"
+        message = f"no result yet: there is neither {database} nor {prompt}{made}"
         raise InputError([Problem(file=str(path), message=message)])
     with ExitStack() as stack:
         frozen = FrozenPrompt.load(prompt) if prompt.is_file() else None

@@ -15,78 +15,39 @@ _GENERIC = frozenset(
 
 _LONGEST_NAME = 60  # characters of a column's name in a wording
 
-# Frequent words that are of one of the two languages alone. Texts are French if one word in twenty is, and more of them
-# than are English; running text has one in four.
+# Frequent words of the two languages. Texts are French if one word in twenty is, and more of them than are English;
+# running text has one in four.
 _FRENCH = frozenset(
-    [
-        "le",
-        "la",
-        "les",
-        "des",
-        "du",
-        "de",
-        "et",
-        "est",
-        "une",
-        "un",
-        "dans",
-        "pour",
-        "que",
-        "qui",
-        "pas",
-        "sur",
-        "avec",
-        "il",
-        "elle",
-        "nous",
-        "vous",
-        "je",
-        "ne",
-        "se",
-        "ce",
-        "au",
-        "aux",
-        "sont",
-        "mais",
-        "ou",
-        "plus",
-        "par",
-        "cette",
-        "son",
-        "ses",
-        "combien",
-    ]
+    str.split(
+        "le la les des du de et est une un dans pour que qui pas sur avec il elle nous vous je ne se ce au aux sont mais ou"
+        " plus par cette son ses combien"
+    )
 )
 _ENGLISH = frozenset(
-    [
-        "the",
-        "of",
-        "and",
-        "is",
-        "in",
-        "to",
-        "that",
-        "it",
-        "for",
-        "you",
-        "with",
-        "was",
-        "are",
-        "this",
-        "be",
-        "have",
-        "from",
-        "by",
-        "at",
-        "not",
-        "they",
-        "his",
-        "her",
-        "how",
-        "many",
-        "what",
-        "which",
-    ]
+    str.split(
+        "the of and is in to that it for you with was are this be have from by at not they his her how many what which"
+    )
+)
+# Half of the French ones are as frequent in other languages ("de la que se un" in Spanish). So one in five must be
+# hardly met elsewhere, and they must be more than the frequent words of other languages that French has not.
+_FRENCH_ALONE = frozenset(
+    str.split(
+        "les des du est une dans pour pas sur avec elle nous vous aux sont cette combien qu n j où très être ils leur suis fait"
+        " tout même aussi comme quand chez cet ça quel quelle comment pourquoi"
+    )
+)
+_FRENCH_ALONE_ONE_IN = 5
+_FOREIGN = frozenset(
+    str.split(
+        # Spanish, Portuguese, Catalan and Occitan
+        "el los las con por una como más muy pero mi no sin del o não uma com em do da um mas muito meu els amb més però lo"
+        # Italian, Romanian, Latin
+        " in ad cum di che è gli della per sono alla nel mi questo nu și să este cu din"
+        # Dutch, German
+        " het een van niet ik op met voor zijn aan der die das und ist nicht ich zu den ein eine auf"
+        # Danish, Norwegian, Swedish, Estonian
+        " ja ei og det ikke til på av af för och att som inte jag"
+    )
 )
 _FRENCH_ONE_IN = 20
 _MOST_TEXTS = 500  # that are looked at
@@ -138,8 +99,11 @@ class Asked:
 def language_of(texts: Iterable[str]) -> str:
     """Return "fr" where texts look French by their frequent words, else "en"."""
     words = Counter(word for text in islice(texts, _MOST_TEXTS) for word in _WORD.findall(text.casefold()))
-    french, english = (sum(words[word] for word in known) for known in (_FRENCH, _ENGLISH))
-    return "fr" if french > english and french * _FRENCH_ONE_IN >= words.total() else "en"
+    french, english, alone, foreign = (
+        sum(words[word] for word in known) for known in (_FRENCH, _ENGLISH, _FRENCH_ALONE, _FOREIGN)
+    )
+    frequent = french > english and french * _FRENCH_ONE_IN >= words.total()
+    return "fr" if frequent and alone > foreign and alone * _FRENCH_ALONE_ONE_IN >= french else "en"
 
 
 def wordings(asked: Asked, language: str) -> tuple[str, str]:

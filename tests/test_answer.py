@@ -413,6 +413,21 @@ def test_how_it_was_read_does_not_make_it_another_answer() -> None:
     assert Answer(text="a", outcome="ok", strict=False, reader="label") == Answer(text="a", outcome="ok")
 
 
+def test_a_label_of_several_lines_is_not_the_label_of_its_first() -> None:
+    several = AnswerFormat(kind="label", labels=("a\nb", "a", "c"))
+    assert several.read("a\nb") == Answer(text="a\nb", outcome="ok")
+    assert several.read("a\nb").strict
+    assert [several.read(text).text for text in ("a", "a\nc", "a\n\nText: d\nLabel: c")] == ["a"] * 3
+    assert several.read("a\n", "length").outcome == "truncated"
+
+
+def test_labels_that_begin_as_the_items_of_a_list_do_are_read_whole() -> None:
+    numbered = AnswerFormat(kind="labels", labels=("1. foo", "2. bar", "foo", "- x"))
+    assert numbered.read("1. foo, foo").text == '["1. foo", "foo"]'
+    assert numbered.read("1. foo\n2. bar").text == '["1. foo", "2. bar"]'
+    assert numbered.read("- foo\n- x\n- 2. bar").text == '["2. bar", "foo", "- x"]'
+
+
 def test_what_was_not_read_is_not_strict() -> None:
     assert not Answer(text=None, outcome="invalid").strict
     assert Answer(text="a", outcome="ok").strict

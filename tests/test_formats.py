@@ -12,12 +12,14 @@ from typing import Any, Literal, NamedTuple, get_args
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
 from optimizer.digest import canonical
 from optimizer.document import Located
 from optimizer.formats import FORMATS, Draft
 from optimizer.prompt import Hole, PromptTemplate
+from optimizer.shapes import inlined
 from optimizer.styles import STYLES
 from optimizer.targets import canonical_target
 from optimizer.task import Task
@@ -362,6 +364,16 @@ def test_calls_get_room_for_what_a_layout_has_written_around_the_answer() -> Non
     assert reasoned > chat + STYLES["chain_of_thought"].reasoning_tokens
 
 
+def test_json_gets_room_for_the_object_around_the_answer_and_for_none_where_it_is_the_answer() -> None:
+    def bound(task: Task, style: str = "direct") -> object:
+        return dict(FORMATS["json"].render(a_draft(task, style=style)).calls[0].parameters)["max_tokens"]
+
+    assert bound(a_task()) == 16 + 6  # {"team": ""}
+    assert bound(a_task("json")) == 16
+    reasoning = STYLES["chain_of_thought"].reasoning_tokens
+    assert bound(a_task("json"), "chain_of_thought") == 16 + reasoning + 15  # {"reasoning": "", "team": ""}
+
+
 def optional(*names: str) -> Task:
     kinds = {name: InputSpec(optional=name in names) for name in ("subject", "body", "order")}
     return a_task(inputs=("subject", "body", "order"), kinds=kinds)
@@ -578,6 +590,61 @@ def test_an_object_has_a_field_of_its_own_behind_a_reasoning() -> None:
     assert template.answer.read(said).text == '{"a":1,"b":"x"}'
 
 
+TREE = of("name", "parts", parts={"type": "array", "items": {"$ref": "#"}})
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "wrong"),
+    [
+        (TREE, {"name": "a", "parts": [{"name": "b", "parts": []}]}, {"name": "a", "parts": [{"name": "b"}]}),
+        (
+            of("a", "b", b={"$ref": "#/properties/a"}, enum={"enum": [{"$ref": "#"}]}),
+            {"a": "x", "b": "y", "enum": {"$ref": "#"}},
+            {"a": "x", "b": 1},
+        ),
+        (
+            of("a", a={"$ref": "#/$defs/one"})
+            | {"$defs": {"one": {"anyOf": [{"type": "null"}, {"$ref": "#"}]}}},
+            {"a": {"a": None}},
+            {"a": {"a": 1}},
+        ),
+    ],
+)
+def test_references_to_the_root_of_a_schema_name_the_answer_where_it_is_a_part(
+    schema: dict[str, Any], answer: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    target = "right/team ~%"
+    task = a_task("json", schema=canonical(schema), target=target)
+    (call,) = FORMATS["json"].render(a_draft(task, style="chain_of_thought")).calls
+    assert call.constraint is not None
+    held = Draft202012Validator(call.constraint.schema())
+    held.validate({"reasoning": "So.", target: answer})
+    assert not held.is_valid({"reasoning": "So.", target: wrong})
+
+
+def test_a_schema_whose_root_refers_to_a_definition_is_that_definition() -> None:
+    schema = {
+        "$ref": "#/$defs/One",
+        "$defs": {"One": of("a", a={"$ref": "#/$defs/Two"}), "Two": {"type": "string"}},
+    }
+    task = a_task("json", schema=canonical(schema))
+    for layout in ("json", "dspy_chat", "dspy_json"):
+        assert FORMATS[layout].misfit(task, STYLES["direct"]) is None
+    (call,) = FORMATS["json"].render(a_draft(task)).calls
+    assert call.constraint is not None
+    assert call.constraint.schema() == of("a", a={"$ref": "#/$defs/Two"}) | {
+        "$defs": {"Two": {"type": "string"}}
+    }
+    itself: dict[str, object] = {"$ref": "#/$defs/One", "$defs": {"One": of("a", a={"$ref": "#/$defs/One"})}}
+    assert inlined(itself) == {**of("a", a={"$ref": "#/$defs/One"}), "$defs": itself["$defs"]}
+    others: list[dict[str, object]] = [
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {"$ref": "#"},
+        {"$ref": "https://e.org"},
+    ]
+    assert list(map(inlined, others)) == others
+
+
 @pytest.mark.parametrize("style", ["direct", "chain_of_thought"])
 def test_json_without_a_schema_is_asked_for_in_words_alone(style: str) -> None:
     template = FORMATS["json"].render(a_draft(a_task("json", schema=""), style=style))
@@ -716,6 +783,12 @@ def test_an_explanation_follows_its_label_and_is_not_read() -> None:
     assert template.answer.read(said).text == "billing"
     assert template.answer.read(said, "length").text == "billing"
     assert dict(template.calls[0].parameters)["max_tokens"] == 16 + 48
+
+
+def test_a_label_of_several_lines_has_no_line_of_its_own() -> None:
+    task = a_task(labels=("a\nb", "a", "c"), label_descriptions=("", "", ""))
+    misfit = FORMATS["label_then_explanation"].misfit(task, STYLES["direct"])
+    assert misfit == "has the answer on a line of its own, and 'a\\nb' is of several"
 
 
 def test_an_explanation_is_no_reasoning_before_an_answer() -> None:

@@ -42,7 +42,8 @@ from optimizer.metrics.pairwise import Comparing
 from optimizer.models import MODELS, ModelSpec
 from optimizer.models.scripted import Scripted
 from optimizer.pacing import Pace
-from optimizer.plan import load_examples, load_plan, plan_in_words
+from optimizer.plan import load_examples, load_plan
+from optimizer.plantext import plan_in_words
 from optimizer.scoring import Prepared
 from optimizer.service import read_embedding
 from optimizer.storage import open_storage

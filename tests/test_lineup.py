@@ -1,5 +1,6 @@
 """Who is compared: models of a file, prompts under their names, and every reason against a comparison."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint
 from optimizer.config import PriceSpec
 from optimizer.dataset import Dataset
-from optimizer.errors import InputError
+from optimizer.errors import InputError, StorageError
 from optimizer.frozen import FrozenPrompt
 from optimizer.lineup import OWN, Entrant, entrants, findings, sampled, seats
 from optimizer.models import ModelSpec
@@ -236,6 +237,16 @@ def test_what_keeps_a_comparison_from_being_fair_can_be_forced(
         "p-2: the prompt was made for another task, or another version of it, than colours is now",
         "p-2: the prompt was made with other data, or other splits of them, than the task has now",
     ]
+
+
+def test_a_project_that_takes_no_mark_is_told(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (written / "study.yaml").write_text(STUDY)
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(StorageError, match=r"\.optimizer cannot be made \(Permission denied\)"):
+        plans_for(written / "study.yaml", [scripted(written)], written / "compare")
 
 
 def test_a_study_for_another_model_means_the_same_files(written: Path) -> None:

@@ -21,6 +21,7 @@ from optimizer.digest import canonical
 from optimizer.document import Located
 from optimizer.errors import InputError
 from optimizer.exporters import EXPORTERS, LossyExportError, Wording
+from optimizer.exporters._chat import constraint_of, response_format
 from optimizer.exporters.openai_batch import MOST_BYTES, MOST_LINES
 from optimizer.exporting import export, hostile_cases
 from optimizer.formats import FORMATS, Draft
@@ -168,6 +169,47 @@ def test_three_hundred_prompts_are_what_the_api_takes_and_what_was_scored_or_are
             assert lines[0]["body"]["response_format"] == document["response_format"]
         checked(body)
     assert 200 < sent < 300
+
+
+CLOSED = {
+    "type": "object",
+    "properties": {"a": {"type": "string"}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "strict"),
+    [
+        ({}, True),
+        ({"properties": {"a": {"type": ["string", "null"], "enum": ["x", None], "description": "d"}}}, True),
+        ({"properties": {"a": {"type": "array", "items": {"$ref": "#"}, "minItems": 1}}}, True),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {"type": "number"}}}, True),
+        ({"properties": {"a": {"anyOf": [{"type": "null"}, CLOSED]}}}, True),
+        ({"properties": {"a": {"type": "string", "format": "date"}}}, True),
+        ({"required": []}, False),
+        ({"additionalProperties": True}, False),
+        ({"properties": {"a": {}}}, False),
+        ({"properties": {"a": {"enum": ["x"]}}}, False),
+        ({"properties": {"a": {"type": "array"}}}, False),
+        ({"properties": {"a": {"type": "object"}}}, False),
+        ({"properties": {"a": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}}, False),
+        ({"properties": {"a": {"type": "string", "minLength": 1}}}, False),
+        ({"properties": {"a": {"type": "string", "format": "uri"}}}, False),
+        ({"properties": {"a": {"oneOf": [{"type": "string"}]}}}, False),
+        ({"properties": {"a": {"$ref": "#/properties/b"}}}, False),
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": {}}}, False),
+        ({"type": "array", "items": CLOSED}, False),
+    ],
+)
+def test_a_schema_is_sent_as_strict_only_where_the_strict_mode_takes_it(
+    change: dict[str, Any], strict: bool
+) -> None:
+    schema = CLOSED | change
+    found: dict[str, Any] = response_format(Constraint(json_schema=canonical(schema))) or {}
+    assert found["json_schema"] == {"name": "answer", "strict": strict, "schema": schema}
+    assert constraint_of(found) == Constraint(json_schema=canonical(schema))
 
 
 def test_the_types_of_the_api_are_strict_enough_to_tell() -> None:

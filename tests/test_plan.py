@@ -8,7 +8,8 @@ import pytest
 from optimizer.budget import Budget
 from optimizer.demonstrations import NO_EVIDENCE
 from optimizer.errors import InputError
-from optimizer.plan import StudyPlan, load_plan, plan_in_words
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.plantext import plan_in_words
 
 TASK = """schema: 1
 name: colours
@@ -49,6 +50,37 @@ def mistakes(path: Path) -> str:
     with pytest.raises(InputError) as refused:
         load_plan(path)
     return str(refused.value)
+
+
+def test_one_kind_of_file_in_place_of_another_is_told_in_one_sentence(write: Callable[..., Path]) -> None:
+    study = write()
+    assert mistakes(study.with_name("task.yaml")).endswith("task.yaml: expected a study, found a task")
+    study.write_text(study.read_text().replace("task: task.yaml", "task: study.yaml"))
+    assert mistakes(study).endswith("study.yaml: expected a task, found a study")
+    frozen = study.with_name("prompt.json")
+    frozen.write_text('{"calls": [], "answer": {}, "evidence": {}}')
+    assert mistakes(frozen).endswith("prompt.json: expected a study, found a frozen prompt")
+
+
+def test_a_number_in_quotes_is_told_as_that(write: Callable[..., Path]) -> None:
+    assert "schema: expected 1, found '1': write 1 without quotes" in mistakes(
+        write(("schema: 1\ntask:", 'schema: "1"\ntask:'))
+    )
+
+
+def test_a_wording_with_a_place_for_an_input_is_told_to_be_sent_as_it_stands(
+    plan: Callable[..., StudyPlan],
+) -> None:
+    changes = (
+        ("Name the colour.", "Name the colour of {text}."),
+        ("Which colour is it?", "'Is ${text} red or {blue}?'"),
+    )
+    cautions = [said for said in plan_in_words(plan(*changes)) if "as it stands" in said]
+    assert [said.partition(";")[0] for said in cautions] == [
+        "Caution: the task's instruction holds {text}",
+        "Caution: search.instructions.given[0] holds ${text}",
+    ]
+    assert not [said for said in plan_in_words(plan()) if "as it stands" in said]
 
 
 def test_the_calls_of_each_phase_are_counted_by_hand(plan: Callable[..., StudyPlan]) -> None:
@@ -394,6 +426,19 @@ def test_scouting_is_bounded_and_paid_for_before_anything_else(plan: Callable[..
     told = "scouting 16, baseline 5, one candidate 5, confirmation 9, test 36"
     with pytest.raises(InputError, match=rf"expected at least 71 calls \({told}\), found 70"):
         plan(SCOUTED[0], ("calls: 100", "calls: 70"))
+
+
+def test_an_answer_of_scouting_is_counted_once_in_all_the_calls_of_its_style(
+    plan: Callable[..., StudyPlan],
+) -> None:
+    long = ("[direct, first_person]", "[direct, list_steps_and_verify]")
+    found = plan(*SCOUTED, long, ANSWER)
+    assert found.bounds.call.calls == 3
+    assert found.bounds.scouting.calls == found.scouting.most_calls == 6 + 10
+    assert found.bounds.scouting.tokens == found.bounds.call.tokens * 16
+    several = plan(*SCOUTED, ("[direct, first_person]", "[self_check]"), ("[plain, json]", "[plain]"), ANSWER)
+    assert several.bounds.scouting.calls == several.scouting.most_calls == 2 * several.scouting.most_answers
+    assert several.bounds.scouting.tokens == several.bounds.call.tokens * several.scouting.most_answers
 
 
 def test_what_is_chosen_by_evidence_goes_on_after_what_is_known(plan: Callable[..., StudyPlan]) -> None:

@@ -197,6 +197,30 @@ def test_free_text_is_read_and_what_is_about_the_row_is_left_out_with_a_reason(t
     assert "--group customer_id keeps them in one split" in left["customer_id"]
 
 
+def test_a_column_of_few_values_that_says_the_answer_is_left_out(tmp_path: Path) -> None:
+    moods = ["very negative mood here", "rather neutral mood here", "very positive mood here"]
+    table = rows(
+        "label",
+        ["0", "1", "2"] * 10,
+        label_text=moods * 10,
+        product=["the red shirt", "the blue shirt"] * 15,
+        passages=[[f"page {n % 3}"] for n in range(30)],
+    )
+    found = proposed(tmp_path, table)
+    assert tuple(found.inputs) == ("message", "product")
+    left = {one.value: one.why for one in found.choices if one.field == "left out"}
+    reason = (
+        "may give the answer away: it has few values, each with one answer in every row; --inputs names all"
+    )
+    assert set(left) == {"label_text", "passages"}
+    assert all(why.startswith(reason) for why in left.values())
+    # Where nothing else is there to read, it is read and told.
+    alone: list[dict[str, object]] = [{"label_text": moods[k % 3], "label": "012"[k % 3]} for k in range(30)]
+    found = proposed(tmp_path, alone)
+    assert tuple(found.inputs) == ("label_text",)
+    assert "may give the answer away" in why(found, "inputs")
+
+
 def test_without_free_text_the_longest_column_is_read_and_in_doubt(tmp_path: Path) -> None:
     table: list[dict[str, object]] = [
         {"a": "x", "word": f"w{'x' * k}", "label": "ab"[k % 2]} for k in range(20)

@@ -98,6 +98,9 @@ def test_a_look_that_is_not_over_is_taken_up_for_a_day(job: Job) -> None:
         other = _number(store, replace(job, purpose="score"), within=None, now=1000.0)
         assert other != first  # that came between, and takes nothing of it
         assert _number(store, job, within=RESUMED_SECONDS, now=1000.0 + RESUMED_SECONDS - 1) == first
+        assert (
+            _number(store, job, within=RESUMED_SECONDS, now=1000.0 - 30) == first
+        )  # a clock that is set right
         late = _number(store, job, within=RESUMED_SECONDS, now=1000.0 + RESUMED_SECONDS)
         assert late not in (first, other)
         assert _number(store, replace(job, purpose="score"), within=None, now=1e12) == other
@@ -106,6 +109,15 @@ def test_a_look_that_is_not_over_is_taken_up_for_a_day(job: Job) -> None:
         store = Store(storage)
         assert _number(store, job, within=RESUMED_SECONDS, now=1000.0) not in (first, late, other)
         assert _number(store, replace(job, purpose="score"), within=None, now=1000.0) != other
+
+
+def test_a_look_of_a_time_to_come_is_not_taken_up(job: Job) -> None:
+    with open_storage(job.database) as storage:
+        store = Store(storage)
+        first = _number(store, job, within=RESUMED_SECONDS, now=1e9)
+        again = _number(store, job, within=RESUMED_SECONDS, now=1000.0)
+        assert again != first
+        assert _number(store, job, within=RESUMED_SECONDS, now=1001.0) == again
 
 
 def test_another_prompt_model_or_example_is_another_look(job: Job) -> None:
@@ -138,6 +150,17 @@ def test_what_keeps_a_look_from_being_done_is_told_at_once(job: Job) -> None:
     assert "--model: the prompt needs prefill" in told
     assert "dataset.inputs: the prompt takes text, and the task has other" in told
     assert "dataset.splits: the split is empty" in told
+
+
+def test_a_task_that_wants_answers_of_another_type_is_refused_and_one_of_other_labels_is_not(
+    job: Job,
+) -> None:
+    told = [
+        problem.field
+        for problem in job_problems(replace(job, task=replace(job.task, output="number", labels=())))
+    ]
+    assert told == ["output.type"]
+    assert not job_problems(replace(job, task=replace(job.task, labels=("red", "green", "blue", "black"))))
 
 
 def test_a_prompt_need_not_show_every_input_of_the_task(job: Job) -> None:

@@ -17,7 +17,8 @@ from optimizer.columns import Wanted
 from optimizer.document import load_yaml, write_atomically
 from optimizer.errors import InputError, StorageError
 from optimizer.models import ModelSpec
-from optimizer.plan import StudyPlan, load_plan, plan_in_words
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.plantext import plan_in_words
 from optimizer.scaffold import Scaffold, Wishes, scaffold
 
 ENDPOINT = ModelSpec(provider="openai_compatible", name="any", base_url="http://127.0.0.1:9/v1")
@@ -437,7 +438,7 @@ def test_openai_itself_gets_room_for_thoughts_and_no_temperature(
     assert set(plan.file.model.parameters) == {"max_completion_tokens"}
     assert (plan.file.model.base_url, plan.file.model.api_key_env) == (url, "MADE_UP_KEY")
     other = load_plan(scaffold(wishes(tmp_path, data, force=True)).study)
-    assert other.file.model.parameters == {"temperature": 0, "max_tokens": 17}
+    assert other.file.model.parameters == {"temperature": 0, "max_tokens": 11}
     assert b"made-up" not in b"".join(contents(tmp_path).values())
 
 

@@ -226,7 +226,8 @@ def test_a_metric_with_options_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: b # c", "- x", "'", '"', "a\u2028b", "yes", "é\n\ttab", "{a}", "&x *y !z %"]
+    "text",
+    ["a: b # c", "- x", "'", '"', "a\u2028b", "yes", "é\n\ttab", "{a}", "&x *y !z %", "a\x7fb\x85\U000e0001"],
 )
 def test_words_that_mean_something_in_yaml_stay_words(text: str, tmp_path: Path) -> None:
     labels: Any = Literal
@@ -255,6 +256,20 @@ def test_everything_that_is_wrong_with_examples_is_said_at_once() -> None:
     ]
     assert problems_of(signature_of(list[Team]), [{"message": "m", "answer": "billing"}]) == [
         "examples[0].answer: expected a list, found 'billing'"
+    ]
+
+
+def test_half_of_a_surrogate_pair_is_named_with_its_place() -> None:
+    half = "expected text, found half of a surrogate pair in it"
+    assert problems_of(
+        signature_of(str), [{"message": "m", "answer": "a"}, {"message": "\ud83d", "answer": "b"}]
+    ) == [f"examples[1].message: {half}"]
+    assert problems_of(signature_of(dict[str, str]), [{"message": "m", "answer": {"a": "\ud83d"}}]) == [
+        f"examples[0].answer: {half}"
+    ]
+    fields = {"message": (str, dspy.InputField(desc="\udc00")), "answer": (str, dspy.OutputField())}
+    assert problems_of(dspy.Signature(fields, "Say."), []) == [
+        f"signature.message: {half}",
     ]
 
 

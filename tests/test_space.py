@@ -165,6 +165,26 @@ def test_without_labels_there_are_a_role_and_a_rule(output: OutputType, rule: st
     ]
 
 
+def test_the_compositions_of_a_french_task_are_french() -> None:
+    french = replace(
+        make_task(descriptions=("argent", "")), language="fr-CA", instruction="Classez le message."
+    )
+    texts = [one.text for one in compose(french, (), slots=True)]
+    role = "Vous êtes un assistant attentif qui suit les consignes à la lettre."
+    rule = "Répondez uniquement par une de ces étiquettes : billing, shipping."
+    listed = "Les valeurs possibles de « right team » sont :"
+    assert f"{role} Classez le message. {listed} billing, shipping. {rule}" in texts
+    assert any(f"{listed}\n- billing : argent\n- shipping\n" in text for text in texts)
+    assert not [text for text in texts if "The possible" in text or "You are" in text or "Answer" in text]
+    rules: dict[OutputType, str] = {
+        "number": "Répondez uniquement par le nombre.",
+        "text": "Donnez uniquement la réponse.",
+    }
+    for output, said in rules.items():
+        other = replace(make_task(output), language="fr", instruction="Lisez.")
+        assert [one.text for one in compose(other, (), slots=True)][1] == f"Lisez. {said}"
+
+
 def test_wordings_and_ids_are_unique_even_where_a_given_one_is_a_composition() -> None:
     rule = "Answer with one of billing, shipping and nothing else."
     found = compose(make_task(descriptions=("a", "b")), (f"Route the message. {rule}",), slots=True)
@@ -429,6 +449,44 @@ def test_a_set_of_which_nothing_fits_and_one_that_is_then_like_another_are_left_
     assert none.left_out == tuple(
         f"demonstrations {id_}: {room} 140 tokens, left out" for id_ in ("d0001", "d0002")
     )
+
+
+def test_a_style_that_never_fits_leaves_the_space_and_cuts_no_demonstrations() -> None:
+    whole = long_set(1, 3)
+    room = 5 + 16 + 10 + 3 * 110
+    space = replace(limited(room, whole), styles=("direct", "chain_of_thought"))
+    fit = replace(space, input_bytes=0).fitted()
+    assert fit.pairs == (("direct", "plain"), ("chain_of_thought", "plain"))
+    assert fit.demonstration_sets[1].size == 1  # where the longer of two that fit has room for one
+    small = replace(limited(141, long_set(1, 1)), styles=("direct", "list_steps_and_verify")).fitted()
+    assert small.pairs == (("direct", "plain"),)
+    assert [one.id for one in small.demonstration_sets] == ["d0000", "d0001"]
+    reason = "list_steps_and_verify × plain: too long for the model's context of 141 tokens"
+    assert small.left_out == (reason,)
+    assert small.render(replace(small.start, style="list_steps_and_verify")) is None
+
+
+def test_the_start_stays_where_it_does_not_fit_itself() -> None:
+    space = replace(limited(141, long_set(1, 1)), styles=("list_steps_and_verify", "direct")).fitted()
+    assert space.pairs == (("list_steps_and_verify", "plain"), ("direct", "plain"))
+    assert [one.id for one in space.demonstration_sets] == ["d0000", "d0001"]
+    nothing = replace(limited(10, long_set(1, 1)), styles=("list_steps_and_verify", "direct")).fitted()
+    assert len(nothing.pairs) == 2
+    assert nothing.demonstration_sets == (NO_DEMONSTRATIONS,)
+
+
+def test_right_answers_that_hold_what_introduces_an_answer_are_told() -> None:
+    space = make_space(styles=("direct", "chain_of_thought"), formats=("plain", "json", "xml"))
+    space = replace(space, task=make_task("text"))
+    targets = ["money", "Answer: money", "</right_team>x", "a reply", "Answer: money"]
+    assert space.misread(targets[:1]) == ()
+    (told,) = space.misread(targets)
+    assert told == (
+        "2 right answers, such as 'Answer: money', are read as something else when written as asked in "
+        "chain_of_thought × plain, direct × xml, chain_of_thought × xml"
+    )
+    (one,) = space.misread(targets[:2])
+    assert one.startswith("the right answer 'Answer: money' is read as something else")
 
 
 def test_what_is_added_later_is_cut_and_the_number_of_a_set_that_left_is_not_given_again() -> None:

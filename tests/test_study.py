@@ -36,7 +36,7 @@ from optimizer.plan import StudyPlan, load_plan
 from optimizer.samplers import Sampler, random_search
 from optimizer.search import search as search_all
 from optimizer.storage import create_study, open_storage
-from optimizer.store import Store
+from optimizer.store import ScoreRow, Store
 from optimizer.study import Progress, open_study
 
 if TYPE_CHECKING:
@@ -673,6 +673,13 @@ def test_whoever_watches_is_told_stage_spending_and_standing(write: Write, searc
     assert seen[-1].spent == found.spent
 
 
+def test_whoever_watched_may_be_gone(write: Write, searched: Search) -> None:
+    def gone(_: Progress) -> None:
+        raise BrokenPipeError
+
+    assert searched(write(), right, watch=gone).spent.calls > 0
+
+
 def test_the_scores_of_every_example_are_stored(write: Write, searched: Search) -> None:
     plan = write()
     rows = searched(plan, by_wording).rows
@@ -725,11 +732,28 @@ def most_in_a_minute(moments: Sequence[float]) -> int:
     return max(sum(begin <= moment < begin + 60 for moment in moments) for begin in moments)
 
 
+def test_a_study_in_which_nothing_was_scored_yet_may_be_changed_at_will(
+    write: Write, run_virtual: "RunVirtual"
+) -> None:
+    async def enter(plan: StudyPlan) -> int:
+        async with open_study(plan) as study:
+            return study.store.study
+
+    assert run_virtual(enter(write())) == 1
+    changed = write(("screen: 6", "screen: 5"))
+    assert run_virtual(enter(changed)) == 2
+    assert run_virtual(enter(changed)) == 2
+    (changed.folder / "rules.json").write_text('{"rules": [], "default": "other"}')
+    assert run_virtual(enter(changed)) == 3
+
+
 def test_a_study_that_was_asked_for_something_else_is_refused_by_what_changed(
     write: Write, run_virtual: "RunVirtual"
 ) -> None:
     async def enter(plan: StudyPlan, *, fresh: bool = False) -> int:
         async with open_study(plan, fresh=fresh) as study:
+            row = ScoreRow(example="c00", outcome="ok", answer="red", score=1.0)
+            study.store.keep_scores({("f", "c00"): row})
             return study.store.study
 
     assert run_virtual(enter(write())) == 1

@@ -9,7 +9,8 @@ import pytest
 
 from optimizer.answer import AnswerFormat, AnswerKind
 from optimizer.digest import digest
-from optimizer.plan import load_plan, plan_in_words
+from optimizer.plan import load_plan
+from optimizer.plantext import plan_in_words
 from optimizer.styles import STYLES, ReasoningStyle
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "styles.md"

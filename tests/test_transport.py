@@ -17,6 +17,7 @@ import openai
 import pytest
 from openai import _exceptions as openai_exceptions
 
+from optimizer.address import base_url_problem, key_from_environment, without_secrets
 from optimizer.answer import AnswerFormat
 from optimizer.completion import Completion
 from optimizer.errors import (
@@ -29,13 +30,7 @@ from optimizer.errors import (
     TransientError,
     UnreachableError,
 )
-from optimizer.transport import (
-    Endpoint,
-    base_url_problem,
-    key_from_environment,
-    read_completion,
-    without_secrets,
-)
+from optimizer.transport import Endpoint, read_completion
 
 if TYPE_CHECKING:
     from tests.loopback_server import Fault, Loopback
@@ -771,6 +766,19 @@ def test_what_json_cannot_carry_is_rejected_before_it_is_sent(loopback: "Loopbac
         ("https://", False, "base_url: expected an address such as"),
         ("https://x:port/v1", False, "base_url: expected an address such as"),
         ("http://[::1/v1", False, "base_url: expected an address such as"),
+        (
+            "localhost:8000/v1",
+            False,
+            "base_url: expected an address such as https://api.openai.com/v1, found 'loc",
+        ),
+        ("me:hunter2@models.example/v1", False, "base_url: expected an address such as"),
+        ("models.example/v1?key=hunter2", False, "base_url: expected an address such as"),
+        (
+            "https://api.openai.com/v1/chat/completions",
+            True,
+            "base_url: expected the address up to /v1, found one that goes on to /chat/completions",
+        ),
+        ("http://127.0.0.1:1/v1/embeddings/", False, "base_url: expected the address up to /v1"),
     ],
 )
 def test_an_address_is_checked_before_a_key_is_sent(url: str, with_key: bool, said: str | None) -> None:
@@ -812,6 +820,13 @@ def test_a_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest
     monkeypatch.delenv("SOME_KEY")
     with pytest.raises(InputError, match="the environment variable SOME_KEY is not set"):
         key_from_environment("SOME_KEY")
+
+
+def test_a_key_in_place_of_the_name_of_its_variable_is_not_shown() -> None:
+    with pytest.raises(InputError, match="is it the key itself") as caught:
+        key_from_environment(CANARY)
+
+    assert CANARY not in str(caught.value)
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it() -> None:

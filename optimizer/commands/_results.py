@@ -33,7 +33,18 @@ def prompt_path(path: Path) -> Path:
         return path
     found = path / "prompt.json" if path.is_dir() else path.with_name("prompt.json")
     if not found.is_file():
-        study = path if is_study(path) else found.with_name("study.yaml")
-        message = f"no result yet: there is no {found}; `optimizer run {study}` makes it"
-        raise InputError([Problem(file=str(path), message=message)])
+        raise InputError([Problem(file=str(path), message=_missing(path, found))])
     return found
+
+
+def _missing(path: Path, prompt: Path) -> str:
+    """Return why there is no frozen prompt, and what makes it if anything does."""
+    from optimizer.document import load_yaml
+    from optimizer.filekind import kind_of
+
+    study = path if is_study(path) else prompt.with_name("study.yaml")
+    if not study.is_file():
+        return f"expected a study or a frozen prompt, found neither study.yaml nor {prompt.name} in {prompt.parent}"
+    if (kind := kind_of(load_yaml(study).value)) not in (None, "study"):
+        return f"expected a study or a frozen prompt, found a {kind}"
+    return f"no result yet: there is no {prompt}; `optimizer run {study}` makes it"

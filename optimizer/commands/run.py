@@ -244,7 +244,7 @@ def _say_all_bounds(plans: "Sequence[StudyPlan]", *, as_json: bool) -> None:
 def _bounds(plan: "StudyPlan") -> dict[str, object]:
     import dataclasses
 
-    from optimizer.plan import plan_in_words
+    from optimizer.plantext import plan_in_words
 
     excluded = list(plan.space.left_out)
     bounds = plan.bounds
@@ -259,7 +259,7 @@ def _bounds(plan: "StudyPlan") -> dict[str, object]:
 
 
 def _say_bounds(plan: "StudyPlan") -> None:
-    from optimizer.plan import plan_in_words
+    from optimizer.plantext import plan_in_words
 
     bounds, dataset = plan.bounds, plan.dataset
     say(f"{plan.name}: {plan.task.name} with {plan.file.model.provider}:{plan.file.model.name}")

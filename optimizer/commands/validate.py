@@ -52,16 +52,17 @@ def _checked(path: Path) -> tuple[str, tuple[str, ...]]:
 
     from optimizer.checks import parameter_cautions
     from optimizer.document import load_yaml
+    from optimizer.filekind import kind_of
     from optimizer.frozen import FrozenPrompt
     from optimizer.importing import imported_in_words, load_imported
-    from optimizer.plan import data_in_words, load_examples, load_plan, plan_in_words
+    from optimizer.plan import load_examples, load_plan
+    from optimizer.plantext import data_in_words, plan_in_words
     from optimizer.smoke import check_metrics
 
     if path.suffix == ".json":
         FrozenPrompt.load(path)
         return "frozen prompt", ()
-    content = load_yaml(path).value
-    if isinstance(content, dict) and ("search" in content or "budget" in content or "task" in content):
+    if kind_of(load_yaml(path).value) == "study":
         plan = load_plan(path)
         asyncio.run(check_metrics(plan.task, plan.dataset.validation, own=False))
         cautions = (f"Caution: {caution}" for caution in parameter_cautions(plan.file))

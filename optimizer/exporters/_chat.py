@@ -9,6 +9,7 @@ from optimizer.answer import AnswerFormat
 from optimizer.completion import Constraint, Role
 from optimizer.digest import canonical
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.shapes import within_strict
 
 # What other tools call the same role.
 _ROLES: dict[str, Role] = {"developer": "system", "human": "user", "ai": "assistant", "model": "assistant"}
@@ -138,9 +139,10 @@ def response_format(constraint: Constraint | None) -> dict[str, object] | None:
     """Return a JSON Schema as OpenAI's chat API takes it, None for free text and for a list of texts."""
     if constraint is None or constraint.choice:
         return None
+    schema = constraint.schema()
     return {
         "type": "json_schema",
-        "json_schema": {"name": "answer", "strict": True, "schema": constraint.schema()},
+        "json_schema": {"name": "answer", "strict": within_strict(schema), "schema": schema},
     }
 
 

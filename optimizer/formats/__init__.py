@@ -5,7 +5,6 @@ harmless here, holes carry the control tokens that filling breaks.
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from json import dumps, loads
@@ -13,11 +12,13 @@ from json import dumps, loads
 from optimizer.answer import AnswerFormat
 from optimizer.candidate import Candidate, Demonstration
 from optimizer.completion import Constraint, Role
+from optimizer.composition import is_french
 from optimizer.digest import canonical
 from optimizer.formats._order import in_order
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate, neutralised
 from optimizer.registry import Registry
 from optimizer.retrieval import Retrieval, Shot
+from optimizer.shapes import inlined, rerooted
 from optimizer.styles import ReasoningStyle
 from optimizer.task import Task
 from optimizer.taskfile import OutputType
@@ -65,7 +66,7 @@ class Draft:
     @property
     def french(self) -> bool:
         """Return whether what a format itself says is said in French; in all other languages it is English."""
-        return re.split("[-_]", self.task.language.casefold())[0] == "fr"
+        return is_french(self.task.language)
 
     def value(self, target: str) -> object:
         """Return a target as JSON holds it, harmless: a text, a number, a list of labels, or what it says as JSON.
@@ -329,6 +330,7 @@ def schema_constraint(task: Task, *, reasoning: bool, whole: bool = False) -> Co
     if whole:
         return Constraint(json_schema=canonical(answer))
     # A reference of a schema is from its root, so definitions stay there.
+    answer = rerooted(answer, task.target)
     roots: dict[str, object] = {key: answer.pop(key) for key in ("$defs", "definitions") if key in answer}
     properties: dict[str, object] = {"reasoning": {"type": "string"}} if reasoning else {}
     properties[task.target] = answer
@@ -345,7 +347,7 @@ def schema_constraint(task: Task, *, reasoning: bool, whole: bool = False) -> Co
 def answer_schema(task: Task) -> dict[str, object]:
     """Return the JSON Schema of the answer alone; of an answer of type json with its properties in their order."""
     if task.output == "json":
-        return Constraint(json_schema=task.schema or "{}").schema()
+        return inlined(Constraint(json_schema=task.schema or "{}").schema())
     if task.output == "number":
         return {"type": "number"}
     one: dict[str, object] = {"type": "string"}

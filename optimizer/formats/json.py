@@ -14,6 +14,7 @@ from optimizer.formats import (
     json_text,
     reader,
     schema_constraint,
+    tokens_of,
     turns,
 )
 from optimizer.prompt import PromptTemplate
@@ -49,7 +50,13 @@ def _render(draft: Draft) -> PromptTemplate:
     asked = draft.field_instruction if reasoning else draft.instruction
     wanted = _wanted(draft, whole=whole)
     first = turns(draft, instruction=f"{asked}\n\n{wanted}", reply=reply)
-    calls = chain(draft, first, schema_constraint(task, reasoning=reasoning, whole=whole))
+    frame = (
+        ""
+        if whole
+        else json_text(dict.fromkeys(("reasoning", task.target) if reasoning else (task.target,), ""))
+    )
+    constraint = schema_constraint(task, reasoning=reasoning, whole=whole)
+    calls = chain(draft, first, constraint, extra_tokens=tokens_of(frame))
     # Where none is given, `reader` takes the task's own, of which those for text find nothing in JSON.
     of_json = replace(draft, task=replace(task, readers=()))
     read = reader(of_json, field="" if whole else task.target, readers=_readers(task))

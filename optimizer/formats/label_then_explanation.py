@@ -22,6 +22,9 @@ def _misfit(task: Task, style: ReasoningStyle) -> str | None:
         return f"needs the output type label, and the task has {task.output}"
     if style.reasons_while_answering:
         return "explains an answer after it, and the style reasons before it"
+    lines = [label for label in task.labels if len(label.strip().splitlines()) > 1]
+    if lines:
+        return f"has the answer on a line of its own, and {', '.join(map(repr, lines))} is of several"
     return None
 
 

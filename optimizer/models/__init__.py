@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from optimizer.address import without_secrets
 from optimizer.completion import (
     CAPABILITIES,
     Capabilities,
@@ -27,7 +28,8 @@ from optimizer.digest import digest
 from optimizer.errors import RejectedError
 from optimizer.models._choice import choice_grammar
 from optimizer.registry import Registry, did_you_mean
-from optimizer.transport import Endpoint, without_secrets
+from optimizer.shapes import within_strict
+from optimizer.transport import Endpoint
 
 # What the request itself decides; a parameter of that name would change what is asked or how it is read.
 RESERVED_PARAMETERS = frozenset(
@@ -330,5 +332,5 @@ def _constraint_body(
     schema = constraint.schema()
     if joined is not None:
         return {"grammar": joined(json.dumps(schema, ensure_ascii=False))}
-    described = {"name": "answer", "strict": True, "schema": schema}
+    described = {"name": "answer", "strict": within_strict(schema), "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": described}}

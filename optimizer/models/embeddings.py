@@ -7,17 +7,12 @@ retried like everything else that is asked of a model.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from optimizer.address import base_url_problem, key_from_environment
 from optimizer.completion import Capabilities, Completion, Request
 from optimizer.errors import InputError
 from optimizer.models import Connection, ModelSpec, Provider, endpoint_identity, spec_problems, stated
 from optimizer.service import Service, read_embedding
-from optimizer.transport import (
-    READ_SECONDS,
-    TIMEOUT_SECONDS,
-    Endpoint,
-    base_url_problem,
-    key_from_environment,
-)
+from optimizer.transport import READ_SECONDS, TIMEOUT_SECONDS, Endpoint
 
 _EMBEDDINGS = Service("/embeddings", "an embedding", read_embedding)
 

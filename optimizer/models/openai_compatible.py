@@ -7,6 +7,7 @@ OpenAI itself obeys a JSON Schema and no more; whoever runs a server that does m
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from optimizer.address import base_url_problem, key_from_environment
 from optimizer.completion import Capabilities
 from optimizer.errors import InputError
 from optimizer.models import (
@@ -19,13 +20,7 @@ from optimizer.models import (
     stated,
 )
 from optimizer.models._choice import CHOICE_RULE, ChoiceBias
-from optimizer.transport import (
-    READ_SECONDS,
-    TIMEOUT_SECONDS,
-    Endpoint,
-    base_url_problem,
-    key_from_environment,
-)
+from optimizer.transport import READ_SECONDS, TIMEOUT_SECONDS, Endpoint
 
 
 def _problems(spec: ModelSpec) -> list[str]:

@@ -17,7 +17,8 @@ from optimizer.completion import Completion, Request
 from optimizer.digest import derived_seed
 from optimizer.errors import InputError, RejectedError
 from optimizer.frozen import FrozenPrompt
-from optimizer.plan import StudyPlan, load_plan, plan_in_words
+from optimizer.plan import StudyPlan, load_plan
+from optimizer.plantext import plan_in_words
 from optimizer.report import page
 
 if TYPE_CHECKING:
