@@ -1,11 +1,12 @@
 """Models times prompts, asked: every cell on an account of its own, model after model.
 
 The prompts of one model follow each other, so that a model that runs on this machine is loaded once. What a cell was
-answered is committed before it is used: the same command takes an interrupted comparison up where it was.
+answered is committed before it is used: the same command takes an interrupted comparison up where it was. The store is
+held from the first cell until all is over, so that no other command takes it between two of them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -21,8 +22,10 @@ from optimizer.ledger import CacheMode
 from optimizer.lineup import Seat
 from optimizer.metrics import Role
 from optimizer.models import MODELS
-from optimizer.rescoring import Job, finish_all, open_job
+from optimizer.rescoring import Job, finish_in, open_job
 from optimizer.rivals import Rival
+from optimizer.storage import open_storage
+from optimizer.store import Store
 from optimizer.task import Task
 
 PURPOSE = "compare"
@@ -97,19 +100,30 @@ class Progress:
     of: int
 
 
+@contextmanager
+def open_comparing(seats: Sequence[Seat], terms: Terms) -> Iterator["Comparing"]:
+    """Hold the store for the scoring of all cells.
+
+    Raises:
+        StudyBusyError: When another process uses it.
+        StorageError: When it cannot be written.
+    """
+    with open_storage(terms.database) as storage:
+        yield Comparing(seats, terms, Store(storage))
+
+
 class Comparing:
     """The scoring of all cells, which can be stopped.
 
-    Args:
+    Attributes:
         watch: Told of every progress.
     """
 
-    def __init__(
-        self, seats: Sequence[Seat], terms: Terms, *, watch: Callable[[Progress], None] = lambda _: None
-    ) -> None:
+    def __init__(self, seats: Sequence[Seat], terms: Terms, store: Store) -> None:
+        self.watch: Callable[[Progress], None] = lambda _progress: None
         self._seats = seats
         self._terms = terms
-        self._watch = watch
+        self._store = store
         self._done = 0
         self._stopped = False
         self._under_way: list[Caller | Bench] = []
@@ -130,7 +144,6 @@ class Comparing:
 
         Raises:
             InterruptedRunError: After `stop`.
-            StudyBusyError: When another process uses the store.
         """
         found: list[Scored] = []
         for rival, places in by_model(self._seats):
@@ -160,7 +173,7 @@ class Comparing:
             raise InterruptedRunError("stopped")
         number, spent, bench = None, Spent(), dict[str, Mapping[str, object]]()
         try:
-            async with open_job(self._terms.job(seat)) as opened:
+            async with open_job(self._terms.job(seat), held=self._store) as opened:
                 number, self._under_way = opened.number, [opened.caller, opened.bench]
                 opened.caller.on_call = lambda: self._tell(seat, opened.caller)
                 self._tell(seat, opened.caller)
@@ -175,12 +188,12 @@ class Comparing:
 
     def _tell(self, seat: Seat, caller: Caller) -> None:
         calls = self._done + caller.spent.calls
-        self._watch(Progress(cell=seat.name, calls=calls, of=self.n_calls))
+        with suppress(OSError):  # whoever watches may have closed the terminal
+            self.watch(Progress(cell=seat.name, calls=calls, of=self.n_calls))
 
     def finish(self, found: Sequence[Scored]) -> None:
         """Record that the comparison is over, so that the same command again is another one."""
-        database = self._terms.database
-        finish_all((database, scored.number) for scored in found if scored.number is not None)
+        finish_in(self._store, (scored.number for scored in found if scored.number is not None))
 
 
 def by_model(seats: Sequence[Seat]) -> Iterator[tuple[Rival, list[Seat]]]:

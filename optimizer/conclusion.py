@@ -82,7 +82,9 @@ def conclude(
     baseline, winner, wording = arms
     saving = judged.pairing.saving(baseline.evaluation, winner.evaluation)
     verdict, margin = _verdict(study, arms, judged, saving)
-    sizes, guess = group_sizes(judged.pairing.examples), judged.over_guess
+    sizes = group_sizes(judged.pairing.examples)
+    # Where the baseline is the winner as well, no answer of another prompt is there to be compared with a guess.
+    guessed = None if verdict.reason == "same prompt" else judged.over_guess
     shipped = winner if verdict.frozen == "winner" else baseline
     evidence |= {
         "decision": verdict.decision,
@@ -90,12 +92,13 @@ def conclude(
         "reason": verdict.reason,
         "margin": margin,
         "metric": study.plan.task.metric,
+        **_stand_in(study),
         **_tried(study),
         **({} if (found := study.space.imported) is None else {"imported": found.figures}),
         "validation": _validation(study, winner),
         "difference": comparison_figures(judged.difference),
-        "difference_over_guess": None if guess is None else comparison_figures(guess),
-        "guess": guess_figures(judged.guess),
+        "difference_over_guess": None if guessed is None else comparison_figures(guessed),
+        "guess": None if guessed is None else guess_figures(judged.guess),
         "saving": saving_figures(saving),
         "smallest_provable_difference": study.plan.bounds.smallest_provable,
         "groups": None if sizes is None else len(sizes),
@@ -149,6 +152,12 @@ def _slices(study: Study, baseline: Arm, winner: Arm) -> list[dict[str, object]]
         arms["winner"] = winner
     sides = {name: arm.evaluation for name, arm in arms.items()}
     return slice_figures(sides, seed=derived_seed(study.plan.seed, "slices"))
+
+
+def _stand_in(study: Study) -> dict[str, str]:
+    """Return the metric by which single examples are compared, where the objective has no score of one."""
+    scorer = study.scorer
+    return {} if scorer.by_example else {"stand_in": scorer.per_example.name}
 
 
 def _tried(study: Study) -> dict[str, int]:

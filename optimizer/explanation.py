@@ -5,10 +5,12 @@ them, in English as the prompt keeps them or in the language of a report.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from optimizer.attribution import format_in_words, unread_in_words
+from optimizer.cautions import cautions_in_words
+from optimizer.elision import LONGEST, elided, told_apart
 from optimizer.language import ENGLISH, Language, mark
 from optimizer.power import POWER, USUAL_DISAGREEMENT, examples_needed
 
@@ -16,10 +18,7 @@ from optimizer.power import POWER, USUAL_DISAGREEMENT, examples_needed
 # anything: between prompts that both work, gains are mostly below this.
 ACCEPTABLE = 0.1
 
-USUAL_LEVEL = 0.95  # what is asked of the first comparison on a test
 _FINER = 0.05  # what the advice names beside it
-
-_LONGEST = 40  # characters of a text from the data within a sentence
 
 # A gain below half a point takes more examples than anybody labels, and is worth as little.
 _FEWEST_POINTS = 0.005
@@ -151,23 +150,38 @@ def _what(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
             gain=say.signed_points(difference["value"]),
         )
     if difference["wins"] is not None:
-        counts = {name: difference[name] for name in ("wins", "losses", "ties")}
-        told = (
-            "The new prompt was better on {wins} examples, worse on {losses} and equal on {ties}."
-            if evidence["protocol"] == "test"
-            else "What was chosen was better on {wins} examples, worse on {losses} and equal on {ties}."
+        yield _counted(difference, say, test=evidence["protocol"] == "test")
+
+
+def _counted(difference: Mapping[str, Any], say: Language, *, test: bool) -> str:
+    counts = {name: difference[name] for name in ("losses", "ties")}
+    if test:
+        return say.plural(
+            difference["wins"],
+            "The new prompt was better on {n} example, worse on {losses} and equal on {ties}.",
+            "The new prompt was better on {n} examples, worse on {losses} and equal on {ties}.",
+            **counts,
         )
-        yield say.t(told, **counts)
+    return say.plural(
+        difference["wins"],
+        "What was chosen was better on {n} example, worse on {losses} and equal on {ties}.",
+        "What was chosen was better on {n} examples, worse on {losses} and equal on {ties}.",
+        **counts,
+    )
 
 
 def _nothing_better(evidence: Mapping[str, Any], prompts: str, say: Language) -> str:
-    told = "Of {prompts} none did better on validation than the baseline, so the baseline is kept."
+    # Of few examples, or by luck, one of them may have scored more than the baseline.
+    told = (
+        "Of {prompts} none is expected to do better than the baseline, allowing for few examples and for luck, so the "
+        "baseline is kept."
+    )
     if not evidence["candidates"]:
         told = "The search space holds no other prompt that may win, so the baseline is kept."
     elif evidence.get("infeasible"):
         told = (
-            "Of {prompts} none did better on validation than the baseline ({broke} broke the constraints of the study "
-            "and could not win), so the baseline is kept."
+            "Of {prompts} none is expected to do better than the baseline, allowing for few examples and for luck ({broke} "
+            "broke the constraints of the study and could not win), so the baseline is kept."
         )
     return say.t(told, prompts=prompts, broke=evidence.get("infeasible", 0))
 
@@ -258,29 +272,6 @@ def amount_text(saving: Mapping[str, Any], which: str, language: Language = ENGL
     return language.amount(saving[which], saving["unit"])
 
 
-def cautions_in_words(evidence: Mapping[str, Any], language: Language = ENGLISH) -> Iterator[str]:
-    """Yield what speaks against trusting the evidence."""
-    say, opened = language, evidence["test_opened"]
-    level = evidence["difference"]["level"]
-    if opened > 1 and level > USUAL_LEVEL:
-        yield say.t(
-            "The test was opened {n} times. Each look is another chance to be lucky, so the confidence asked of the "
-            "latest was raised to {level}.",
-            n=opened,
-            level=say.percent(level),
-        )
-    elif opened > 1:
-        yield say.t(
-            "The test was opened {n} times, of which no other compared one prompt with another.", n=opened
-        )
-    told = (
-        *evidence["leaks"],
-        *evidence.get("imported", {}).get("cautions", ()),
-        *flags_in_words(evidence, say),
-    )
-    yield from (say.t("Caution: {flag}", flag=flag) for flag in told)
-
-
 def _search(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
     """Yield how much of the search's own score was luck."""
     row = evidence["validation"]["winner"]
@@ -326,75 +317,11 @@ def _surer(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:
     yield said
 
 
-def flags_in_words(evidence: Mapping[str, Any], language: Language = ENGLISH) -> Iterator[str]:
-    """Yield where a prompt falls behind: on a slice, when its input is perturbed, when the data tell it what to say."""
-    say = language
-    same = evidence.get("winner_fingerprint") == evidence.get("baseline_fingerprint")
-    named = (("baseline", say.t("the baseline")), ("winner", say.t("the new prompt")))
-    arms = named[:1] if same else named
-    for column in evidence.get("slices", ()):
-        yield from _slice_flags(column, arms, say)
-    for arm, name in arms:
-        for perturbation, found in sorted(evidence.get("robustness", {}).get(arm, {}).items()):
-            yield from _perturbation_flags(perturbation, found, name, say)
-
-
-def _slice_flags(
-    column: Mapping[str, Any], arms: tuple[tuple[str, str], ...], say: Language
-) -> Iterator[str]:
-    named = shortened(column["column"], say)
-    for arm, name in arms:
-        gap = column["gaps"].get(arm)
-        if gap is not None and gap["flagged"]:
-            yield say.t(
-                "{prompt} scores {points} points less where {column} is {lowest} than where it is {highest}, more than "
-                "chance explains ({p}).",
-                prompt=name,
-                points=say.points(gap["size"]),
-                column=named,
-                lowest=shortened(gap["lowest"], say),
-                highest=shortened(gap["highest"], say),
-                p=say.p(gap["adjusted"]),
-            )
-    for value in column["values"]:
-        loss = value["difference"]
-        if loss is not None and loss["worse"]:
-            yield say.t(
-                "the new prompt is worse than the baseline where {column} is {value}: {loss} points on {n} examples "
-                "({p}).",
-                column=named,
-                value=shortened(value["value"], say),
-                **_loss(loss, say),
-            )
-
-
-def _loss(loss: Mapping[str, Any], say: Language) -> dict[str, object]:
-    return {"loss": say.signed_points(loss["value"]), "n": loss["n"], "p": say.p(loss["adjusted"])}
-
-
-def _perturbation_flags(
-    perturbation: str, found: Mapping[str, Any], name: str, say: Language
-) -> Iterator[str]:
-    loss, obedience = found["difference"], found["obedience"]
-    if loss is not None and loss["worse"]:
-        yield say.t(
-            "{prompt} does worse when its input is perturbed by {perturbation}: {loss} points on {n} examples ({p}).",
-            prompt=name,
-            perturbation=perturbation,
-            **_loss(loss, say),
-        )
-    if obedience is not None and obedience["flagged"]:
-        yield say.t(
-            "{prompt} obeys instructions in the data: told in the input what to answer, it gave that answer to {obeyed} "
-            "of {n} examples ({p}).",
-            prompt=name,
-            obeyed=obedience["obeyed"],
-            n=obedience["n"],
-            p=say.p(obedience["adjusted"]),
-        )
-
-
 def shortened(text: str, language: Language = ENGLISH) -> str:
     """Return a name or value from the data as a sentence or a row shows it: in quotes, in one line, not too long."""
-    line = " ".join(text.split())
-    return language.quoted(line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…")
+    return language.quoted(elided(text, LONGEST))
+
+
+def named_apart(names: Iterable[str], language: Language = ENGLISH) -> dict[str, str]:
+    """Return names or values that stand beside each other as `shortened` has one, no two of them alike."""
+    return {name: language.quoted(shown) for name, shown in told_apart(names, LONGEST).items()}

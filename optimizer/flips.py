@@ -5,20 +5,19 @@ or unreadable, or both could be read and it is another one. The gains and losses
 difference, exactly.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from optimizer.dataset import Example, clusters_of
 from optimizer.errors import InputError, Problem
-from optimizer.evidence import comparison_figures
-from optimizer.explanation import p_text, score_text, shortened, signed_points
 from optimizer.resampling import DIGITS
 from optimizer.significance import PairedComparison, compare_paired
 from optimizer.slices import columns_of, slices_of
 from optimizer.store import ScoreRow
-from optimizer.viewed import Viewed, caution, judging_split, shared
+from optimizer.viewed import Viewed, judging_split, shared
 from optimizer.viewing import View
 
 Change = Literal["improved", "regressed", "both right", "both wrong", "equal"]
@@ -31,8 +30,8 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 _SEED = 0  # of all that is resampled
 
-# Confusions and slices that a sentence or a table shows; the JSON has them all.
-_MOST_NAMED = 3
+# What the evidence tells of a comparison; an older version may tell less.
+_TOLD = {"n", "value", "lower", "upper", "level", "p_value", "method"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,9 +167,40 @@ def flips_between(before: Viewed, after: Viewed, view: View, split: str, names: 
         seed=_SEED,
         clusters=clusters_of(known) if len(known) == len(rows) else None,
     )
+    if (frozen := _in_evidence(view, before, after, split, comparison)) is not None:
+        comparison, alone = frozen, False
     if alone:
         comparison = replace(comparison, method=f"{comparison.method}, each example counted by itself")
     return Flips(before=before, after=after, split=split, comparison=comparison, alone=alone, rows=rows)
+
+
+def _in_evidence(
+    view: View, before: Viewed, after: Viewed, split: str, found: PairedComparison
+) -> PairedComparison | None:
+    """Return a comparison with the interval and p value by which the study decided; None where it decided on another one.
+
+    Drawn anew with another seed, an interval would end elsewhere and might contradict the decision. A later opening of
+    the test asks for more confidence, too.
+    """
+    evidence = {} if view.frozen is None else view.frozen.evidence
+    decided = evidence.get("difference")
+    pair = tuple(str(evidence.get(f"{arm}_fingerprint")) for arm in ("baseline", "winner"))
+    mine = before.template.fingerprint, after.template.fingerprint
+    same = (evidence.get("protocol"), evidence.get("metric"), split) == ("test", after.metric, "test")
+    if not same or not isinstance(decided, Mapping) or not set(decided) >= _TOLD:
+        return None
+    if {mine, mine[::-1]}.isdisjoint({pair}):
+        return None
+    sign = 1 if mine == pair else -1
+    if decided["n"] != found.n or not math.isclose(sign * decided["value"], found.difference, abs_tol=1e-9):
+        return None  # some of the answers are no longer stored
+    lower, upper = sorted((sign * decided["lower"], sign * decided["upper"]))
+    return replace(
+        found,
+        interval=replace(found.interval, lower=lower, upper=upper, level=decided["level"]),
+        p_value=decided["p_value"],
+        method=decided["method"],
+    )
 
 
 def _without_groups(view: View, split: str) -> bool:
@@ -249,144 +279,6 @@ def _tally(name: tuple[str, ...], rows: Sequence[Flip], n: int) -> Tally:
         regressed=counts["regressed"],
         gain=sum(row.gain for row in rows) / n,
     )
-
-
-def in_words(flips: Flips) -> list[str]:
-    """Return what flipped and why, as sentences."""
-    return [*difference_in_words(flips), *_why(flips), *_where(flips), *_cautions(flips)]
-
-
-def difference_in_words(flips: Flips) -> Iterator[str]:
-    """Yield what the difference is, how sure it is, and how many examples went which way."""
-    comparison, interval = flips.comparison, flips.comparison.interval
-    first, second = flips.scores
-    on = f"On the {len(flips.rows)} {flips.split} examples".replace("  ", " ")
-    metric = f" ({flips.after.metric})" if flips.after.metric else ""
-    ends = f"{signed_points(interval.lower)} to {signed_points(interval.upper)}"
-    sure = "" if flips.alone else f" ({ends}, {p_text(comparison.p_value)})"
-    yield (
-        f"{on} that both have a score for, {flips.after.name} scores {score_text(second)}{metric} and "
-        f"{flips.before.name} {score_text(first)}: {signed_points(comparison.difference)} points{sure}."
-    )
-    if flips.alone:
-        yield "Which of them belong together in groups is not known without the data, so nor is how sure that is."
-    elif comparison.p_value >= 0.05 and not interval.lower <= 0 <= interval.upper:
-        yield (
-            "The interval alone would speak for a difference, but the p value, which is exact where the interval is not, "
-            "does not."
-        )
-    counts = flips.counts
-    same = [f"{counts[name]} {told}" for name, told in _SAME.items() if counts[name]]
-    went = [f"{_counted(counts['improved'], 'example')} improved", f"{counts['regressed']} regressed", *same]
-    yield f"{', '.join(went)}."
-
-
-_SAME: dict[Change, str] = {
-    "both right": "are right in both",
-    "both wrong": "wrong in both",
-    "equal": "score alike",
-}
-
-
-def _why(flips: Flips) -> Iterator[str]:
-    if not flips.flipped:
-        yield "No example flipped, so there is nothing to explain."
-        return
-    parts, counts = flips.parts, Counter(row.reason for row in flips.rows)
-    readable, lost = counts["became readable"], counts["became unreadable"]
-    if readable or lost:
-        better = sum(row.reason == "became readable" and row.change == "improved" for row in flips.rows)
-        less = (
-            f"; {signed_points(parts['became unreadable'])} from {lost} that became unreadable"
-            if lost
-            else ""
-        )
-        yield (
-            f"{signed_points(parts['became readable'])} points come from {_counted(readable, 'answer')} that became readable, "
-            f"of which {better} score better for it{less}."
-        )
-    both = counts["another answer"] + counts["the same answer"]
-    if both:
-        rest = parts["another answer"] + parts["the same answer"]
-        yield (
-            f"{signed_points(rest)} points come from other answers to the {_counted(both, 'example')} that both prompts could "
-            "be read on."
-        )
-    else:
-        yield "There is no example that both prompts could be read on, so nothing is known of better answers as such."
-
-
-def _where(flips: Flips) -> Iterator[str]:
-    """Yield the confusions that flipped most, where answers repeat themselves, and the slices that gained and lost most."""
-    repeated = [tally for tally in by_confusion(flips) if tally.n > 1][:_MOST_NAMED]
-    if repeated:
-        told = (
-            f"{shortened(tally.name[1])} became {shortened(tally.name[2])} where {shortened(tally.name[0])} is right "
-            f"({tally.n})"
-            for tally in repeated
-        )
-        yield f"Most often {'; '.join(told)}."
-    for column, tallies in by_slice(flips).items():
-        worse = [tally for tally in tallies if tally.regressed > tally.improved]
-        if worse:
-            named = ", ".join(f"{shortened(tally.name[0])} ({signed_points(tally.gain)})" for tally in worse)
-            yield f"By {shortened(column)}, more regressed than improved where it is {named}."
-
-
-def _cautions(flips: Flips) -> Iterator[str]:
-    if flips.before.model != flips.after.model:
-        yield f"Caution: two models answered, {flips.before.model or 'unknown'} and {flips.after.model or 'unknown'}."
-    if (told := caution(flips.split)) is not None:
-        yield told
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def figures(flips: Flips) -> dict[str, object]:
-    """Return all of it as plain data."""
-    first, second = flips.scores
-    return {
-        "split": flips.split or None,
-        "metric": flips.after.metric or None,
-        "before": {
-            "name": flips.before.name,
-            "fingerprint": flips.before.template.fingerprint,
-            "score": first,
-        },
-        "after": {"name": flips.after.name, "fingerprint": flips.after.template.fingerprint, "score": second},
-        "difference": comparison_figures(flips.comparison),
-        "counts": dict(flips.counts),
-        "parts": dict(flips.parts),
-        "by_outcome": [_tally_figures(t, ("before", "after")) for t in by_outcome(flips)],
-        "by_confusion": [_tally_figures(t, ("target", "before", "after")) for t in by_confusion(flips)],
-        "by_slice": {
-            column: [_tally_figures(tally, ("value",)) for tally in tallies]
-            for column, tallies in by_slice(flips).items()
-        },
-        "examples": [row_figures(row) for row in flips.rows],
-        "in_words": in_words(flips),
-    }
-
-
-def _tally_figures(tally: Tally, names: Sequence[str]) -> dict[str, object]:
-    counted = {"n": tally.n, "improved": tally.improved, "regressed": tally.regressed, "gain": tally.gain}
-    return {**dict(zip(names, tally.name, strict=True)), **counted}
-
-
-def row_figures(row: Flip) -> Mapping[str, object]:
-    """Return one example as plain data."""
-    return {
-        "id": row.id,
-        "change": row.change,
-        "reason": row.reason,
-        "inputs": None if row.example is None else row.example.values,
-        "target": None if row.example is None else row.example.target,
-        "slices": None if row.example is None else dict(row.example.slices),
-        "before": result_figures(row.before),
-        "after": result_figures(row.after),
-    }
 
 
 def result_figures(row: ScoreRow) -> dict[str, object]:

@@ -1,17 +1,19 @@
 """The job of predicting: which rows, through which prompt, to which file, within which limits."""
 
+import asyncio
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optimizer.budget import Budget, Spent, attempts_for
 from optimizer.config import PriceSpec, RunSpec
 from optimizer.digest import digest, sha256_of
-from optimizer.errors import InputError, Problem
+from optimizer.errors import InputError, InterruptedRunError, Problem
 from optimizer.frozen import FrozenPrompt
 from optimizer.intake import Intake
 from optimizer.length import Reach
@@ -19,9 +21,12 @@ from optimizer.models import MODELS, ModelSpec, fingerprint
 from optimizer.parquet import MISSING, can_write_parquet
 from optimizer.predictions import FORMS, RESERVED
 from optimizer.pricing import Price, common_tier, price_of
+from optimizer.store import StudyStore
 
 # Rows that are committed together.
 BLOCK = 10_000
+
+_T = TypeVar("_T")
 
 _UNBOUNDED = 10**15
 
@@ -83,14 +88,18 @@ class Job:
             usd=None if usd is None else max(0.0, usd - spent.get("usd", 0.0)),
         )
 
-    def identity(self) -> dict[str, str]:
-        """Return what tells this job from another; the file of rows is read for it."""
+    def identity(self, go_on: Callable[[], None] = lambda: None) -> dict[str, str]:
+        """Return what tells this job from another; the file of rows is read for it.
+
+        Args:
+            go_on: Called now and then; what it raises ends the reading.
+        """
         options = {name: value for name, value in self.spec.options.items() if name not in _TIMING}
         stated = None if self.price is None else dataclasses.asdict(self.price)
         return {
             "prompt": self.frozen.fingerprint,
             "model": fingerprint(dataclasses.replace(self.spec, options=options)),
-            "rows": sha256_of(_chunks(self.intake)),
+            "rows": sha256_of(_chunks(self.intake, go_on)),
             "columns": self.intake.digest,
             "options": digest([self.output.suffix.lower(), self.raw, self.block, stated]),
         }
@@ -157,12 +166,23 @@ def _output_mistakes(job: Job) -> Iterator[str]:
         yield f"there is no folder {job.output.parent}"
     if job.output.resolve() == job.intake.path.resolve():
         yield "expected another file than that of the rows"
-    elif job.output.exists() and not job.database.exists() and not job.fresh:
+    elif job.output.is_dir():
+        yield f"expected a file, and {job.output} is a folder"
+    elif not job.database.exists():
+        yield from output_there(job)
+
+
+def output_there(job: Job) -> Iterator[str]:
+    """Yield why a job of which nothing is kept is not begun: its file is there, and is not to be made anew."""
+    if job.output.exists() and not job.fresh:
         yield f"{job.output} is there already; --fresh makes it anew"
 
 
-def bound_of(job: Job) -> Bound:
+def bound_of(job: Job, go_on: Callable[[], None] = lambda: None) -> Bound:
     """Return what a job is.
+
+    Args:
+        go_on: Called at every row; what it raises ends the reading.
 
     Raises:
         InputError: With every mistake in its rows.
@@ -172,6 +192,7 @@ def bound_of(job: Job) -> Bound:
 
     def watch(inputs: Mapping[str, str]) -> None:
         nonlocal total
+        go_on()
         if price is not None and reach.bounded:
             total += sum(price(read, written) for read, written in reach.of(inputs))
 
@@ -198,6 +219,41 @@ def bound_of(job: Job) -> Bound:
     )
 
 
+async def aside(work: Callable[[Callable[[], None]], _T]) -> _T:
+    """Return what a pass over the rows comes to. It is made in a thread, so that Ctrl-C is heard meanwhile.
+
+    Args:
+        work: Calls now and then what it is handed, which ends it when nobody waits for it any more.
+    """
+    over = False
+
+    def go_on() -> None:
+        if over:
+            raise InterruptedRunError("stopped")
+
+    try:
+        return await asyncio.to_thread(work, go_on)
+    finally:
+        over = True
+
+
+async def recorded_bound(job: Job, study: StudyStore, found: Bound | None) -> Bound:
+    """Return what a job is, as it was recorded when it was begun, else as it was found or is found now.
+
+    Raises:
+        InputError: With every mistake in its rows.
+    """
+    known = study.records("bound").get(0)
+    if known is not None:
+        return Bound(**{**known, "columns": tuple(known["columns"])})
+    if found is None:
+        seen = state_of(job.intake)
+        found = await aside(partial(bound_of, job))
+        check_unchanged(job.intake, seen)
+    study.record("bound", 0, dataclasses.asdict(found))
+    return found
+
+
 def check_limits(job: Job, bound: Bound) -> None:
     """Refuse a limit that cannot be held.
 
@@ -215,10 +271,11 @@ def check_limits(job: Job, bound: Bound) -> None:
         raise InputError([Problem(file="", field="--max-usd", message=message) for message in problems])
 
 
-def _chunks(intake: Intake) -> Iterator[bytes]:
+def _chunks(intake: Intake, go_on: Callable[[], None]) -> Iterator[bytes]:
     try:
         with intake.path.open("rb") as stream:
             while chunk := stream.read(2**20):
+                go_on()
                 yield chunk
     except OSError as error:
         raise InputError([Problem(file=intake.file, message=f"cannot be read: {error.strerror}")]) from error
@@ -231,3 +288,13 @@ def state_of(intake: Intake) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_size, found.st_mtime_ns
+
+
+def check_unchanged(intake: Intake, seen: tuple[int, int] | None) -> None:
+    """Refuse to go on with a file that is not as it was seen.
+
+    Raises:
+        InputError: When it is not.
+    """
+    if state_of(intake) != seen:
+        raise InputError([Problem(file=intake.file, message="has changed while it was read")])

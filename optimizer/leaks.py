@@ -21,6 +21,7 @@ from fractions import Fraction
 from typing import Literal, NamedTuple
 
 from optimizer.candidate import Demonstration, DemonstrationSet, Instruction
+from optimizer.cautions import leak_in_words
 from optimizer.dataset import Dataset, Example, clusters_of
 from optimizer.document import clipped
 from optimizer.duplicates import PHRASE_WORDS, Text, fold, pairs, runs, templates, without, words_of
@@ -108,28 +109,11 @@ def _place(leak: Leak) -> tuple[int, str, int, str]:
 
 def _sentence(found: Sequence[Leak], texts: Mapping[str, str]) -> str:
     kind, split, n = found[0].kind, found[0].split, len({leak.example for leak in found})
-    relatives = "training examples" if split == "validation" else "examples that the search sees"
-    said, remedy = {
-        "near duplicate": (
-            f"{'has' if n == 1 else 'have'} near duplicates among {relatives}",
-            "give each pair one `group` value, or drop one of the two",
-        ),
-        "in a wording": (
-            f"{'is' if n == 1 else 'are'} quoted in wordings",
-            "word the instructions in words of their own",
-        ),
-        "in a demonstration": (
-            f"{'is' if n == 1 else 'are'} shown as demonstrations, nearly or in large part",
-            "give each pair one `group` value, or drop one of the two",
-        ),
-    }[kind]
     between = " ~ " if kind == "near duplicate" else " in "
     pairs = [
         between.join(_shown(one, texts) for one in (leak.example, leak.other)) for leak in found[:_NAMED]
     ]
-    named = ", ".join([*pairs, *(["..."] if len(found) > _NAMED else [])])
-    examples = f"{n} {split} example{'s' * (n != 1)}"
-    return f"{examples} {said} ({named}): a gain on {split} may be memory, not skill; {remedy}"
+    return leak_in_words(kind, split, n, ", ".join([*pairs, *(["..."] if len(found) > _NAMED else [])]))
 
 
 def _shown(name: str, texts: Mapping[str, str]) -> str:

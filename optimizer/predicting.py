@@ -9,13 +9,13 @@ Rows that have no answer because of errors are asked again by the same command, 
 """
 
 import asyncio
-import dataclasses
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,19 @@ from optimizer.errors import (
 )
 from optimizer.evaluation import answered
 from optimizer.intake import Row
-from optimizer.job import Bound, Job, bound_of, check_job, check_limits, state_of, sum_of
+from optimizer.job import (
+    Bound,
+    Job,
+    aside,
+    bound_of,
+    check_job,
+    check_limits,
+    check_unchanged,
+    output_there,
+    recorded_bound,
+    state_of,
+    sum_of,
+)
 from optimizer.lanes import MOST_CONCURRENT, pace_of
 from optimizer.ledger import Ledger
 from optimizer.models import MODELS, Connection
@@ -94,25 +106,26 @@ async def open_prediction(
         StorageError: When something cannot be written.
     """
     check_job(job)
+    seen, unwanted = state_of(job.intake), False
     # Mistakes are told before anything is written.
-    bound = None if job.database.exists() else bound_of(job)
-    identity = job.identity()
-    with open_storage(job.database) as storage:
+    bound = None if job.database.exists() else await aside(partial(bound_of, job))
+    identity = await aside(job.identity)
+    check_unchanged(job.intake, seen)
+    with open_storage(job.database, unwanted=lambda: unwanted) as storage:
         store = Store(storage)
-        study = store.of(_number(store, job, identity))
-        known = study.records("bound").get(0)
-        if known is None:
-            bound = bound or bound_of(job)
-            study.record("bound", 0, dataclasses.asdict(bound))
+        # Another run may have come to its end since that was asked first, and its database is gone.
+        if refused := list(output_there(job)) if store.latest_study() is None else []:
+            unwanted = True
         else:
-            bound = Bound(**{**known, "columns": tuple(known["columns"])})
-        check_limits(job, bound)
-        with _written(job.output):
-            prediction = Prediction(job, study, bound, watch)
-        yield prediction
-    if prediction.complete:
-        for suffix in ("", "-wal", "-shm", ".lock"):
-            job.database.with_name(f"{job.database.name}{suffix}").unlink(missing_ok=True)
+            study = store.of(_number(store, job, identity))
+            bound = await recorded_bound(job, study, bound)
+            check_limits(job, bound)
+            with _written(job.output):
+                prediction = Prediction(job, study, bound, watch)
+            yield prediction
+            unwanted = prediction.complete
+    if refused:
+        raise InputError([Problem(file="", field="--output", message=message) for message in refused])
 
 
 class Prediction:
@@ -229,18 +242,22 @@ class Prediction:
     async def _ask(self) -> None:
         job, provider = self._job, MODELS[self._job.spec.provider]
         rows, seen = job.intake.rows(after=self.done), state_of(job.intake)
+        # The rows that are done are passed over aside, so that Ctrl-C is heard meanwhile.
+        rows = chain(filter(None, [await asyncio.to_thread(next, rows, None)]), rows)
         async with provider.connect(job.spec) as connection:
             pace = pace_of(job.run, slots=connection.capabilities.slots, fixed=provider.free)
             try:
                 while self.done < self.bound.rows:
                     batch, ledger = await self._ask_block(rows, connection, pace)
                     # Before anything of the block is written: what was asked may be of another file.
-                    if state_of(job.intake) != seen:
-                        message = "has changed while it was read"
-                        raise InputError([Problem(file=job.intake.file, message=message)])
+                    check_unchanged(job.intake, seen)
                     self._keep(batch, ledger)
             except BudgetError as error:
                 raise BudgetError(self._spent_in_words()) from error
+        if next(rows, None) is not None:
+            raise InputError(
+                [Problem(file=job.intake.file, message="has more rows than when it was checked")]
+            )
 
     def _spent_in_words(self) -> str:
         """Return which budget is spent, where what was paid for is, and what goes on."""
@@ -329,7 +346,8 @@ class Prediction:
         rows = self.done
         if batch is not None:
             rows, errors = rows + batch.n, errors + batch.outcomes["error"]
-        self._watch(Progress(rows=rows, of=self.bound.rows, errors=errors))
+        with suppress(OSError):  # whoever watches may have closed the terminal
+            self._watch(Progress(rows=rows, of=self.bound.rows, errors=errors))
 
     def _predicted(self) -> Predicted:
         outcomes = Counter[str]()

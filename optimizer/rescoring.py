@@ -6,7 +6,7 @@ An answer is committed before it is used, so that the same command takes an inte
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.judging import Bench, Engagement, Terms, open_bench
 from optimizer.lanes import pace_of
 from optimizer.ledger import CacheMode, Ledger
+from optimizer.lineup import misfits
 from optimizer.metrics import Role
 from optimizer.models import MODELS, ModelSpec, fingerprint
 from optimizer.pricing import Price, common_tier, price_of
@@ -43,6 +44,9 @@ _DONE, _BEGUN = "scored", "begun"
 
 # How long an interrupted look at a model may be taken up. Answers of one day are of one model, or as near as it gets.
 RESUMED_SECONDS = 24 * 3600.0
+
+# How far a clock may be set back.
+_CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +125,11 @@ class Opened:
 
     def finish(self) -> None:
         """Record that it is over, so that the same command again is another scoring."""
-        self.store.of(self.number).record(_DONE, 0, {})
+        finish_in(self.store, [self.number])
+
+
+# Where a prompt and a task differ so that no score would say anything.
+_MISFITS = ("dataset.inputs", "output.type")
 
 
 def store_of(path: Path) -> Path:
@@ -136,9 +144,11 @@ def job_problems(job: Job) -> list[Problem]:
     missing = sorted(set(frozen.capabilities) - provider.capabilities(job.spec).can)
     if missing:
         problems.append(Problem(file="", field="--model", message=f"the prompt needs {', '.join(missing)}"))
-    if set(frozen.inputs) - set(task.inputs):
-        message = f"the prompt takes {', '.join(frozen.inputs)}, and the task has {', '.join(task.inputs)}"
-        problems.append(Problem(file=task.source.file, field="dataset.inputs", message=message))
+    problems += [
+        Problem(file=task.source.file, field=field, message=message)
+        for field, message in misfits(frozen, task)
+        if field in _MISFITS  # a prompt of other labels is scored as what it is: it never gives the others
+    ]
     if not job.examples:
         problems.append(Problem(file=task.source.file, field="dataset.splits", message="the split is empty"))
     return problems
@@ -146,12 +156,17 @@ def job_problems(job: Job) -> list[Problem]:
 
 @asynccontextmanager
 async def open_job(
-    job: Job, *, within: float | None = None, clock: Callable[[], float] = time.time
+    job: Job,
+    *,
+    held: Store | None = None,
+    within: float | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Opened]:
     """Open the model of a job, and take up what was begun of it.
 
     Args:
         job: One without problems.
+        held: The store of its database, where that is open already and stays so.
         within: Seconds after which what was begun is left alone; None takes it up at any time.
         clock: Seconds since any fixed moment.
 
@@ -162,8 +177,8 @@ async def open_job(
     """
     n_calls, provider = len(job.examples) * len(job.frozen.template.calls), MODELS[job.spec.provider]
     await check_metrics(job.task, job.examples)
-    with open_storage(job.database) as storage:
-        store = Store(storage)
+    with ExitStack() as stack:
+        store = held or Store(stack.enter_context(open_storage(job.database)))
         number = _number(store, job, within=within, now=clock())
         ledger = Ledger(store, number, model=f"{job.spec.provider}:{job.spec.name}", cache=job.cache)
         terms = Terms(
@@ -196,7 +211,8 @@ def _number(store: Store, job: Job, *, within: float | None, now: float) -> int:
     begun = store.newest(job.identity)
     if begun is not None and not store.of(begun).records(_DONE):
         at = store.of(begun).records(_BEGUN).get(0, {}).get("at", now)
-        if within is None or now - at < within:
+        # A clock that went back by more than it is set right by says nothing of how long ago that was.
+        if within is None or -_CLOCK_SECONDS < now - at < within:
             return begun
     number = store.add_study(f"{job.purpose} {job.frozen.name}", job.identity)
     store.of(number).record(_BEGUN, 0, {"at": now})
@@ -210,9 +226,13 @@ def finish_all(begun: Iterable[tuple[Path, int]]) -> None:
         by_database.setdefault(database, []).append(number)
     for database, numbers in by_database.items():
         with open_storage(database) as storage:
-            store = Store(storage)
-            for number in numbers:
-                store.of(number).record(_DONE, 0, {})
+            finish_in(Store(storage), numbers)
+
+
+def finish_in(store: Store, numbers: Iterable[int]) -> None:
+    """Record of several scorings in an open store that they are over."""
+    for number in numbers:
+        store.of(number).record(_DONE, 0, {})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,14 +9,15 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optimizer.errors import InputError, Problem, StorageError, StudyBusyError
+from optimizer.errors import InputError, Problem, StorageError
+from optimizer.holding import held
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -69,7 +70,7 @@ def read_storage(path: Path, *, migrations: int) -> Iterator[Reading]:
     try:
         source = _to_read(path, migrations)
     except sqlite3.DatabaseError as error:
-        what = "cannot be read" if _is_of_access(error) else "is not a study's database"
+        what = "cannot be read" if is_of_access(error) else "is not a study's database"
         raise InputError([Problem(file=str(path), message=f"{what}: {error}")]) from error
     engine = sqlalchemy.create_engine(
         "sqlite://", creator=lambda: source, poolclass=sqlalchemy.pool.StaticPool
@@ -111,7 +112,7 @@ def _address(path: Path) -> str:
     return f"{path.as_uri()}?mode=ro{'&immutable=1' if still else ''}"
 
 
-def _is_of_access(error: Exception) -> bool:
+def is_of_access(error: Exception) -> bool:
     """Return whether a database could not be read, whatever it holds; that a table is missing says what it holds."""
     import sqlite3
 
@@ -122,28 +123,18 @@ def _is_of_access(error: Exception) -> bool:
 
 
 @contextmanager
-def open_storage(path: Path) -> Iterator[Storage]:
+def open_storage(path: Path, *, unwanted: Callable[[], bool] = lambda: False) -> Iterator[Storage]:
     """Open the database at `path`, made if absent, and hold it for this process.
+
+    Args:
+        unwanted: Asked after a good end; where it is true the database is deleted, while it is still held.
 
     Raises:
         StudyBusyError: When another process holds it.
         InputError: When it is not a database, or its folder cannot be written.
-        StorageError: When, while it is open, something cannot be written to it.
+        StorageError: When the disk is full, or something cannot be written to it while it is open.
     """
-    from filelock import FileLock, Timeout
-
-    holder = path.with_name(path.name + ".lock")
-    lock = FileLock(holder, timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        message = f"already running, process {_holder(holder)}"
-        raise StudyBusyError([Problem(file=str(path), message=message)]) from None
-    except OSError as error:
-        raise InputError([Problem(file=str(path), message=f"cannot be written: {error.strerror}")]) from error
-    try:
-        _holder_file(holder).write_text(str(os.getpid()), encoding="utf-8")
+    with held(path, unwanted=unwanted):
         storage = _open(path)
         try:
             with _synced(path), _told(path):
@@ -151,9 +142,6 @@ def open_storage(path: Path) -> Iterator[Storage]:
         finally:
             storage.trials.remove_session()
             storage.engine.dispose()
-    finally:
-        _holder_file(holder).unlink(missing_ok=True)
-        lock.release()
 
 
 def create_study(storage: Storage, name: str) -> "Study":
@@ -380,15 +368,3 @@ def _write_ahead(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by
 
 def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # a raw driver connection
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _holder_file(lock: Path) -> Path:
-    """Return the file beside the lock that tells who holds it; the lock itself is emptied at every attempt."""
-    return lock.with_suffix(".pid")
-
-
-def _holder(lock: Path) -> str:
-    try:
-        return _holder_file(lock).read_text(encoding="utf-8").strip() or "unknown"
-    except OSError:
-        return "unknown"

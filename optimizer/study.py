@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -299,7 +299,8 @@ class Study:
             best=max(scores, default=None),
             baseline=self.trials[0].score if self.trials else None,
         )
-        self._watch(progress)
+        with suppress(OSError):  # whoever watches may have closed the terminal
+            self._watch(progress)
 
 
 @asynccontextmanager
@@ -359,16 +360,16 @@ def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
         return store.add_study(plan.name, plan.identity)
     number, identity = latest
     changed = sorted(k for k in {*identity, *plan.identity} if identity.get(k) != plan.identity.get(k))
-    others = _other_models(plan, store.of(number))
-    # A fresh study that was interrupted before its test is continued: the same command resumes.
-    if fresh and (changed or others or store.of(number).records("test")):
+    stored = store.of(number)
+    others = _other_models(plan, stored)
+    # A fresh study that was interrupted before its test is continued: the same command resumes. Where nothing was
+    # scored, as with a misspelt model, there is nothing that another one could be mixed with.
+    if (fresh or not stored.scored()) and (changed or others or stored.records("test")):
         return store.add_study(plan.name, plan.identity)
     if changed:
-        message = (
-            f"the study in {plan.database.name} was asked for something else: {', '.join(changed)} changed;"
-            " --fresh starts a new study and keeps what was paid for"
-        )
-        raise StudyChangedError([Problem(file=plan.source.file, message=message)])
+        told = f"the study in {plan.database.name} was asked for something else: {', '.join(changed)} changed"
+        remedy = "--fresh starts a new study and keeps what was paid for"
+        raise StudyChangedError([Problem(file=plan.source.file, message=f"{told}; {remedy}")])
     if others:
         raise StudyChangedError(others)
     return number

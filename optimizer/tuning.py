@@ -35,7 +35,7 @@ def plans_for(study: Path, models: Sequence[Rival], folder: Path) -> tuple[Study
     read(source, StudyConfig)
     task = task_path(source, study)
     # A project that nothing marks ends at the folder of its study, and would not hold the folders below it.
-    (project_root(study) / ".optimizer").mkdir(exist_ok=True)
+    _mark(project_root(study) / ".optimizer")
     plans, problems = list[StudyPlan](), list[Problem]()
     for rival, name in zip(models, unique(_UNSAFE.sub("-", each.label) for each in models), strict=True):
         path = folder / name / "study.yaml"
@@ -83,6 +83,13 @@ def _stated(spec: ModelSpec) -> Mapping[str, object]:
     usual = ModelSpec(provider="", name="")
     values = dataclasses.asdict(spec)
     return {name: value for name, value in values.items() if value != getattr(usual, name)}
+
+
+def _mark(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made ({error.strerror})") from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -533,6 +533,13 @@ def test_a_file_that_is_no_database_is_bad_input_and_left_as_it_is(call: Call, t
     assert path.read_text() == '{"name": "colours"}' * 100
 
 
+def test_a_database_that_cannot_be_read_is_not_taken_for_another_file(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "study.db").mkdir()
+    told = call("ls", tmp_path)
+    assert (told.code, told.out) == (2, "")
+    assert "study.db: cannot be read: " in told.err
+
+
 def test_a_database_of_another_program_is_never_written_to(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "letters.db"
     with sqlite3.connect(path) as connection:

@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import json
+import os
 import re
 import sqlite3
+import subprocess
 import sys
 import unicodedata
 from collections import Counter
@@ -365,6 +367,19 @@ def test_a_database_stands_for_the_prompt_beside_it(prompt: Path, call: Callable
     assert told.code == 2
     study = prompt.with_name("study.yaml")
     assert f"no result yet: there is no {prompt}; `optimizer run {study}` makes it" in told.err
+
+
+def test_what_holds_no_result_and_makes_none_is_told_as_what_it_is(
+    study: Path, call: Callable[..., Told], tmp_path: Path
+) -> None:
+    task = tmp_path / "task.yaml"
+    assert task.is_file()
+    for command in ("show", "verify"):
+        assert "expected a study or a frozen prompt, found a task" in call(command, task).err
+    (tmp_path / "empty").mkdir()
+    told = call("show", tmp_path / "empty")
+    assert told.code == 2
+    assert "found neither study.yaml nor prompt.json" in told.err
 
 
 def test_rows_of_a_batch_have_ids_of_their_own(
@@ -737,6 +752,46 @@ def test_a_mistake_of_ours_is_one_line_and_a_file_with_the_traceback(
     assert "breaks" in Path(told.err.split()[-1]).read_text(encoding="utf-8")
 
 
+def test_a_mistake_of_ours_without_a_place_for_its_traceback_is_still_one_line(
+    study: Path, call: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    def nowhere(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("optimizer.plan.load_plan", breaks)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", nowhere)
+    told = call("validate", study)
+    assert told.code == 70
+    assert told.err == (
+        "internal error: ZeroDivisionError: of ours; no traceback could be written"
+        " (No usable temporary directory found)\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins"]])
+def test_a_pipe_that_nobody_reads_is_no_failed_gate(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "optimizer", *arguments]
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+def test_an_output_that_the_disk_does_not_take_is_told() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "optimizer", "plugins"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr == "error: the output cannot be written (No space left on device)\n"
+
+
 def test_the_version_is_told_without_a_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -1082,3 +1137,16 @@ def test_a_gate_that_nothing_passes_is_refused_before_the_run(
     assert (told.code, told.out) == (2, "")
     assert f"--min-gain: expected a number, found {least}" in told.err
     assert not study.with_name("study.db").exists()
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_an_output_of_another_encoding_ends_no_command(tmp_path: Path, encoding: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("prompt_id,example_id,score\n漢,1,1\n漢,2,0\nb,1,1\nb,2,1\n", encoding="utf-8")
+    command = [sys.executable, "-m", "optimizer", "compare", "--recorded", str(table)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    told = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert ("漢" if encoding == "utf-8" else "\\u6f22") in told.stdout.decode(encoding)
+    document = subprocess.run([*command, "--json"], env=environment, capture_output=True, check=True)
+    assert "漢" in json.dumps(json.loads(document.stdout.decode(encoding)), ensure_ascii=False)

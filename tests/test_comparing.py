@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optimizer.answer import AnswerFormat
-from optimizer.comparing import Comparing, Scored, Terms
+from optimizer.comparing import Progress, Scored, Terms, open_comparing
 from optimizer.completion import Request
 from optimizer.config import RunSpec
-from optimizer.errors import BudgetError, EndpointError, OptimizerError, OverloadedError
+from optimizer.errors import BudgetError, EndpointError, OptimizerError, OverloadedError, StudyBusyError
 from optimizer.frozen import FrozenPrompt
 from optimizer.lineup import entrants, seats
 from optimizer.models import ModelSpec
@@ -19,9 +19,12 @@ from optimizer.plan import load_examples
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.rescoring import store_of
 from optimizer.rivals import Rival
+from optimizer.storage import open_storage
 
 if TYPE_CHECKING:
     from tests.virtual_clock import RunVirtual
+
+Watch = Callable[[Progress], None]
 
 TASK = """schema: 1
 name: colours
@@ -53,7 +56,7 @@ def prompt(words: str) -> FrozenPrompt:
 @pytest.fixture
 def compare(
     write_study: Callable[..., Path], play: Callable[..., None], run_virtual: "RunVirtual"
-) -> Callable[[Callable[[Request], str]], tuple[Scored, ...]]:
+) -> Callable[..., tuple[Scored, ...]]:
     """Return a function that asks a script with the prompts `first` and `second`."""
     path = write_study(TASK, "", items=21)
     (path.parents[1] / "pyproject.toml").touch()
@@ -63,9 +66,16 @@ def compare(
     places = seats(entrants([prompt("first"), prompt("second")]), [model], task)
     terms = Terms(task=task, examples=dataset.test, run=RunSpec(), cache="private", database=store_of(path))
 
-    def run(script: Callable[[Request], str]) -> tuple[Scored, ...]:
+    def run(script: Callable[[Request], str], watch: Watch = lambda _: None) -> tuple[Scored, ...]:
         play(Scripted(script))
-        return run_virtual(Comparing(places, terms).run())
+        with open_comparing(places, terms) as comparing:
+            comparing.watch = watch
+            found = run_virtual(comparing.run())
+            # Between the last cell and the end nobody else gets at the store, either.
+            with pytest.raises(StudyBusyError), open_storage(terms.database):
+                pass
+            comparing.finish(found)
+        return found
 
     return run
 
@@ -79,7 +89,7 @@ def failing(request: Request, error: OptimizerError) -> str:
 
 
 def test_a_budget_that_one_prompt_used_up_takes_nothing_from_the_next(
-    compare: Callable[[Callable[[Request], str]], tuple[Scored, ...]], monkeypatch: pytest.MonkeyPatch
+    compare: Callable[..., tuple[Scored, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("optimizer.budget._LEAST_ATTEMPTS", 20)
     first, second = compare(lambda request: failing(request, OverloadedError("busy", reason="HTTP 503")))
@@ -89,8 +99,16 @@ def test_a_budget_that_one_prompt_used_up_takes_nothing_from_the_next(
 
 
 def test_an_endpoint_that_refuses_one_prompt_for_good_is_not_asked_with_the_next(
-    compare: Callable[[Callable[[Request], str]], tuple[Scored, ...]],
+    compare: Callable[..., tuple[Scored, ...]],
 ) -> None:
     first, second = compare(lambda request: failing(request, EndpointError("wrong key")))
     assert isinstance(first.error, EndpointError)
     assert second.error is first.error
+
+
+def test_whoever_watched_may_be_gone(compare: Callable[..., tuple[Scored, ...]]) -> None:
+    def gone(_: Progress) -> None:
+        raise BrokenPipeError
+
+    found = compare(lambda _: "red", gone)
+    assert [each.error for each in found] == [None, None]

@@ -16,13 +16,14 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from optimizer.answer import Answer
-from optimizer.commands._looking import told_apart
-from optimizer.commands._matrix import matrix_lines, scores_csv, sentences
+from optimizer.commands._looking import table_lines
+from optimizer.commands._matrix import _cheapest, _fastest, matrix_lines, scores_csv, sentences
 from optimizer.commands._tune import transfer_lines
 from optimizer.commands.compare import _say
-from optimizer.comparison import Comparison, compare_evaluations, compare_recorded
+from optimizer.comparison import Cell, Comparison, Contender, Usage, compare_evaluations, compare_recorded
 from optimizer.completion import Completion
 from optimizer.dataset import Example
+from optimizer.elision import told_apart, width
 from optimizer.errors import InputError
 from optimizer.evaluation import Evaluation, Result, Scorer
 from optimizer.gradebook import Gradebook, read_gradebook
@@ -491,3 +492,33 @@ def test_the_figures_are_plain_json() -> None:
     assert figures["cells"][0]["gain"] is None
     assert figures["cells"][1]["gain"]["decision"] == "not distinguishable"
     assert figures["cells"][1]["behind"] is None
+
+
+def cell(name: str, cost: float, seconds: float) -> Cell:
+    usage = Usage(
+        invalid=0, strict=1, tokens_in=1, tokens_out=1, seconds=seconds, seconds_mean=seconds, cost=cost,
+        errors=0, outcomes={},
+    )  # fmt: skip
+    contender = Contender(prompt=name, model="m", score=1.0, interval=None, scores={}, usage=usage)
+    return Cell(contender=contender, gain=None, behind=None, front=True)
+
+
+def test_of_several_that_cost_or_take_the_least_all_are_named() -> None:
+    cells = [cell("a", 0.09996, 0.5), cell("b", 0.09996, 0.5), cell("z", 0.5, 0.5)]
+    assert list(_cheapest(cells)) == [
+        "The cheapest of these are a@m and b@m, at 100 US dollars for 1,000 examples."
+    ]
+    assert list(_fastest(cells)) == ["All of these take the same time, 0.500 seconds an example (median)."]
+    one, *_ = cells
+    assert list(_fastest([one, cell("c", 0.1, 0.7)])) == [
+        "The fastest of these is a@m, at 0.500 seconds an example (median)."
+    ]
+
+
+def test_wide_characters_and_marks_keep_the_columns() -> None:
+    rows = {"出荷の問い合わせ": [1, 1], "e\u0301tat": [1, 0], "plain": [0, 0]}
+    _, *lines = matrix_lines(compare_recorded(book_of(rows)))
+    ends = {width(line.split("  0.")[0].split("  1.")[0]) for line in lines[:3]}
+    assert len(ends) == 1
+    table = list(table_lines(("a", "b"), [("出荷", "x"), ("ab", "y")]))
+    assert table == ["a     b", "出荷  x", "ab    y"]

@@ -173,6 +173,20 @@ def test_answers_that_can_be_read_and_are_right_are_a_gain(world: World) -> None
     assert evidence["difference_over_guess"]["value"] == pytest.approx(0.75)
 
 
+def test_of_a_baseline_that_is_the_winner_nothing_is_guessed(world: World) -> None:
+    def worse_than_at_first(request: Request) -> str:
+        asked = " ".join(message.content for message in request.messages)
+        if "exactly" not in asked:
+            return LABELS[(item(request) + 1) % 3]
+        return "I could not say." if item(request) % 5 == 0 else always_right(request)
+
+    evidence = world(worse_than_at_first, ROOMY, ("formats: [plain, inline]", "formats: [plain]")).evidence
+    assert evidence["reason"] == "same prompt"
+    assert evidence["test"]["baseline"]["invalid"] > 0
+    assert (evidence["difference_over_guess"], evidence["guess"]) == (None, None)
+    assert "stand_in" not in evidence
+
+
 SMALL = ("{train: 9, validation: 24, test: 60}", "{train: 9, validation: 40, test: 0}")
 
 
@@ -206,6 +220,7 @@ def test_a_corpus_metric_is_cross_validated_as_well(world: World) -> None:
     )
     assert outcome.selection.decision == "improved"
     assert outcome.evidence["validation"]["winner"]["estimate"] is None
+    assert outcome.evidence["stand_in"] == "labels_f1"
 
 
 def test_each_further_opening_of_the_test_asks_for_more_confidence(world: World) -> None:

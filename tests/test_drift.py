@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
+from optimizer.answer import OUTCOMES
+from optimizer.commands._drift import rescored_lines
 from optimizer.drift import Pairs, _allowed, drift
+from optimizer.evidence import comparison_figures
 from optimizer.recording import Row
 from optimizer.significance import binomial_tail
 
@@ -142,3 +145,27 @@ def test_the_tail_is_that_of_the_binomial(n: int, share: float, data: st.DataObj
     k = min(k, small)
     exact = binomtest(k, small, share, alternative="greater").pvalue
     assert math.isclose(binomial_tail(k, small, share), exact, rel_tol=1e-6, abs_tol=1e-12)
+
+
+def test_the_score_is_told_with_the_p_value_that_the_verdict_was_given_by() -> None:
+    found = drift(changed(6, 40, score=0.0), same_requests=True, deterministic=True)
+    assert found.score is not None
+    side = {"outcomes": dict.fromkeys(OUTCOMES, 0), "strict": None, "cost_usd": None, "seconds": None}
+    figures = {
+        "lost": ["e1"],
+        "verdict": found.verdict,
+        "cause": None,
+        "signs": [
+            {"sign": s.sign, "tells": s.tells, "changed": s.changed, "adjusted": s.adjusted}
+            for s in found.signs
+        ],
+        "model": {"recorded": "a", "asked": "a"},
+        "metric": "accuracy",
+        "difference": comparison_figures(found.score),
+        "then": {**side, "score": 1.0},
+        "now": {**side, "score": 0.85},
+    }
+    lost, score, *_ = rescored_lines(figures)
+    assert lost.startswith("1 example has no answer or no score now and is left out: ")
+    assert found.score.p_value == pytest.approx(0.03125)
+    assert "p = 0.0625 corrected" in score

@@ -25,10 +25,9 @@ from optimizer.flips import (
     by_confusion,
     by_outcome,
     by_slice,
-    figures,
     flips_between,
-    in_words,
 )
+from optimizer.fliptext import figures, in_words
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import load_plan
 from optimizer.prompt import CallTemplate, MessageTemplate, PromptTemplate
@@ -297,8 +296,9 @@ def test_without_the_data_nothing_is_said_to_be_sure_of_examples_that_may_be_of_
     (own_parcels / "study.yaml").unlink()
     frozen = FrozenPrompt.load(own_parcels / "prompt.json")
     pair = (f"{own_parcels}#baseline", f"{own_parcels}#winner")
+    undecided = {name: value for name, value in frozen.evidence.items() if name != "difference"}
     for groups in (None, 6):
-        told_so = replace(frozen, evidence={**frozen.evidence, "groups": groups})
+        told_so = replace(frozen, evidence={**undecided, "groups": groups})
         (own_parcels / "prompt.json").write_text(told_so.dumps(), encoding="utf-8")
         for command in (("explain", own_parcels), ("diff", *pair)):
             told = " ".join(optimizer(*command).out.split())
@@ -363,3 +363,50 @@ def test_the_page_of_the_terminal_shows_what_is_printed(
         told = optimizer(*line.split())
         assert told.code == 0, told.err
         assert told.out == shown, line
+
+
+def test_the_interval_of_the_decision_is_told_with_its_level(own_parcels: Path) -> None:
+    frozen = FrozenPrompt.load(own_parcels / "prompt.json")
+    evidence: Any = frozen.evidence
+    decided = {**evidence["difference"], "lower": -0.0123, "upper": 0.4321, "level": 0.975, "p_value": 0.0302}
+    told_so = replace(frozen, evidence={**evidence, "difference": decided})
+    (own_parcels / "prompt.json").write_text(told_so.dumps(), encoding="utf-8")
+    pair = (f"{own_parcels}#baseline", f"{own_parcels}#winner")
+    for command in (("explain", own_parcels), ("diff", *pair)):
+        told = " ".join(optimizer(*command).out.split())
+        assert "points (97.5 %: -1.2 to +43.2, p = 0.0302)" in told
+    mirrored = document("diff", *reversed(pair))["difference"]
+    assert (mirrored["lower"], mirrored["upper"], mirrored["p_value"]) == (-0.4321, 0.0123, 0.0302)
+    # Of other examples the study decided nothing.
+    assert document("explain", own_parcels, "--split", "validation")["difference"]["level"] == 0.95
+
+
+@pytest.mark.parametrize("change", [{"reason": "same prompt"}, {"metric": "macro_f1"}])
+def test_nothing_is_left_of_a_gain_that_is_none_or_of_another_metric(
+    own_parcels: Path, change: dict[str, str]
+) -> None:
+    frozen = FrozenPrompt.load(own_parcels / "prompt.json")
+    evidence: Any = frozen.evidence
+    for changed in ({}, change):
+        over = {**evidence, "difference_over_guess": evidence["difference"], **changed}
+        (own_parcels / "prompt.json").write_text(replace(frozen, evidence=over).dumps(), encoding="utf-8")
+        told = " ".join(optimizer("explain", own_parcels).out.split())
+        assert ("would be left of the gain" in told) == (not changed)
+
+
+def test_slices_that_begin_alike_are_told_apart() -> None:
+    flips = flipped(4, 4)
+    names = [
+        f"customer support, second level, billing: refund of {what}" for what in ("an invoice", "a parcel")
+    ]
+    rows = tuple(
+        replace(
+            row,
+            example=Example(id=row.id, inputs=(), target="a", group=None, slices=(("kind", names[k % 2]),)),
+        )
+        for k, row in enumerate(flips.rows)
+    )
+    rows = tuple(replace(row, before=row.after, after=row.before) for row in rows)
+    told = next(said for said in in_words(replace(flips, rows=rows)) if said.startswith("By"))
+    assert "an invoice”" in told
+    assert "a parcel”" in told

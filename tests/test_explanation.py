@@ -7,11 +7,13 @@ import pytest
 
 from optimizer.explanation import (
     in_words,
+    named_apart,
     p_text,
     percent,
     points,
     provable_in_words,
     score_text,
+    shortened,
     signed_points,
 )
 from optimizer.language import ENGLISH, Language
@@ -210,7 +212,9 @@ def test_where_nothing_beat_the_baseline_that_is_all() -> None:
         reason="same prompt",
         difference={"value": 0.0, "wins": 0, "losses": 0, "ties": 200},
     )
-    assert text.startswith("Of 14 prompts none did better on validation than the baseline")
+    assert text.startswith(
+        "Of 14 prompts none is expected to do better than the baseline, allowing for few examples"
+    )
     assert "confidence" not in text
 
 
@@ -342,3 +346,24 @@ def test_scores_of_other_examples_than_the_difference_are_said_to_be() -> None:
 def test_examples_without_a_score_are_not_said_to_be_scored() -> None:
     row = {"score": 0.8, "n": 60, "errors": 3, "estimate": 0.7411}
     assert "On validation the new prompt scored 0.800 on 57 examples" in said(validation={"winner": row})
+
+
+def test_one_example_is_one_example() -> None:
+    text = said(difference={"wins": 1, "losses": 0, "ties": 1})
+    assert "The new prompt was better on 1 example, worse on 0 and equal on 1." in text
+
+
+def test_a_long_name_keeps_its_end_and_names_beside_each_other_are_told_apart() -> None:
+    names = [
+        f"customer support, second level, billing: refund of {what}" for what in ("an invoice", "a parcel")
+    ]
+    assert shortened(names[0]).endswith("an invoice”")
+    assert len(shortened(names[0])) == 42
+    assert len(set(named_apart([f"{'x' * 30}{k}{'y' * 30}" for k in range(3)]).values())) == 3
+
+
+def test_a_loss_by_the_stand_in_of_a_corpus_metric_is_said_to_be_one() -> None:
+    loss = {"worse": True, "value": -0.2, "n": 30, "adjusted": 0.02}
+    column = {"column": "kind", "gaps": {}, "values": [{"value": "x", "difference": loss}]}
+    text = said(slices=[column], metric="macro_f1", stand_in="accuracy")
+    assert "is “x”: -20.0 points of accuracy on 30 examples" in text

@@ -47,7 +47,7 @@ from optimizer.plantext import plan_in_words
 from optimizer.scoring import Prepared
 from optimizer.service import read_embedding
 from optimizer.storage import open_storage
-from optimizer.store import Store
+from optimizer.store import ScoreRow, Store
 from optimizer.study import open_study
 
 if TYPE_CHECKING:
@@ -779,6 +779,8 @@ def test_a_judge_that_answers_under_another_identity_is_not_gone_on_with(
     async def begin() -> None:
         async with open_study(load_plan(path)) as study:
             assert set(study.bench.models) == {"judge"}
+            row = ScoreRow(example="c00", outcome="ok", answer="red", score=1.0)
+            study.store.keep_scores({("f", "c00"): row})
 
     for default in ("good", "good"):
         critic.write_text(json.dumps({"rules": [], "default": default}))

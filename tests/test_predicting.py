@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -407,6 +408,10 @@ def test_ids_are_in_every_row_or_in_none_and_a_missing_column_is_told_once() -> 
         InputError, match=r"rows.jsonl:1: id: expected an id, as other rows have one, found none"
     ):
         predict(job("rows.jsonl"))
+    for wrong in ("true", "1.0"):
+        Path("rows.jsonl").write_text(f'{{"id": {wrong}, "text": "a"}}\n')
+        with pytest.raises(InputError, match=f"1: id: expected text or a whole number, found {wrong}"):
+            predict(job("rows.jsonl"))
     Path("rows.jsonl").write_text('{"texts": "a"}\n' * 1000)
     with pytest.raises(InputError) as error:
         predict(job("rows.jsonl"))
@@ -449,7 +454,9 @@ def test_a_file_that_is_there_is_replaced_only_when_it_is_said(play: Any) -> Non
     predict(job(fresh=True))
     assert Path("out.csv").read_bytes() != before
     assert len(answers("out.csv")) == 3
+    Path("folder.csv").mkdir()
     for output, message in (
+        ("folder.csv", "expected a file, and folder.csv is a folder"),
         ("rows.csv", "another file than that of the rows"),
         ("no/out.csv", "there is no folder no"),
         ("out.xlsx", "expected a .csv, .jsonl or .parquet file, found '.xlsx'"),
@@ -457,6 +464,85 @@ def test_a_file_that_is_there_is_replaced_only_when_it_is_said(play: Any) -> Non
     ):
         with pytest.raises(InputError, match=message):
             predict(job(output=output, fresh=True))
+
+
+def test_a_second_run_that_begins_while_the_first_ends_asks_nothing(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows()
+    model = Scripted(colour)
+    play(model)
+    first, second, real = job(), job(), Job.identity
+
+    def identity(self: Job, *go_on: Any) -> dict[str, str]:
+        if self is second:  # which reads its rows while the first one does all it has to do
+            predict(first)
+        return real(self, *go_on)
+
+    monkeypatch.setattr(Job, "identity", identity)
+    with pytest.raises(InputError, match=r"--output: out.csv is there already; --fresh makes it anew"):
+        predict(second)
+    assert len(model.requests) == 11
+    assert left() == {"out.csv"}
+
+
+def test_rows_that_come_while_a_first_run_checks_the_file_are_not_left_out(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows()
+    model, real = Scripted(colour), Job.identity
+    play(model)
+
+    def identity(self: Job, *go_on: Any) -> dict[str, str]:
+        with Path("rows.csv").open("a", encoding="utf-8") as stream:
+            stream.write("late,one more,kind\n")
+        return real(self, *go_on)
+
+    monkeypatch.setattr(Job, "identity", identity)
+    with pytest.raises(InputError, match=r"rows.csv: has changed while it was read"):
+        predict(job())
+    assert not model.requests
+    assert left() == set()
+
+
+def test_the_loop_is_alive_while_rows_are_checked_and_ends_the_check(
+    play: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows()
+    model = Scripted(colour)
+    play(model)
+    alive, ended = threading.Event(), threading.Event()
+
+    def bound_of(_: Job, go_on: Callable[[], None]) -> Any:
+        assert alive.wait(30)
+        try:
+            while True:
+                go_on()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("optimizer.predicting.bound_of", bound_of)
+
+    async def work() -> None:
+        task = asyncio.create_task(open_prediction(job()).__aenter__())
+        await asyncio.sleep(0.05)
+        alive.set()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert ended.wait(30)
+    assert not model.requests
+
+
+def test_whoever_watched_may_be_gone(play: Any) -> None:
+    def gone(_: Progress) -> None:
+        raise BrokenPipeError
+
+    write_rows()
+    play(Scripted(colour))
+    assert predict(job(), gone).rows == 11
 
 
 def test_a_second_run_on_the_same_file_is_refused_with_the_process(play: Any) -> None:

@@ -19,9 +19,12 @@ from optimizer.commands._tables import evidence_lines
 from optimizer.completion import Constraint
 from optimizer.explanation import in_words
 from optimizer.frozen import FrozenPrompt
+from optimizer.language import ENGLISH
 from optimizer.power import smallest_provable_difference
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.report import page
+from optimizer.report._tables import tables
+from optimizer.report._telling import Teller
 
 HOSTILE = (
     "\"'><img src=x onerror=alert(1)></style></title></table><script>alert(1)</script>{{ 7 * 7 }}{% raw %}&lt;"
@@ -339,7 +342,7 @@ def heading(found: dict[str, Any]) -> tuple[str, str]:
         ),
         (
             "same prompt",
-            "No new prompt did better than the baseline",
+            "No new prompt is expected to do better than the baseline",
             "not distinguishable, the baseline is frozen",
         ),
         (
@@ -614,7 +617,8 @@ def test_the_page_can_be_read_by_everyone(name: str) -> None:
     assert tags["caption"] == tags["table"]
     assert all(cell.get("scope") in ("row", "col") for cell in read.all("th"))
     assert all(chart["role"] == "img" for chart in read.all("svg"))
-    assert tags["desc"] == tags["svg"] == 2
+    # A baseline that is the winner as well has no gain to draw.
+    assert tags["desc"] == tags["svg"] == (1 if name == "same prompt" else 2)
     ids = read.attributes("id")
     assert len(ids) == len(set(ids))
     assert {one for names in read.attributes("aria-labelledby") for one in names.split()} <= set(ids)
@@ -741,3 +745,87 @@ def test_what_could_be_proven_is_told_of_the_examples_with_a_score_and_the_confi
     assert told(groups=50, difference={"n": 120}).startswith("The 200 test examples in 50 groups")
     assert told(groups=50, difference={"level": 0.975}) == ""
     assert told(difference={"n": 10**300}) == ""
+
+
+def test_differences_by_a_stand_in_are_headed_by_its_name() -> None:
+    scores = {"n": 30, "score": 0.7, "lower": 0.6, "upper": 0.8}
+    loss = {
+        "value": -0.1,
+        "lower": -0.2,
+        "upper": 0.1,
+        "adjusted": 0.3,
+        "p_value": 0.3,
+        "n": 30,
+        "worse": False,
+    }
+    value = {
+        "value": "x",
+        "scores": {"baseline": {**scores, "score": 0.6}, "winner": scores},
+        "difference": loss,
+    }
+    column = {"column": "kind", "values": [value], "left_out": 0, "gaps": {}}
+    asked = {"n": 30, "clean": 0.6, "score": 0.7, "difference": loss, "obedience": None}
+    found = evidence(
+        metric="macro_f1",
+        slices=[column],
+        robustness={
+            "perturbations": ["typos"],
+            "baseline": {"typos": asked},
+            "winner": {"typos": asked},
+            "consistency": {"repeats": 1, "n": 1, "share": 1.0},
+        },
+    )
+    assert "difference in" not in shown(found)
+    named = shown({**found, "stand_in": "labels_f1"})
+    assert named.count("difference in labels_f1") == 2
+    assert named.count("macro_f1 has no score of a single example") == 2
+    assert "Asked again 1 more time, the winner gave one and the same answer to 100 % of 1 example." in named
+    lines = "\n".join(evidence_lines({**found, "stand_in": "labels_f1"}))
+    assert "difference in labels_f1" in lines
+    assert "macro_f1 has no score of a single example" in lines
+
+
+def test_a_baseline_that_is_the_winner_has_no_gain() -> None:
+    found = {
+        **SAME,
+        "difference_over_guess": difference(value=-0.119),
+        "guess": {"answer": "red", "score": 0.2},
+    }
+    for text in (shown(found), "\n".join(evidence_lines(found))):
+        assert "guessed" not in text.casefold()
+        assert "Gain of the new prompt" not in text
+        assert "gain over" not in text
+
+
+def test_other_measures_are_told_in_their_units() -> None:
+    measured = {
+        "cost": 0.00025, "output_tokens": 1.375, "refusal": 0.125, "strict": 0.5833, "answer_length": 1234.5,
+        "accuracy": 0.8125, "own": 0.5,
+    }  # fmt: skip
+    test = {name: arm(0.6, metrics=measured) for name in ("baseline", "wording", "winner")}
+    found = tables(prompt(evidence(test=test)), Teller(ENGLISH))["measures"]
+    told = {row.cells[0]: row.cells[1] for row in found.rows}
+    assert told == {
+        "cost": "0.000250 US dollars",
+        "output_tokens": "1.4 tokens",
+        "refusal": "12.5 %",
+        "strict": "58.3 %",
+        "answer_length": "1234.5 characters",
+        "accuracy": "0.812",
+        "own": "0.500",
+    }
+
+
+def test_slices_that_begin_alike_are_told_apart_on_the_page() -> None:
+    scores = {"n": 30, "score": 0.7, "lower": 0.6, "upper": 0.8}
+    names = [f"{'x' * 30}{k}{'y' * 30}" for k in range(2)]
+    values = [{"value": name, "scores": {"baseline": scores}, "difference": None} for name in names]
+    gap = {"size": 0.1, "highest": names[0], "lowest": names[1], "adjusted": 0.5, "flagged": False}
+    column = {"column": "kind", "values": values, "left_out": 0, "gaps": {"baseline": gap}}
+    text = shown(evidence(slices=[column]))
+    assert all(text.count(name) >= 2 for name in names)
+
+
+def test_joiners_within_words_and_emoji_are_text() -> None:
+    html = page(prompt(evidence(leaks=["می\u200cخواهم 👩\u200d🚀 \u202e"])))
+    assert "می\u200cخواهم 👩\u200d🚀 \ufffd" in html

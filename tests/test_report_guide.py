@@ -221,7 +221,7 @@ def test_where_the_data_changed_since_no_example_is_told(study: tuple[StudyPlan,
     changed = load_plan(plan.folder / "study.yaml")
     with open_archive(plan.database) as archive:
         told = guide(changed, frozen, archive, Language.of("en"))
-    assert "since the study ran, data has changed" in told
+    assert "since the study ran, the data have changed" in told
     assert not re.search(r"^- `c\d\d`", told, re.MULTILINE)
 
 

@@ -4,17 +4,20 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import optimizer
+from optimizer import cautions
+from optimizer.cautions import retold
 from optimizer.commands._looking import _cell
 from optimizer.explanation import in_words, provable_in_words
 from optimizer.formats import FORMATS
 from optimizer.language import ENGLISH, LANGUAGES, Language, placeholders, script_texts
+from optimizer.leaks import HeldOut, Kind, Leak, leak_warnings
 from optimizer.significance import compare_aggregate, compare_amounts, compare_paired
 from optimizer.styles import STYLES
 
@@ -65,6 +68,7 @@ def asked() -> dict[str, str]:
     modules = [
         *sorted((PACKAGE / "report").glob("*.py")),
         PACKAGE / "attribution.py",
+        PACKAGE / "cautions.py",
         PACKAGE / "explanation.py",
         PACKAGE / "language.py",
     ]
@@ -305,3 +309,48 @@ def test_nothing_english_is_left_in_a_french_verdict() -> None:
 FLAGGED = {"flagged": True, "size": 0.3, "lowest": "x", "highest": "y", "adjusted": 0.01}
 LOSS = {"worse": True, "value": -0.2, "n": 30, "adjusted": 0.02}
 OBEYED = {"flagged": True, "obeyed": 4, "n": 30, "adjusted": 0.02}
+
+
+LEAK = (
+    "1 test example has near duplicates among examples that the search sees (a ~ b): a gain on test may be memory, not "
+    "skill; give each pair one `group` value, or drop one of the two"
+)
+
+
+def test_leaks_and_cautions_of_imported_prompts_are_told_in_french_and_other_texts_as_they_are() -> None:
+    found = [
+        Leak(kind=kind, example=f"e{k}", split=split, other="t")
+        for kind in get_args(Kind)
+        for split in get_args(HeldOut)
+        for k in range(1 if split == "test" else 2)
+    ]
+    warnings = leak_warnings(found)
+    assert len(warnings) == 6
+    for sentence in (*warnings, "the imported prompt does not show 'text'"):
+        assert retold(sentence, ENGLISH) == sentence
+        told = retold(sentence, FRENCH)
+        assert not {"the", "of", "and", "is", "are", "that", "shown"} & set(told.split()), told
+    assert retold(LEAK, FRENCH).startswith("1 exemple de test a des quasi-doublons")
+    assert "(a ~ b)" in retold(LEAK, FRENCH)
+    for other in (
+        "2 test examples are near duplicates of training examples",
+        LEAK + " x" * 2000,
+        LEAK.partition(";")[0] + "; drop one",
+        "",
+    ):
+        assert retold(other, FRENCH) == other
+    words = in_words(evidence(leaks=[LEAK]), FRENCH)
+    assert any(said.startswith("Attention\u00a0: 1 exemple de test") for said in words)
+
+
+def test_what_is_said_of_an_imported_prompt_is_what_is_known_in_french() -> None:
+    said = set()
+    for node in ast.walk(ast.parse((PACKAGE / "importing.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            said.add(
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            )
+        elif isinstance(node, ast.Constant):
+            said.add(str(node.value))
+    for template in cautions._IMPORTED:
+        assert re.sub(r"\{\w+\}", "{}", template) in said, template

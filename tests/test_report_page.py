@@ -12,9 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizer.completion import Request
+from optimizer.frozen import FrozenPrompt
+from optimizer.history import TrialRecord
+from optimizer.language import Language
 from optimizer.plan import load_plan
 from optimizer.report import report_page
+from optimizer.report._arms import Arm
 from optimizer.report._block import embedded
+from optimizer.report._leaderboard import leaderboard
+from optimizer.report._plots import _scale, _trial_dot
+from optimizer.report._study import unknown_in_words
+from optimizer.report._telling import Teller
 
 TASK = """schema: 1
 name: colours
@@ -88,9 +96,9 @@ def test_every_prompt_example_and_result_of_the_records_is_in_the_page(study: Pa
 @pytest.mark.parametrize(
     ("file", "before", "after", "named"),
     [
-        ("data.csv", "Item 3 is here", "Item 3 was here", "data"),
-        ("task.yaml", "Name the colour.", "Say the colour.", "task"),
-        ("task.yaml", "inputs: [text]", "inputs: [other]", "data, task"),
+        ("data.csv", "Item 3 is here", "Item 3 was here", "the data have"),
+        ("task.yaml", "Name the colour.", "Say the colour.", "the task has"),
+        ("task.yaml", "inputs: [text]", "inputs: [other]", "task and data have"),
     ],
 )
 def test_where_task_or_data_have_changed_nothing_is_told_of_single_examples_and_it_says_so(
@@ -103,7 +111,7 @@ def test_where_task_or_data_have_changed_nothing_is_told_of_single_examples_and_
         rows.write_text(rows.read_text().replace("id,text,", "id,other,"))
     html, alone = made(study)
     assert alone == ""
-    assert f"since the study ran, {named} has changed" in html
+    assert f"since the study ran, {named} changed" in html
     found = data(html)
     assert found["examples"] == []
     assert not any(found["cells"])
@@ -216,3 +224,41 @@ def test_data_stand_in_a_script_element_as_they_are_and_are_read_back_the_same(v
     assert not set("<>&") & set(text)
     assert not any(ord(c) < 0x20 or ord(c) == 0x7F for c in text)
     assert json.loads(text) == value
+
+
+def test_what_has_no_score_is_no_example_of_a_score(study: Path) -> None:
+    row = TrialRecord(
+        trial=3, stage="search", state="complete", digest="d", fingerprint="f", point={}, n=8, score=0.8333,
+        lower=0.4, upper=0.97, valid=1.0, errors=2, feasible=True, outage=False, calls=8, cached=0, prompt_tokens=1,
+        completion_tokens=1, cost_usd=None, parents=(),
+    )  # fmt: skip
+    say = Teller(Language.of("en"))
+    assert _trial_dot(row, "1%", 1.0, say).told == "trial 3: 0.833 on 6 examples"
+    arm = Arm(
+        fingerprint="f", name="trial 3", role="", row=row, tokens=None, seconds=None, cost=None, front=False,
+        template=None,
+    )  # fmt: skip
+    shown = leaderboard([arm], FrozenPrompt.load(study.with_name("prompt.json")), say)
+    assert (
+        dict(zip(shown.headings, (cell.text for cell in shown.lines[0].cells), strict=True))["examples"]
+        == "6"
+    )
+
+
+@pytest.mark.parametrize("scores", [[1.0, 1.0], [0.0, 0.0], [0.5], [0.99, 1.0], []])
+def test_no_axis_of_scores_goes_beyond_all_right(scores: list[float]) -> None:
+    low, high, step = _scale(scores)
+    assert low <= min(scores, default=0.0) <= max(scores, default=1.0) <= high <= 1 + 1e-9
+    assert high - low >= step - 1e-9
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_what_has_changed_is_told_in_one_language(language: str) -> None:
+    told = [
+        unknown_in_words(each, Teller(Language.of(language)))
+        for each in (["data"], ["task"], ["data", "task"])
+    ]
+    assert len(set(told)) == 3
+    assert ("changed" in "".join(told)) == (language == "en")
+    if language == "en":
+        assert "task and data have changed" in told[2]

@@ -2,8 +2,11 @@
 
 import asyncio
 import dataclasses
+import errno
 import hashlib
+import os
 import re
+import signal
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,10 +24,12 @@ from optimizer.commands._batch import (
     View,
     batch_junit,
     batch_lines,
+    carried_out,
     end_of,
     total_figures,
 )
 from optimizer.commands._gates import study_gates
+from optimizer.commands._stopping import stoppable
 from optimizer.completion import Completion, Request
 from optimizer.conclusion import Selection, artifacts
 from optimizer.errors import (
@@ -309,6 +314,67 @@ def stop_at(endpoint: Endpoint, number: int, in_good_order: bool, batch: Batch) 
             (batch.stop if in_good_order else batch.stop_at_once)()
 
     batch.watch = watch
+
+
+class Signalled(Batch):
+    """Studies that stay under way for as long as nothing stops them at once; a few signals come meanwhile."""
+
+    def __init__(self, *signals: int) -> None:
+        super().__init__((), Shared(), parallel=1)
+        self.signals, self.heard = signals, list[str]()
+
+    async def run(self) -> tuple[Outcome, ...]:
+        for number in self.signals:  # all are there before the loop has a turn
+            os.kill(os.getpid(), number)
+        await asyncio.sleep(0.2)
+        return ()
+
+    def stop(self) -> None:
+        self.heard.append("stop")
+
+    def stop_at_once(self) -> None:
+        self.heard.append("stop at once")
+
+
+@pytest.mark.parametrize(
+    ("signals", "heard"),
+    [
+        ([signal.SIGINT], ["stop"]),
+        ([signal.SIGTERM], ["stop"]),
+        ([signal.SIGINT, signal.SIGINT, signal.SIGINT], ["stop", "stop at once"]),
+    ],
+)
+def test_signals_are_heard_and_counted_though_nobody_reads_what_is_said(
+    monkeypatch: pytest.MonkeyPatch, signals: list[int], heard: list[str]
+) -> None:
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("optimizer.commands._stopping.complain", gone)
+    batch = Signalled(*signals)
+    asyncio.run(carried_out(batch))
+    assert batch.heard == heard
+
+
+def test_what_is_alone_is_stopped_though_nobody_reads_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> None:
+        raise OSError(errno.EIO, "closed")
+
+    monkeypatch.setattr("optimizer.commands._stopping.complain", gone)
+    heard = list[str]()
+
+    async def work() -> None:
+        async with stoppable() as signals:
+            with signals.stopping(lambda: heard.append("stop")):
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(0.2)
+                assert heard == ["stop"]
+                os.kill(os.getpid(), signal.SIGTERM)
+                await asyncio.sleep(60)
+
+    with pytest.raises(InterruptedRunError):
+        asyncio.run(work())
+    assert heard == ["stop"]
 
 
 def test_run_all_is_told_of_by_folder(

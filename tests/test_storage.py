@@ -1,5 +1,6 @@
 """One process at a time, one database for Optuna and for us, readable again after it was closed."""
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -59,6 +60,41 @@ def test_another_process_is_refused_while_this_one_holds_the_database(tmp_path: 
     assert f"already running, process {os.getpid()}" in refused.stderr
     allowed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert allowed.stdout == "open\n", allowed.stderr
+
+
+def test_a_database_that_is_not_wanted_any_more_is_gone_before_it_is_released(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path, unwanted=lambda: True):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with open_storage(path), pytest.raises(StudyBusyError), open_storage(path):
+        pass
+    with pytest.raises(RuntimeError, match="within"), open_storage(path, unwanted=lambda: True):
+        raise RuntimeError("within")
+    assert path.exists()
+
+
+def test_who_holds_it_need_not_be_written_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_text", _full)
+    with open_storage(tmp_path / "study.db") as storage:
+        assert storage.path.exists()
+
+
+def test_a_full_disk_that_takes_no_lock_is_no_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("filelock.FileLock.acquire", _full)
+    with (
+        pytest.raises(StorageError, match=r"study\.db cannot be written"),
+        open_storage(tmp_path / "study.db"),
+    ):
+        pass
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_an_error_inside_releases_the_database(tmp_path: Path) -> None:

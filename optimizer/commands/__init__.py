@@ -3,23 +3,31 @@
 Command modules import the engine inside their function, so that `--help` stays light.
 """
 
+import codecs
+import errno
+import io
 import json
+import os
 import sys
 import tempfile
 import traceback
-import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from optimizer.errors import OptimizerError
+from optimizer.elision import printable as printable
+from optimizer.errors import OptimizerError, StorageError
 from optimizer.registry import Registry
 
 # Of the exit codes that several studies gave, the first of these; 0 when there is none.
 EXIT_ORDER = (70, 130, 2, 3, 4, 1)
+
+# What a shell tells of a process that wrote to a pipe which nobody read any more.
+_PIPE_CLOSED = 141
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print pure JSON on stdout; everything else goes to stderr.")
@@ -86,19 +94,66 @@ class _Debug:
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a code page has no character for is shown by its number; it is no reason to end.
+            with suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
+    code = 0
     try:
         app()()
+    except SystemExit as ended:  # as Typer ends a command
+        code = _code_of(ended)
     except OptimizerError as error:
         if _Debug.on:
             raise
-        sys.exit(report_error(error))
+        code = error.exit_code
+        report_error(error)
     except KeyboardInterrupt:  # before a command had its own way of ending
-        sys.exit(130)
+        code = 130
     except Exception as error:  # the top of the program: one line for people, the rest in a file
-        if _Debug.on:
+        if _Debug.on and not isinstance(error, BrokenPipeError):
             raise
-        sys.exit(_internal(error))
-    sys.exit(0)
+        code = _of_system(error) if isinstance(error, OSError) else _internal(error)
+    sys.exit(_flushed(code))
+
+
+def _code_of(ended: SystemExit) -> int:
+    """Return the exit code of a command that Typer ended; it makes 1 of what is no failed gate as well."""
+    if isinstance(ended.__context__, BrokenPipeError):
+        return _PIPE_CLOSED
+    if isinstance(ended.__context__, typer.Abort):
+        return 130
+    return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+
+
+def _flushed(code: int) -> int:
+    """Write what is held back, and return the exit code: of a command that did its work, whether it could be read.
+
+    What cannot be written goes nowhere, or the interpreter would fail over it once more and end with a code of its own.
+    """
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is None:  # there is none
+            continue
+        try:
+            stream.flush()
+        except OSError as error:
+            with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+            if stream is sys.__stdout__ and not code:
+                code = _of_system(error)
+    return code
+
+
+def _of_system(error: OSError) -> int:
+    """Return the exit code where the system refused something that no command tells in its own words."""
+    if isinstance(error, BrokenPipeError):
+        return _PIPE_CLOSED
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return _internal(error)
+    with suppress(OSError):
+        complain(f"error: {error.filename or 'the output'} cannot be written ({error.strerror})")
+    return StorageError.exit_code
 
 
 def report_error(error: OptimizerError) -> int:
@@ -109,8 +164,9 @@ def report_error(error: OptimizerError) -> int:
 
 
 def complain(text: str) -> None:
-    """Print one line on stderr."""
-    print(printable(text), file=sys.stderr)
+    """Print one line on stderr, if anybody is there to read it."""
+    with suppress(OSError):
+        print(printable(text), file=sys.stderr)
 
 
 def say(text: str = "") -> None:
@@ -119,22 +175,27 @@ def say(text: str = "") -> None:
 
 
 def say_json(document: Mapping[str, object]) -> None:
-    """Print a document as JSON on stdout, with escapes for what a terminal would not only show."""
-    text = json.dumps(document, ensure_ascii=False, sort_keys=True, indent=2, allow_nan=False)
+    """Print a document as JSON on stdout, with escapes for what a terminal would not only show, or cannot."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    plain = codecs.lookup(encoding).name != "utf-8"  # what a code page lacks is no JSON when it is replaced
+    text = json.dumps(document, ensure_ascii=plain, sort_keys=True, indent=2, allow_nan=False)
     print("".join(c if printable(c) == c else json.dumps(c)[1:-1] for c in text))
 
 
-def printable(text: str) -> str:
-    """Return text that a terminal only shows: no control characters but line breaks, nothing that turns text round."""
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text
-    )
-
-
 def _internal(error: Exception) -> int:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="optimizer-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        traceback.print_exception(error, file=file)
-    complain(f"internal error: {type(error).__name__}: {error}; the traceback is in {Path(file.name)}")
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="optimizer-",
+            suffix=".log",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            traceback.print_exception(error, file=file)
+        where = f"the traceback is in {Path(file.name)}"
+    except OSError as failed:  # no folder takes it, or the disk is full
+        where = f"no traceback could be written ({failed.strerror})"
+    with suppress(OSError):
+        complain(f"internal error: {type(error).__name__}: {error}; {where}")
     return 70

@@ -13,8 +13,9 @@ import typer
 
 from optimizer.commands import complain
 from optimizer.commands._junit import JUnitCase, junit_xml
-from optimizer.commands._looking import told_apart
 from optimizer.commands._progress import shown
+from optimizer.commands._stopping import heard, say_stopping
+from optimizer.elision import told_apart
 from optimizer.explanation import score_text, signed_points
 from optimizer.language import ENGLISH
 
@@ -69,21 +70,12 @@ class Told:
 
 async def carried_out(batch: "Batch") -> tuple["Outcome", ...]:
     """Return what became of each study; Ctrl-C once ends all of them in good order, twice at once."""
-    import asyncio
-    import signal
-
-    loop = asyncio.get_running_loop()
 
     def stop() -> None:
-        complain("stopping: calls under way are finished and saved; once more stops at once")
         batch.stop()
-        handled(batch.stop_at_once)
+        say_stopping()
 
-    def handled(by: "Callable[[], None]") -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, by)
-
-    handled(stop)
+    heard(stop, batch.stop_at_once)
     return await batch.run()
 
 

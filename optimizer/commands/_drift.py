@@ -187,7 +187,12 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield what asking again came to."""
     if figures["lost"]:
         listed = ", ".join(shortened(name) for name in figures["lost"][:_NAMED])
-        yield f"{len(figures['lost'])} examples have no answer or no score now and are left out: {listed}"
+        lost = ENGLISH.plural(
+            len(figures["lost"]),
+            "{n} example has no answer or no score now and is left out",
+            "{n} examples have no answer or no score now and are left out",
+        )
+        yield f"{lost}: {listed}"
     if figures["verdict"] is None:
         return
     yield from _why(figures)
@@ -199,7 +204,7 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{figures['metric']} {score_text(figures['then']['score'])} then,"
             f" {score_text(figures['now']['score'])} now: {signed_points(difference['value'])} points ({ends}),"
-            f" {p_text(difference['p_value'])}, n={difference['n']}, {difference['wins']} better,"
+            f" {_chance(figures)}, n={difference['n']}, {difference['wins']} better,"
             f" {difference['losses']} worse"
         )
     for sign in figures["signs"]:
@@ -208,6 +213,13 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
         elif sign["sign"] == "answers" and sign["changed"]:
             yield f"answers: {_SIGNS['answers'].format(**sign)}, which tells of no change"
     yield from _changes(figures["then"], figures["now"])
+
+
+def _chance(figures: Mapping[str, Any]) -> str:
+    """Return the p value of the scores by which the verdict was given: the corrected one, where they are a sign."""
+    found = (sign["adjusted"] for sign in figures["signs"] if sign["sign"] == "score")
+    adjusted = next(found, None)
+    return p_text(figures["difference"]["p_value"]) if adjusted is None else f"{p_text(adjusted)} corrected"
 
 
 def _uncompared(figures: Mapping[str, Any]) -> Iterator[str]:

@@ -5,15 +5,14 @@ Tables, names and texts in one line are other commands' as well.
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from optimizer.commands import printable
 from optimizer.commands._prompts import constraint_text, message_lines, sent_lines, template_lines
 from optimizer.commands._tables import outcome_line
-from optimizer.explanation import score_text
+from optimizer.elision import padded, width
+from optimizer.explanation import percent, score_text
 from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def _cell(entry: Mapping[str, Any], name: str) -> str:
     if name == "score":
         return f"{value:.3f}{'x' if entry.get('feasible') is False else ''}"
     if name == "valid":
-        return f"{100 * value:.0f} %"
+        return percent(value)
     return ENGLISH.dollars(value, 4) if name == "cost_usd" else str(value)
 
 
@@ -90,11 +89,11 @@ def table_lines(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
 ) -> Iterator[str]:
     """Yield a table whose columns are as wide as they must be."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows):
         cells = (
-            cell.rjust(width) if head in right else cell.ljust(width)
-            for head, cell, width in zip(heads, row, widths, strict=True)
+            padded(cell, columns, right=head in right)
+            for head, cell, columns in zip(heads, row, widths, strict=True)
         )
         yield "  ".join(cells).rstrip()
 
@@ -201,31 +200,6 @@ def short(text: str) -> str:
     """Return a text in one line, not too long."""
     line = " ".join(text.split())
     return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"
-
-
-def told_apart(names: Iterable[str], longest: int) -> dict[str, str]:
-    """Return each name as a table shows it: in one line, without its middle where it is long.
-
-    Names that would look alike then stand in full; those that look alike even so are numbered.
-    """
-    lines = {name: " ".join(printable(name).split()) for name in names}
-    cut = {name: _without_middle(line, longest) for name, line in lines.items()}
-    alike = Counter(cut.values())
-    shown: dict[str, str] = {}
-    taken = set[str]()
-    for name, line in lines.items():
-        full = cut[name] if alike[cut[name]] == 1 else line
-        numbered = (f"{full} ({k})" for k in count(2))
-        shown[name] = next(text for text in chain([full], numbered) if text not in taken)
-        taken.add(shown[name])
-    return shown
-
-
-def _without_middle(line: str, longest: int) -> str:
-    if len(line) <= longest:
-        return line
-    last = (longest - 1) // 2
-    return f"{line[: longest - 1 - last]}…{line[-last:]}"
 
 
 def example_lines(

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from optimizer.commands._looking import told_apart
+from optimizer.elision import padded, told_apart, width
 from optimizer.explanation import percent, score_text, signed_points
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def matrix_lines(comparison: "Comparison") -> Iterator[str]:
     prompts = [shown[cell.contender.prompt] for cell in rows]
     shown = told_apart((cell.contender.model for cell in rows), _NAME)
     models = [shown[cell.contender.model] for cell in rows]
-    wide = [max(map(len, names)) for names in (["prompt", *prompts], ["model", *models])]
+    wide = [max(map(width, names)) for names in (["prompt", *prompts], ["model", *models])]
     used = any(cell.contender.usage is not None for cell in rows)
     named = any(models)
     head = f"   {'prompt':<{wide[0]}}" + (f" {'model':<{wide[1]}}" if named else "")
     head += f"  score  {'95 % interval':<14}  {'gain':<14}"
     yield (head + ("  invalid    tokens seconds  $/1,000" if used else "")).rstrip()
     for cell, prompt, model in zip(rows, prompts, models, strict=True):
-        line = f"{_mark(comparison, cell)} {prompt:<{wide[0]}}" + (f" {model:<{wide[1]}}" if named else "")
+        line = f"{_mark(comparison, cell)} {padded(prompt, wide[0])}"
+        line += f" {padded(model, wide[1])}" if named else ""
         yield (line + _scores(comparison, cell) + (_usage(cell) if used else "")).rstrip()
     yield ""
     yield "* highest score   ≈ not distinguishable from it" + (
@@ -75,7 +77,9 @@ def _brief(amount: float) -> str:
     """Return an amount with three digits that count, as `0.0412` or `12.3`; nothing at all is 0."""
     if amount == 0:
         return "0"
-    return f"{amount:,.0f}" if amount >= 100 else f"{amount:#.3g}" if amount >= 1e-4 else f"{amount:.0e}"
+    if amount >= 100:
+        return f"{amount:,.0f}"
+    return f"{amount:#.3g}".rstrip(".") if amount >= 1e-4 else f"{amount:.0e}"
 
 
 def sentences(comparison: "Comparison") -> list[str]:
@@ -113,27 +117,40 @@ def _cheapest(ties: "Sequence[Cell]") -> Iterator[str]:
     if not known:
         yield "No price is known of any of these." if len(ties) > 1 else "Its price is not known."
         return
-    cost, cheapest = min(known, key=lambda pair: pair[0])
+    cost, cheapest = _least(known)
     amount = f"{_brief(1000 * cost)} US dollars for 1,000 examples"
     unknown = len(costs) - len(known)
     beside = f" ({unknown} without a known price)" if unknown else ""
     if len(ties) == 1:
         yield f"It costs {amount}."
-    elif len({cost for cost, _ in known}) == 1 and len(known) > 1:
+    elif len(cheapest) == len(known) > 1:
         yield f"All of these{beside} cost the same, {amount}."
     else:
-        yield f"The cheapest of these{beside} is {cheapest.name}, at {amount}."
+        yield f"The cheapest of these{beside} {_is(cheapest)}, at {amount}."
 
 
 def _fastest(ties: "Sequence[Cell]") -> Iterator[str]:
     known = [(each.contender.usage.seconds, each) for each in ties if each.contender.usage is not None]
     if not known:
         return
-    seconds, fastest = min(known, key=lambda pair: pair[0])
+    seconds, fastest = _least(known)
     amount = f"{_brief(seconds)} seconds an example (median)"
-    yield (
-        f"It takes {amount}." if len(ties) == 1 else f"The fastest of these is {fastest.name}, at {amount}."
-    )
+    if len(ties) == 1:
+        yield f"It takes {amount}."
+    elif len(fastest) == len(known) > 1:
+        yield f"All of these take the same time, {amount}."
+    else:
+        yield f"The fastest of these {_is(fastest)}, at {amount}."
+
+
+def _least(known: "Sequence[tuple[float, Cell]]") -> "tuple[float, list[Cell]]":
+    """Return the least of some amounts, and every cell that has it: sums differ in their last digit for no reason."""
+    least = min(amount for amount, _ in known)
+    return least, [cell for amount, cell in known if math.isclose(amount, least, rel_tol=1e-9)]
+
+
+def _is(cells: "Sequence[Cell]") -> str:
+    return f"{'is' if len(cells) == 1 else 'are'} {_names(cells)}"
 
 
 def _baseline(comparison: "Comparison") -> Iterator[str]:

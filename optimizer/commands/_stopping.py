@@ -1,6 +1,6 @@
 """How a command that asks models is stopped: by Ctrl-C or SIGTERM, once in good order, twice at once."""
 
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from optimizer.commands import complain
@@ -33,9 +33,37 @@ class Signals:
 
     def come(self) -> None:
         """Stop what asks models now."""
-        complain("stopping: calls under way are finished and saved; once more stops at once")
         self.came = True
         self._stop()
+        say_stopping()
+
+
+def say_stopping() -> None:
+    """Say what the first signal does, to whoever still reads: it has done it already."""
+    with suppress(OSError):  # the terminal may be closed, or the pipe that shows what is said
+        complain("stopping: calls under way are finished and saved; once more stops at once")
+
+
+def heard(once: "Callable[[], None]", twice: "Callable[[], object]") -> None:
+    """Have the first Ctrl-C or SIGTERM do one thing and the second another; further ones do nothing more.
+
+    They are counted here, because several that came while the loop was busy are all handed to the same handler.
+    """
+    import asyncio
+    import signal
+
+    loop, count = asyncio.get_running_loop(), 0
+
+    def come() -> None:
+        nonlocal count
+        count += 1
+        if count == 1:
+            once()
+        elif count == 2:  # another cancellation would keep what was answered from being committed
+            twice()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, come)
 
 
 @asynccontextmanager
@@ -46,23 +74,13 @@ async def stoppable() -> "AsyncIterator[Signals]":
         InterruptedRunError: After the second one.
     """
     import asyncio
-    import signal
 
     from optimizer.errors import InterruptedRunError
 
-    loop, work, signals = asyncio.get_running_loop(), asyncio.current_task(), Signals()
+    work, signals = asyncio.current_task(), Signals()
     assert work is not None  # we are inside it
-
-    def handled(by: "Callable[[], object]") -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, by)
-
-    def first() -> None:
-        handled(work.cancel)
-        signals.come()
-
     try:
-        handled(first)
+        heard(signals.come, work.cancel)
         yield signals
     except asyncio.CancelledError:
         raise InterruptedRunError("stopped at once; what was answered before is saved") from None

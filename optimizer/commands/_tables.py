@@ -4,7 +4,16 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from optimizer.explanation import amount_text, p_text, percent, score_text, shortened, signed_points
+from optimizer.elision import padded
+from optimizer.explanation import (
+    amount_text,
+    named_apart,
+    p_text,
+    percent,
+    score_text,
+    shortened,
+    signed_points,
+)
 from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
@@ -78,11 +87,12 @@ def evidence_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield from _test_lines(evidence)
     else:
         yield from _cross_validation_lines(evidence)
-    if evidence.get("difference_over_guess") is not None:
+    # Older evidence guesses for a baseline that is the winner as well, too.
+    if evidence.get("difference_over_guess") is not None and evidence.get("reason") != "same prompt":
         yield _gain("gain over it, unreadable answers guessed", evidence["difference_over_guess"])
     if evidence.get("saving") is not None:
         yield _saving(evidence["saving"])
-    yield from slice_lines(evidence.get("slices", ()))
+    yield from slice_lines(evidence.get("slices", ()), evidence.get("stand_in"))
     yield from _robustness_lines(evidence)
     yield f"{'decision':<42}{evidence['decision']}{_times(int(evidence['test_opened']))}"
     yield ""
@@ -100,8 +110,10 @@ def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     for key, name in _rows(evidence["test"]):
         yield _row(name, evidence["test"][key])
     yield from _outcomes(evidence["test"])
-    yield _gain("gain over the baseline", evidence["difference"])
-    yield from _over_format(evidence)
+    # A baseline that is the winner as well has no gain over itself.
+    if evidence.get("reason") != "same prompt":
+        yield _gain("gain over the baseline", evidence["difference"])
+        yield from _over_format(evidence)
 
 
 def _cross_validation_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -139,15 +151,22 @@ def _outcomes(test: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {outcome_line(outcomes)}"
 
 
-def slice_lines(columns: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield the scores of each slice, one row for each value and prompt, and the largest gap of each column."""
+def slice_lines(columns: Iterable[Mapping[str, Any]], stand_in: str | None = None) -> Iterator[str]:
+    """Yield the scores of each slice, one row for each value and prompt, and the largest gap of each column.
+
+    Args:
+        columns: Figures of each column of slices.
+        stand_in: The metric that prompts are compared by where the scores have none of a single example.
+    """
+    worse = "  worse than the baseline" + ("" if stand_in is None else f" in {stand_in}")
     for column in columns:
-        yield f"{'slices by ' + shortened(column['column']):<40}{'score':>7}  {'95 % interval':<16}{'n':>5}"
+        yield f"{padded('slices by ' + shortened(column['column']), 40)}{'score':>7}  {'95 % interval':<16}{'n':>5}"
+        named = named_apart(value["value"] for value in column["values"])
         for value in column["values"]:
             loss = value["difference"]
             for arm, figures in value["scores"].items():
-                flag = "  worse than the baseline" if arm == "winner" and loss and loss["worse"] else ""
-                yield _slice_row(f"  {shortened(value['value'])} {arm}".rstrip(), figures) + flag
+                flag = worse if arm == "winner" and loss and loss["worse"] else ""
+                yield _slice_row(f"  {named[value['value']]} {arm}".rstrip(), figures) + flag
         if column["left_out"]:
             yield f"  and {_counted(column['left_out'], 'smaller slice')}"
         for arm, gap in column["gaps"].items():
@@ -164,7 +183,7 @@ def _slice_row(name: str, figures: Mapping[str, Any]) -> str:
         if figures["lower"] is None
         else f"{score_text(figures['lower'])} to {score_text(figures['upper'])}"
     )
-    return f"{name:<40}{score:>7}  {interval:<16}{figures['n']:>5}"
+    return f"{padded(name, 40)}{score:>7}  {interval:<16}{figures['n']:>5}"
 
 
 def _robustness_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -173,7 +192,9 @@ def _robustness_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
         return
     same = evidence["winner_fingerprint"] == evidence["baseline_fingerprint"]
     if found["perturbations"]:
-        yield f"{'perturbed':<40}{'clean':>7}{'score':>8}{'n':>5}  difference"
+        stand_in = evidence.get("stand_in")
+        told = "" if stand_in is None else f" in {stand_in}"
+        yield f"{'perturbed':<40}{'clean':>7}{'score':>8}{'n':>5}  difference{told}"
     for perturbation in found["perturbations"]:
         for arm in ("winner",) if same else ("baseline", "winner"):
             yield from _perturbed(f"  {perturbation} {arm}", found[arm][perturbation])
@@ -181,6 +202,13 @@ def _robustness_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     if again is not None and again["share"] is not None:
         name = f"asked {again['repeats'] + 1} times, all answers alike"
         yield f"{name:<42}{percent(again['share'])} of {_counted(again['n'], 'example')}"
+    if found["perturbations"] and evidence.get("stand_in") is not None:
+        yield _stand_in(evidence)
+
+
+def _stand_in(evidence: Mapping[str, Any]) -> str:
+    """Return why a difference may go another way than the scores beside it."""
+    return f"{evidence['metric']} has no score of a single example, so prompts are compared there by {evidence['stand_in']}"
 
 
 def _perturbed(name: str, figures: Mapping[str, Any]) -> Iterator[str]:

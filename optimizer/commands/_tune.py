@@ -11,8 +11,8 @@ from optimizer.commands import complain, report_error
 from optimizer.commands._batch import carried_out, watched
 from optimizer.commands._judges import engaged
 from optimizer.commands._lineup import asked_cells, shown_cells
-from optimizer.commands._looking import told_apart
 from optimizer.commands._writing import write_results
+from optimizer.elision import told_apart
 from optimizer.explanation import score_text, signed_points
 
 if TYPE_CHECKING:
@@ -161,10 +161,12 @@ def carry_out(tuning: Tuning, *, cache: "CacheMode", quiet: bool) -> Tuned:
 
 def _ask(tuning: Tuning, travels: "Journey", *, cache: "CacheMode", quiet: bool) -> "tuple[Scored, ...]":
     """Return what became of each prompt on the models of the others, the calls recorded as over where none is missing."""
-    from optimizer.comparing import Comparing, Terms
+    from optimizer.comparing import Terms, open_comparing
     from optimizer.rescoring import located_roles, store_of
     from optimizer.rivals import siblings
 
+    if not travels.asked:
+        return ()
     plan = tuning.plans[0]
     examples = getattr(plan.dataset, tuning.split)
     terms = Terms(
@@ -176,11 +178,11 @@ def _ask(tuning: Tuning, travels: "Journey", *, cache: "CacheMode", quiet: bool)
         asked=engaged(plan.task, located_roles((plan.file, plan.source)), answers=len(examples)),
         apart=siblings(tuning.models),
     )
-    with shown_cells(quiet=quiet) as watch:
-        comparing = Comparing(travels.asked, terms, watch=watch)
-        scored = asyncio.run(asked_cells(comparing))
-    if all(each.evaluation is not None and not each.evaluation.n_errors for each in scored):
-        comparing.finish(scored)
+    with open_comparing(travels.asked, terms) as comparing:
+        with shown_cells(quiet=quiet) as comparing.watch:
+            scored = asyncio.run(asked_cells(comparing))
+        if all(each.evaluation is not None and not each.evaluation.n_errors for each in scored):
+            comparing.finish(scored)
     return scored
 
 

@@ -128,6 +128,7 @@ def _holds_answers(path: Path) -> bool:
     import sqlite3
 
     from optimizer.errors import InputError, Problem
+    from optimizer.storage import is_of_access
     from optimizer.store import COMPLETIONS
 
     if not path.exists():
@@ -138,8 +139,8 @@ def _holds_answers(path: Path) -> bool:
         with closing(sqlite3.connect(address, uri=True)) as connection:
             return bool(connection.execute(query, (COMPLETIONS.name,)).fetchone()[0])
     except sqlite3.DatabaseError as error:
-        message = f"is not a study's database: {error}"
-        raise InputError([Problem(file=str(path), message=message)]) from error
+        what = "cannot be read" if is_of_access(error) else "is not a study's database"
+        raise InputError([Problem(file=str(path), message=f"{what}: {error}")]) from error
 
 
 def _list(stored: "Cache | None", path: Path, *, as_json: bool) -> None:

@@ -38,7 +38,7 @@ from optimizer.language import ENGLISH
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optimizer.comparing import Scored
+    from optimizer.comparing import Comparing, Scored
     from optimizer.comparison import Comparison
 
 Words = Annotated[
@@ -207,10 +207,7 @@ def _play(entry: Entry, told: Telling, *, dry_run: bool) -> None:
         IncompleteError: When something has no score.
         Exit: With 1 when a gate failed.
     """
-    import asyncio
-
-    from optimizer.comparing import Comparing
-    from optimizer.errors import IncompleteError
+    from optimizer.comparing import open_comparing
 
     if dry_run:
         rehearse(entry, as_json=told.as_json)
@@ -219,8 +216,22 @@ def _play(entry: Entry, told: Telling, *, dry_run: bool) -> None:
         complain(f"warning: {caution}")
     if not told.quiet:
         complain(entry.in_words)
-    with shown_cells(quiet=told.quiet) as watch:
-        comparing = Comparing(entry.seats, entry.terms, watch=watch)
+    with open_comparing(entry.seats, entry.terms) as comparing:
+        _play_out(comparing, entry, told)
+
+
+def _play_out(comparing: "Comparing", entry: Entry, told: Telling) -> None:
+    """Do so while the store is held, and record that it is over where nothing is missing.
+
+    Raises:
+        IncompleteError: When something has no score.
+        Exit: With 1 when a gate failed.
+    """
+    import asyncio
+
+    from optimizer.errors import IncompleteError
+
+    with shown_cells(quiet=told.quiet) as comparing.watch:
         found = asyncio.run(asked_cells(comparing))
     missing = [
         f"{each.seat.name}: {each.error or each.evaluation.failure}"  # type: ignore[union-attr]  # one of both is there

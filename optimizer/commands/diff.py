@@ -255,7 +255,7 @@ def _print(pieces: Sequence[Piece]) -> None:
 def _difference_lines(flips: "Flips | None") -> Iterator[str]:
     import textwrap
 
-    from optimizer.flips import difference_in_words
+    from optimizer.fliptext import difference_in_words
 
     if flips is None:
         yield "No example has a score for both, so nothing is known of which is better."

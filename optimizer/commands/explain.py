@@ -9,6 +9,7 @@ import typer
 
 from optimizer.commands import AsJson, command, complain, say, say_json
 from optimizer.commands._looking import answer, read_by, score, short, table_lines
+from optimizer.elision import told_apart
 
 if TYPE_CHECKING:
     from optimizer.flips import Flip, Flips, Tally
@@ -20,6 +21,8 @@ _SHOWN = 10
 
 # Rows of a table of confusions.
 _MOST_ROWS = 10
+
+_SHORT = 48  # characters of a name within a row
 
 _WIDTH = 100
 
@@ -68,11 +71,12 @@ def explain(
         if view.archive is None:
             _tell_evidence(view, pair, as_json=as_json)
             return
-        from optimizer.flips import figures, flips_of
+        from optimizer.flips import flips_of
+        from optimizer.fliptext import figures
 
         flips = flips_of(view.prompt(pair[0]), view.prompt(pair[1]), view, split=split)
         judged = pair == ("baseline", "winner") and flips.split == "test"
-        over = _evidence_lines(view) if judged else ()
+        over = _evidence_lines(view, flips) if judged else ()
         if as_json:
             evidence = _evidence_words(view) if judged else []
             say_json({**figures(flips), "evidence": evidence, "missing": list(view.missing)})
@@ -147,7 +151,8 @@ def _tell_evidence(view: "View", pair: tuple[str, str], *, as_json: bool) -> Non
 
 
 def _lines(flips: "Flips", over: Iterable[str]) -> Iterator[str]:
-    from optimizer.flips import by_confusion, by_outcome, by_slice, in_words
+    from optimizer.flips import by_confusion, by_outcome, by_slice
+    from optimizer.fliptext import in_words
 
     for sentence in (*in_words(flips), *over):
         yield from textwrap.wrap(sentence, width=_WIDTH)
@@ -160,13 +165,17 @@ def _lines(flips: "Flips", over: Iterable[str]) -> Iterator[str]:
         yield from _tally_lines((short(column),), tallies)
 
 
-def _evidence_lines(view: "View") -> Iterator[str]:
-    """Yield what the evidence has tested beside it: what is left of a gain from reading alone, and the decision."""
+def _evidence_lines(view: "View", flips: "Flips") -> Iterator[str]:
+    """Yield what the evidence has tested beside it: what is left of a gain from reading alone, and the decision.
+
+    Of a loss nothing is left, and a metric of the whole corpus is not what the flips add up to.
+    """
     from optimizer.explanation import signed_points
 
     evidence = {} if view.frozen is None else view.frozen.evidence
     over = evidence.get("difference_over_guess")
-    if isinstance(over, dict):
+    gained = flips.comparison.difference > 0 and evidence.get("metric") == flips.after.metric
+    if isinstance(over, dict) and gained and evidence.get("reason") != "same prompt":
         value, lower, upper = (signed_points(over[name]) for name in ("value", "lower", "upper"))
         yield (
             "Had the best constant answer stood in place of every answer of the baseline that could not be read, "
@@ -200,9 +209,10 @@ def _tally_lines(
     from optimizer.explanation import signed_points
 
     counts = ("examples", "improved", "regressed", "points")
+    shown = [told_apart((tally.name[k] for tally in tallies[:most]), _SHORT) for k in range(len(names))]
     rows = [
         (
-            *map(short, tally.name),
+            *(shown[k][name] for k, name in enumerate(tally.name)),
             str(tally.n),
             str(tally.improved),
             str(tally.regressed),

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from optimizer.archive import Archive, open_archive
 from optimizer.digest import sha256
+from optimizer.elision import JOINERS
 from optimizer.errors import InputError, OptimizerError, Problem
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan, load_plan
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 # Controls, formatting characters such as those that turn text round, halves of characters, separators of lines and
-# paragraphs: none of them shows what it does.
+# paragraphs: none of them shows what it does. Two joiners are text: scripts are spelled with them, and emoji.
 _UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
@@ -197,5 +198,6 @@ def _shown(value: object) -> object:
     if isinstance(value, Markup):
         return value
     return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in _UNSHOWN else "\ufffd" for c in str(value)
+        c if c in "\n\t" or c in JOINERS or unicodedata.category(c) not in _UNSHOWN else "\ufffd"
+        for c in str(value)
     )

@@ -20,10 +20,11 @@ Answers = Mapping[tuple[str, str], tuple[Completion, ...]]
 _ROLES = ("baseline", "winner", "wording")
 
 _ALIKE = mark(
-    "What an example takes is compared on the same examples: the {n} of {name}, which answered the most. A prompt that "
-    "answered fewer of them is taken to need as much as {name}, plus what it needs more or less on the examples that both "
+    "What an example takes is compared on the same examples, of which {name} answered the most, {n} of them. A prompt "
+    "that answered fewer is taken to need as much as {name}, plus what it needs more or less on the examples that both "
     "answered."
 )
+_NAMED = {"baseline": mark("the baseline"), "winner": mark("the winner")}  # within a sentence
 _APART = mark(
     "What an example takes is the mean over the examples that each prompt was asked about: of prompts that were asked "
     "about different ones it cannot be compared."
@@ -102,6 +103,11 @@ def on_validation(plan: StudyPlan, answers: Answers) -> dict[str, dict[str, tupl
     return mine
 
 
+def scored(row: TrialRecord) -> int:
+    """Return how many examples the score of a trial is of: those without one are not."""
+    return row.n - row.errors
+
+
 def baseline_of(found: Sequence[Arm]) -> str:
     """Return the fingerprint of the baseline, "" where it is not among some prompts."""
     return next((arm.fingerprint for arm in found if arm.role == "baseline"), "")
@@ -116,7 +122,10 @@ def compared(plan: StudyPlan, found: Sequence[Arm], answers: Answers, say: Telle
     if first is None:
         alike = len({arm.row.n for arm in found if arm.row is not None}) < 2
         return "" if alike else say.t(_APART)
-    name = next((arm.name for arm in found if arm.fingerprint == first.name), first.name)
+    widest_arm = next((arm for arm in found if arm.fingerprint == first.name), None)
+    name = first.name if widest_arm is None else widest_arm.name
+    if widest_arm is not None and widest_arm.role in _NAMED:
+        name = say.t(_NAMED[widest_arm.role])
     return "" if first.shared else say.t(_ALIKE, n=first.n, name=name)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optimizer.report._reading import ABSENT, items, mapping, number, text
+from optimizer.report._reading import ABSENT, items, mapping, number, stand_in_of, text
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
 
@@ -13,28 +13,61 @@ _ARMS = ("baseline", "winner")
 def slices_table(evidence: Mapping[str, Any], say: Teller) -> Table:
     """Return the scores of each slice."""
     rows = [
-        _slice(mapping(column), mapping(value), say)
-        for column in items(evidence.get("slices"))
-        for value in items(mapping(column).get("values"))
+        _slice(column, mapping(value), named, (difference_of(evidence, say), say))
+        for column in map(mapping, items(evidence.get("slices")))
+        for named in [_named(column, say)]
+        for value in items(column.get("values"))
     ]
     return make_table("slices", say.t("Scores by slice"), rows, words=(say.t("slice"), say.t("flag")))
 
 
-def _slice(column: Mapping[str, Any], value: Mapping[str, Any], say: Teller) -> dict[str, str]:
+def difference_of(evidence: Mapping[str, Any], say: Teller) -> str:
+    """Return the heading of differences between scores by example, which may be of another metric than the scores."""
+    stand_in = stand_in_of(evidence)
+    return say.t("difference in {metric}", metric=stand_in) if stand_in else say.t("difference")
+
+
+def stand_in_in_words(evidence: Mapping[str, Any], say: Teller) -> str:
+    """Return why differences are of another metric than the scores beside them, or "" where they are not."""
+    if not (stand_in := stand_in_of(evidence)):
+        return ""
+    return say.t(
+        "{metric} has no score of a single example: differences, chances and flags are those of {stand_in}, which may go "
+        "another way.",
+        metric=text(evidence.get("metric")),
+        stand_in=stand_in,
+    )
+
+
+def _named(column: Mapping[str, Any], say: Teller) -> dict[str, str]:
+    """Return the values of a column as a table shows them, those of its largest gaps too."""
+    gaps = [mapping(gap) for gap in mapping(column.get("gaps")).values()]
+    values = [mapping(value).get("value") for value in items(column.get("values"))]
+    return say.named_apart([*values, *(gap.get(end) for gap in gaps for end in ("highest", "lowest"))])
+
+
+def _slice(
+    column: Mapping[str, Any], value: Mapping[str, Any], named: Mapping[str, str], told: tuple[str, Teller]
+) -> dict[str, str]:
+    difference, say = told
     scores, loss = mapping(value.get("scores")), mapping(value.get("difference"))
     sides = {arm: mapping(scores.get(arm)) for arm in _ARMS}
-    named = {"column": say.quoted(column.get("column")), "value": say.quoted(value.get("value"))}
+    place = {"column": say.quoted(column.get("column")), "value": _one(value.get("value"), named)}
     return {
-        say.t("slice"): say.t("{column} is {value}", **named),
+        say.t("slice"): say.t("{column} is {value}", **place),
         say.t("examples"): text(sides["winner"].get("n", sides["baseline"].get("n"))),
         say.t("baseline"): say.score(sides["baseline"].get("score")),
         say.t("95 % interval of it"): say.score_interval(sides["baseline"]),
         say.t("winner"): say.score(sides["winner"].get("score")),
         say.t("95 % interval"): say.score_interval(sides["winner"]),
-        say.t("difference"): say.gain(loss.get("value")),
+        difference: say.gain(loss.get("value")),
         say.t("chance"): _chance(loss, say),
         say.t("flag"): say.t("worse") if loss.get("worse") is True else ABSENT,
     }
+
+
+def _one(value: object, named: Mapping[str, str]) -> str:
+    return named.get(value, ABSENT) if isinstance(value, str) else ABSENT
 
 
 def _chance(loss: Mapping[str, Any], say: Teller) -> str:
@@ -51,14 +84,15 @@ def gaps_table(evidence: Mapping[str, Any], say: Teller) -> Table:
 
 
 def _gaps(column: Mapping[str, Any], say: Teller) -> Iterator[dict[str, str]]:
+    named = _named(column, say)
     for arm in _ARMS:
         gap = mapping(mapping(column.get("gaps")).get(arm))
         if gap:
             yield {
                 say.t("slices by"): say.quoted(column.get("column")),
                 say.t("prompt"): say.t(arm),
-                say.t("best"): say.quoted(gap.get("highest")),
-                say.t("worst"): say.quoted(gap.get("lowest")),
+                say.t("best"): _one(gap.get("highest"), named),
+                say.t("worst"): _one(gap.get("lowest"), named),
                 say.t("gap"): say.score(gap.get("size")),
                 say.t("chance"): say.chance(gap.get("adjusted")),
                 say.t("flag"): say.t("beyond chance") if gap.get("flagged") is True else ABSENT,
@@ -69,8 +103,9 @@ def robustness_table(evidence: Mapping[str, Any], say: Teller) -> Table:
     """Return how baseline and winner do with each perturbation."""
     found = mapping(evidence.get("robustness"))
     same = evidence.get("winner_fingerprint") == evidence.get("baseline_fingerprint")
+    difference = difference_of(evidence, say)
     rows = [
-        _perturbed(text(name), arm, mapping(mapping(found.get(arm)).get(text(name))), say)
+        _perturbed((text(name), arm), mapping(mapping(found.get(arm)).get(text(name))), difference, say)
         for name in items(found.get("perturbations"))
         for arm in (_ARMS[1:] if same else _ARMS)
     ]
@@ -78,7 +113,10 @@ def robustness_table(evidence: Mapping[str, Any], say: Teller) -> Table:
     return make_table("robustness", say.t("Scores with perturbed inputs"), rows, words=words)
 
 
-def _perturbed(name: str, arm: str, figures: Mapping[str, Any], say: Teller) -> dict[str, str]:
+def _perturbed(
+    named: tuple[str, str], figures: Mapping[str, Any], difference: str, say: Teller
+) -> dict[str, str]:
+    name, arm = named
     loss, obedience = mapping(figures.get("difference")), mapping(figures.get("obedience"))
     flags = [
         *([say.t("worse")] if loss.get("worse") is True else []),
@@ -90,7 +128,7 @@ def _perturbed(name: str, arm: str, figures: Mapping[str, Any], say: Teller) -> 
         say.t("examples"): text(figures.get("n")),
         say.t("as they are"): say.score(figures.get("clean")),
         say.t("perturbed"): say.score(figures.get("score")),
-        say.t("difference"): say.gain(loss.get("value")),
+        difference: say.gain(loss.get("value")),
         say.t("95 % interval, in points"): say.gain_interval(loss),
         say.t("chance"): _chance(loss, say),
         say.t("obeyed"): _of(obedience, say) if obedience else ABSENT,
@@ -107,9 +145,11 @@ def consistency_in_words(evidence: Mapping[str, Any], say: Teller) -> str:
     found = mapping(mapping(evidence.get("robustness")).get("consistency"))
     if number(found.get("share")) is None:
         return ""
-    return say.t(
-        "Asked again {repeats} more times, the winner gave one and the same answer to {share} of {n} examples.",
-        repeats=text(found.get("repeats")),
+    examples = say.plural(int(number(found.get("n")) or 0), "{n} example", "{n} examples")
+    return say.plural(
+        int(number(found.get("repeats")) or 0),
+        "Asked again {n} more time, the winner gave one and the same answer to {share} of {examples}.",
+        "Asked again {n} more times, the winner gave one and the same answer to {share} of {examples}.",
         share=say.share(found.get("share")),
-        n=text(found.get("n")),
+        examples=examples,
     )

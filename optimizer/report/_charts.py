@@ -12,8 +12,8 @@ from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
-    GAINS,
     HELD_OUT,
+    gains,
     held_out,
     mapping,
     number,
@@ -98,9 +98,7 @@ class Titles(NamedTuple):
 def charts(evidence: Mapping[str, Any], say: Teller) -> tuple[Chart, ...]:
     """Return the charts that the evidence has figures for."""
     differences = [
-        row
-        for key, name in GAINS
-        if (row := _gain_row(say.t(name), mapping(evidence.get(key)), evidence, say))
+        row for _, name, figures in gains(evidence) if (row := _gain_row(say.t(name), figures, evidence, say))
     ]
     level = number(mapping(evidence.get("difference")).get("level"))
     sure = "" if level is None else say.t(" with {level} confidence", level=say.share(level))

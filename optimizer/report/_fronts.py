@@ -15,7 +15,7 @@ from optimizer.fronts import front_of
 from optimizer.frozen import FrozenPrompt
 from optimizer.metrics import METRICS
 from optimizer.plan import StudyPlan
-from optimizer.report._arms import Answers, Arm, baseline_of, compared, on_validation
+from optimizer.report._arms import Answers, Arm, baseline_of, compared, on_validation, scored
 from optimizer.report._break_even import break_even
 from optimizer.report._language import Language, mark
 from optimizer.report._matching import matched
@@ -251,7 +251,7 @@ def _table(points: Sequence[FrontPoint], frozen: FrozenPrompt, say: Teller) -> T
             say.t("prompt"): point.arm.name,
             say.t("score"): say.score(point.arm.score),
             say.t("expected score"): say.score(point.estimate),
-            say.t("examples"): ABSENT if point.arm.row is None else say.count(point.arm.row.n),
+            say.t("examples"): ABSENT if point.arm.row is None else say.count(scored(point.arm.row)),
             **{say.t(name): _figure(name, value, say) for name, value in point.measures.items()},
             say.t("pick"): say.t("the rule's pick") if point.picked else ABSENT,
         }

@@ -7,6 +7,7 @@ from optimizer.archive import Archive
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
 from optimizer.report._arms import Answers, Arm, arms
+from optimizer.report._behaviour import stand_in_in_words
 from optimizer.report._effects import Effects, effects
 from optimizer.report._failures import Failed, Failures, failures
 from optimizer.report._fronts import study_front
@@ -16,14 +17,15 @@ from optimizer.report._importance import importance
 from optimizer.report._labels import NOTHING, ByLabel, by_label
 from optimizer.report._language import Language, mark
 from optimizer.report._markdown import code, sentence, sentences, table
-from optimizer.report._reading import items, mapping, number, text
-from optimizer.report._study import changed_parts
+from optimizer.report._reading import items, mapping, number, stand_in_of, text
+from optimizer.report._study import changed_parts, unknown_in_words
 from optimizer.report._table import Table
 from optimizer.report._telling import Teller
 from optimizer.report._words import Words, words
 
 _MOST = 8  # examples, confusions or slices that are listed
 _SLICES = (mark("slice"), mark("score"), mark("examples"), mark("over the baseline"))
+_STAND_IN = mark("over the baseline, in {metric}")
 
 
 def guide(plan: StudyPlan, frozen: FrozenPrompt, archive: Archive, language: Language) -> str:
@@ -110,12 +112,7 @@ def _works(
 
 
 def _unknown(changed: Sequence[str], say: Teller) -> Iterator[str]:
-    yield sentence(
-        say.t(
-            "The examples cannot be shown: since the study ran, {parts} has changed, and what was asked then is not known.",
-            parts=", ".join(changed),
-        )
-    )
+    yield sentence(unknown_in_words(changed, say))
 
 
 def _fails(found: Failures, labels: ByLabel, frozen: FrozenPrompt, say: Teller) -> Iterator[str]:
@@ -133,10 +130,12 @@ def _fails(found: Failures, labels: ByLabel, frozen: FrozenPrompt, say: Teller) 
         # What is told beyond the figures is of the new prompt; the baseline is not compared with itself.
         shown = len(_SLICES) if _won(frozen) else len(_SLICES) - 1
         yield table(
-            [sentence(say.t(name)) for name in _SLICES[:shown]],
+            [sentence(name) for name in _slice_heads(frozen, say)[:shown]],
             [row[:shown] for row in slices[:_MOST]],
         )
         yield from _more(len(slices), say)
+        if _won(frozen) and (told := stand_in_in_words(frozen.evidence, say)):
+            yield sentence(told)
     if found.confusions:
         yield sentence(say.t("What was taken for what, most often first:"))
         rest = sum(n for _, _, n in found.confusions[_MOST:])
@@ -190,6 +189,12 @@ def _other(frozen: FrozenPrompt) -> bool:
 def _won(frozen: FrozenPrompt) -> bool:
     """Return whether the frozen prompt is the new one, whose differences from the baseline the evidence tells."""
     return frozen.evidence.get("frozen") == "winner"
+
+
+def _slice_heads(frozen: FrozenPrompt, say: Teller) -> list[str]:
+    *heads, over = [say.t(name) for name in _SLICES]
+    stand_in = stand_in_of(frozen.evidence)
+    return [*heads, say.t(_STAND_IN, metric=stand_in) if stand_in else over]
 
 
 def _slices(frozen: FrozenPrompt, say: Teller) -> Iterator[list[str]]:
@@ -317,8 +322,8 @@ def _measured(
             "{trials} trials of {prompts} prompts had a score, on {fewest} to {most} validation examples each.",
             trials=len(scored),
             prompts=len({row.fingerprint for row in scored}),
-            fewest=min((row.n for row in scored), default=0),
-            most=max((row.n for row in scored), default=0),
+            fewest=min((row.n - row.errors for row in scored), default=0),
+            most=max((row.n - row.errors for row in scored), default=0),
         ),
         *([told.opened] if told.opened else []),
         *told.methods,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from optimizer.archive import Archive
 from optimizer.dataset import Example
-from optimizer.explanation import shortened
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
 from optimizer.report._failures import RIGHT, judged_examples
@@ -102,9 +101,10 @@ def _right(ids: Sequence[str], rows: Mapping[str, ScoreRow]) -> int:
 
 def _table(counts: Sequence[_Counts], say: Teller) -> Table:
     headings = {"baseline": say.t("baseline right"), "winner": say.t("new prompt right")}
+    named = say.named_apart(each.label for each in counts)
     rows = [
         {
-            say.t("label"): shortened(each.label, say.language),
+            say.t("label"): named[each.label],
             say.t("examples"): say.count(each.n),
             **{headings[arm]: say.count(n) for arm, n in each.right.items()},
             say.t("answers of the frozen prompt"): say.count(each.answered),
@@ -143,6 +143,6 @@ def _cautions(counts: Sequence[_Counts], frozen: FrozenPrompt, say: Teller) -> I
 
 
 def _names(counts: Sequence[_Counts], say: Teller) -> str:
-    names = ", ".join(shortened(each.label, say.language) for each in counts[:_NAMED])
+    names = ", ".join(say.named_apart(each.label for each in counts[:_NAMED]).values())
     rest = len(counts) - _NAMED
     return say.t("{names} and {n} more", names=names, n=rest) if rest > 0 else names

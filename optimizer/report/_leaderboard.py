@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from optimizer.frozen import FrozenPrompt
-from optimizer.report._arms import Arm
+from optimizer.report._arms import Arm, scored
 from optimizer.report._history import named
 from optimizer.report._language import mark
 from optimizer.report._reading import ABSENT
@@ -93,7 +93,9 @@ def _cells(arm: Arm, say: Teller) -> dict[str, Cell]:
             text=ABSENT if row is None else say.score_interval({"lower": row.lower, "upper": row.upper}),
             by="" if row is None or row.lower is None else f"{row.lower:.9f}",
         ),
-        say.t("examples"): _figure(None if row is None else row.n, ABSENT if row is None else str(row.n)),
+        say.t("examples"): _figure(
+            *((None, ABSENT) if row is None else (scored(row), say.count(scored(row))))
+        ),
         say.t("valid"): _figure(*((None, ABSENT) if row is None else (row.valid, say.share(row.valid)))),
         say.t("tokens an example"): _figure(arm.tokens, say.decimal(arm.tokens, 1)),
         say.t("seconds an example"): _figure(arm.seconds, say.decimal(arm.seconds, 3)),

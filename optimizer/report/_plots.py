@@ -142,7 +142,7 @@ def _trial_dot(row: TrialRecord, x: str, y: float, say: Teller) -> Dot:
         "trial {n}: {score} on {examples} examples",
         n=row.trial,
         score=say.score(row.score),
-        examples=row.n,
+        examples=row.n - row.errors,
     )
     solid = row.state == "complete" and row.feasible
     return Dot(x=x, y=y, told=told, kind="strong" if row.stage == "confirm" else "" if solid else "hollow")
@@ -202,7 +202,9 @@ def _scale(values: Sequence[float]) -> tuple[float, float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
     step = next((step for step in _STEPS if max(high - low, 0.1) <= (_MOST_TICKS - 1) * step), _STEPS[-1])
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return first * step, max(last, first + 1) * step, step
+    if first == last:  # no score is above 1, nor is the axis of scores
+        first, last = (first - 1, last) if (last + 1) * step > 1 + 1e-9 else (first, last + 1)
+    return first * step, last * step, step
 
 
 def _measured_scale(values: Sequence[float]) -> tuple[float, float, tuple[float, ...]]:

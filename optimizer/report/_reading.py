@@ -75,6 +75,25 @@ def known_prompts(evidence: Mapping[str, Any]) -> Mapping[str, str]:
     return {text(evidence.get(f"{arm}_fingerprint")): arm for arm in ("winner", "baseline")}
 
 
+def stand_in_of(evidence: Mapping[str, Any]) -> str:
+    """Return the metric that single examples are compared by where the scores are of another one, else ""."""
+    found = text(evidence.get("stand_in"))
+    return "" if found == ABSENT else found
+
+
+def gains(evidence: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Return the differences that there are: key, name and figures; none where the baseline is the winner as well.
+
+    By cross-validation a choice is judged, which is another one each time.
+    """
+    if evidence.get("reason") == "same prompt" and not held_out(evidence):
+        return []
+    # Older evidence guesses for a prompt that is its own baseline.
+    left_out = (GUESSED,) if evidence.get("reason") == "same prompt" else ()
+    found = [(key, name, mapping(evidence.get(key))) for key, name in GAINS if key not in left_out]
+    return [each for each in found if each[-1]]
+
+
 def held_out(evidence: Mapping[str, Any]) -> bool:
     """Return whether the choice was judged by cross-validation instead of a test."""
     return "test" not in evidence and bool(mapping(evidence.get("cross_validation")))

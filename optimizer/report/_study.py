@@ -1,6 +1,6 @@
 """What the page shows of a whole study beside the evidence: leaderboard, plots, and the data of its script."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,10 +78,6 @@ def study_parts(
     mattered = importance(plan, archive, say.language) if known else _NO_IMPORTANCE
     best = {point.arm.fingerprint for point in front.points if point.front}
     found = tuple(replace(arm, front=arm.fingerprint in best) for arm in found)
-    told = say.t(
-        "The examples cannot be shown: since the study ran, {parts} has changed, and what was asked then is not known.",
-        parts=", ".join(needed),
-    )
     return StudyParts(
         script=Markup(script),  # noqa: S704  # our own file
         leaderboard=leaderboard(found, frozen, say, compared(plan, found, answers, say)),
@@ -94,7 +90,7 @@ def study_parts(
         importance=mattered.note,
         account=account(plan, frozen, archive, say, known=known),
         answering=archive.store.records("model").get(0, {}),
-        changed="" if known else told,
+        changed="" if known else unknown_in_words(needed, say),
         texts=_markup({text: say.language.sentences.get(text, text) for text in script_texts(script)}),
         data=_markup(block(plan, archive, found, answers, say, examples=known)),
     )
@@ -103,6 +99,16 @@ def study_parts(
 def changed_parts(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
     """Return which parts of a study's identity are not what they were, by name."""
     return sorted(name for name in {*now, *then} if now.get(name) != then.get(name))
+
+
+def unknown_in_words(changed: Sequence[str], say: Teller) -> str:
+    """Return why single examples cannot be shown: task or data, or both, are not what they were."""
+    told = "The examples cannot be shown: since the study ran, task and data have changed, and what was asked then is not known."
+    if "data" not in changed:
+        told = "The examples cannot be shown: since the study ran, the task has changed, and what was asked then is not known."
+    elif "task" not in changed:
+        told = "The examples cannot be shown: since the study ran, the data have changed, and what was asked then is not known."
+    return say.t(told)
 
 
 def _markup(value: object) -> Markup:

@@ -5,15 +5,16 @@ from typing import Any
 
 from optimizer.answer import OUTCOMES
 from optimizer.frozen import FrozenPrompt
+from optimizer.metrics import METRICS
 from optimizer.report._behaviour import gaps_table, robustness_table, slices_table
 from optimizer.report._history import history_table
 from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
-    GAINS,
     GUESSED,
     HELD_OUT,
+    gains,
     held_out,
     items,
     known_prompts,
@@ -28,6 +29,8 @@ from optimizer.report._telling import Teller
 
 # What is installed, and what it is called by.
 DISTRIBUTION, COMMAND = "promptstudy", "optimizer"
+
+_DECIMALS = {mark("characters"): 1, mark("seconds"): 3}  # by unit of a measure
 
 # Outcomes of answers, as the page names them.
 OUTCOME_NAMES = {
@@ -123,14 +126,22 @@ def _measures(evidence: Mapping[str, Any], say: Teller) -> Table:
 
 
 def _measure(name: str, value: object, say: Teller) -> str:
-    if name == "tokens":
-        return say.amount(value, name)
-    return say.share(value) if name == "valid" else say.score(value)
+    if name not in METRICS:
+        return say.score(value)
+    unit = METRICS[name].unit
+    if unit == "share":
+        return say.share(value)
+    if unit == "USD":
+        return say.amount(value, "usd")
+    if unit == "tokens":
+        return say.amount(value, unit)
+    if unit in _DECIMALS and number(value) is not None:
+        return say.t("{amount} {unit}", amount=say.decimal(value, _DECIMALS[unit]), unit=say.t(unit))
+    return say.score(value)
 
 
 def _differences(evidence: Mapping[str, Any], say: Teller) -> Table:
-    kinds = [(key, name, mapping(evidence.get(key))) for key, name in GAINS]
-    named = [each for each in kinds if each[-1]]
+    named = gains(evidence)
     levels = {say.share(figures.get("level")) for _, _, figures in named}
     # What all rows share is said once.
     interval = say.t("interval, in points")

@@ -1,10 +1,10 @@
 """Figures of the evidence as text in one language: what is missing or of another type is told as absent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optimizer.explanation import shortened
+from optimizer.explanation import named_apart, shortened
 from optimizer.report._language import Language
 from optimizer.report._reading import ABSENT, number, text
 
@@ -37,6 +37,10 @@ class Teller:
         """Return a difference of scores in points with its sign, without a unit."""
         found = number(value)
         return ABSENT if found is None else self.language.signed_points(found)
+
+    def named_apart(self, values: Iterable[object]) -> dict[str, str]:
+        """Return names or values from the data that stand in one column, in quotes, no two of them alike."""
+        return named_apart((each for each in values if isinstance(each, str)), self.language)
 
     def gain(self, value: object) -> str:
         """Return a difference of scores in points with its sign and its unit."""

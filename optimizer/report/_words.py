@@ -5,15 +5,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optimizer.explanation import USUAL_LEVEL, in_words, provable_in_words
+from optimizer.cautions import USUAL_LEVEL, retold
+from optimizer.explanation import in_words, provable_in_words
 from optimizer.frozen import FrozenPrompt
 from optimizer.power import smallest_provable_difference
-from optimizer.report._behaviour import consistency_in_words
+from optimizer.report._behaviour import consistency_in_words, difference_of, stand_in_in_words
 from optimizer.report._language import mark
 from optimizer.report._reading import (
     ABSENT,
     ARMS,
-    GAINS,
+    gains,
     held_out,
     items,
     known_prompts,
@@ -34,7 +35,7 @@ _HEADINGS = {
     "not distinguishable": mark("The data cannot tell the new prompt from the baseline"),
     "no better than guessing": mark("The gain is no more than guessing would bring"),
     "cheaper": mark("The new prompt is not shown to be better, but it is cheaper"),
-    "same prompt": mark("No new prompt did better than the baseline"),
+    "same prompt": mark("No new prompt is expected to do better than the baseline"),
 }
 
 _DECISIONS = {name: name for name in (mark("improved"), mark("not distinguishable"), mark("worse"))}
@@ -67,6 +68,8 @@ class Words:
         cautions: What speaks against trusting the evidence.
         methods: How the differences were judged, and what stood in for unreadable answers.
         consistency: How often the winner's answers agree, or "".
+        difference: The heading of differences between scores by example.
+        stand_in: Why these are of another metric than the scores, or "".
         evidence: Whether the prompt carries evidence.
     """
 
@@ -82,6 +85,8 @@ class Words:
     cautions: tuple[str, ...]
     methods: tuple[str, ...]
     consistency: str
+    difference: str
+    stand_in: str
     evidence: bool
 
 
@@ -89,7 +94,7 @@ def words(frozen: FrozenPrompt, say: Teller) -> Words:
     """Return the sentences of the page."""
     evidence = frozen.evidence
     caution = say.t(_CAUTION, flag="")
-    leaks = [text(leak) for leak in items(evidence.get("leaks"))]
+    leaks = [retold(text(leak), say.language) for leak in items(evidence.get("leaks"))]
     said_of_it = _said(evidence, say)
     warned = [said.removeprefix(caution) for said in said_of_it if said.startswith(caution)]
     cautions = tuple(dict.fromkeys([*leaks, *warned]))
@@ -110,6 +115,8 @@ def words(frozen: FrozenPrompt, say: Teller) -> Words:
         cautions=cautions,
         methods=tuple(_methods(evidence, say)),
         consistency=consistency_in_words(evidence, say),
+        difference=difference_of(evidence, say),
+        stand_in=stand_in_in_words(evidence, say),
         evidence=bool(evidence),
     )
 
@@ -192,8 +199,8 @@ def _openings(evidence: Mapping[str, Any], say: Teller) -> Iterator[Opening]:
 
 def _methods(evidence: Mapping[str, Any], say: Teller) -> Iterator[str]:
     judged: dict[str, list[str]] = {}
-    for key, name in GAINS:
-        method = _text(mapping(evidence.get(key)).get("method"))
+    for _, name, figures in gains(evidence):
+        method = _text(figures.get("method"))
         if method:
             judged.setdefault(say.language.method(method), []).append(say.t(name))
     if judged:
@@ -203,7 +210,7 @@ def _methods(evidence: Mapping[str, Any], say: Teller) -> Iterator[str]:
         )
         yield say.t("Judged by {methods}.", methods=told)
     guess = mapping(evidence.get("guess"))
-    if guess:
+    if guess and evidence.get("reason") != "same prompt":
         yield say.t(
             "Guessed is the one answer {answer} in place of every answer of the baseline that could not be read; it is "
             "right at a rate of {rate}.",

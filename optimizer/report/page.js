@@ -16,13 +16,40 @@
   const t = (text, values = {}) => (texts[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => told(values, name));
   const integer = (n) => new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(n);
   const decimal = (n, digits) =>
-    new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(n);
+    new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(rounded(n, digits));
+
+  // The tables of the page round what lies in the middle to the even digit; browsers round it away from nothing.
+  function rounded(n, digits) {
+    const inTheMiddle = Math.abs(n * 2 ** (digits + 1)) % 2 === 1;
+    if (!inTheMiddle) return Number(n.toFixed(digits));
+    const below = Math.floor(n * 10 ** digits);
+    return (below + Math.abs(below % 2)) / 10 ** digits;
+  }
 
   // Controls, formatting characters such as those that turn text round, lone halves of characters, and separators of
-  // lines and paragraphs: none of them shows what it does.
-  const unshown = /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+  // lines and paragraphs: none of them shows what it does. Two joiners are text: scripts are spelled with them, and emoji.
+  const unshown = /(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
   const shown = (text) => text.replace(unshown, "\ufffd");
-  const oneLine = (text, longest) => shown(text.slice(0, 4 * longest).replace(/\s+/g, " ").slice(0, longest));
+
+  // What is read as one character, such as an emoji of several, is not cut in two.
+  const segmenter = Intl.Segmenter ? new Intl.Segmenter(language) : null;
+  const signs = (text) => (segmenter ? [...segmenter.segment(text)].map((each) => each.segment) : [...text]);
+  const inOneLine = (text) => text.replace(/\s+/g, " ");
+
+  function oneLine(text, longest) {
+    const found = signs(inOneLine(text.slice(0, 4 * longest)));
+    if (text.length > 4 * longest) found.pop(); // it may be half of one
+    return shown(found.slice(0, longest).join(""));
+  }
+
+  // A name among others, without its middle where it is long: those of one kind often begin alike.
+  function elided(text, longest) {
+    const line = inOneLine(text);
+    const found = signs(line.length > 8 * longest ? `${line.slice(0, 4 * longest)}${line.slice(-4 * longest)}` : line);
+    if (found.length <= longest) return shown(line);
+    const last = Math.floor((longest - 1) / 2);
+    return shown(`${found.slice(0, longest - 1 - last).join("")}…${found.slice(-last).join("")}`);
+  }
 
   const outcomes = {
     ok: t("ok"), invalid: t("invalid"), refused: t("refused"),
@@ -476,7 +503,7 @@
     if (select.parentElement.hidden) return;
     const total = [...counts.values()].reduce((sum, n) => sum + n, 0);
     const pairs = [[-1, `${t("any")} (${integer(total)})`]];
-    for (const key of select.values) pairs.push([key, `${oneLine(strings[key], 40)} (${integer(counts.get(key) ?? 0)})`]);
+    for (const key of select.values) pairs.push([key, `${elided(strings[key], 40)} (${integer(counts.get(key) ?? 0)})`]);
     fill(select, pairs, value);
   }
 
@@ -492,7 +519,7 @@
     chip.hidden = !state.confusion;
     if (state.confusion) {
       const { arm, target, answer } = state.confusion;
-      const values = { target: oneLine(strings[target], 40), name: shown(arms[arm].name), answer: answer < 0 ? t("unreadable") : oneLine(strings[answer], 40) };
+      const values = { target: elided(strings[target], 40), name: shown(arms[arm].name), answer: answer < 0 ? t("unreadable") : elided(strings[answer], 40) };
       chip.textContent = `${t("target {target}, {name} answered {answer}", values)} ×`;
     }
     byId("found").textContent = t("{n} of {total} examples", { n: list.length, total: n });
@@ -624,17 +651,20 @@
     const labels = [...seen].filter((k) => k >= 0).sort((a, b) => rank(a) - rank(b) || a - b);
     const most = Math.max(...counts.values());
     const caption = t("{name}: targets down, answers across", { name: shown(arms[arm].name) });
-    const top = make("tr", {}, make("td"), ...labels.map((k) => make("th", { scope: "col" }, oneLine(strings[k], 24))), make("th", { scope: "col" }, make("em", {}, t("unreadable"))));
-    const rows = labels.map((target) => make("tr", {}, make("th", { scope: "row" }, oneLine(strings[target], 24)),
+    const top = make("tr", {}, make("td"), ...labels.map((k) => make("th", { scope: "col", ...labelled(strings[k]) }, elided(strings[k], 24))), make("th", { scope: "col" }, make("em", {}, t("unreadable"))));
+    const rows = labels.map((target) => make("tr", {}, make("th", { scope: "row", ...labelled(strings[target]) }, elided(strings[target], 24)),
       ...[...labels, -1].map((answer) => pairCell(arm, target, answer, counts.get(`${target} ${answer}`) ?? 0, most))));
     const grid = make("table", { class: "confusion" }, make("caption", {}, caption), make("thead", {}, top), make("tbody", {}, ...rows));
     return make("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" }, grid);
   }
 
+  // The whole of a name that is cut, for whoever points at it.
+  const labelled = (text) => ({ title: elided(text, 24) === shown(inOneLine(text)) ? undefined : shown(inOneLine(text)) });
+
   function pairCell(arm, target, answer, n, most) {
     if (!n) return make("td", { class: "figure empty" }, "·");
     const chosen = state.confusion && state.confusion.arm === arm && state.confusion.target === target && state.confusion.answer === answer;
-    const values = { n, target: oneLine(strings[target], 40), answer: answer < 0 ? t("unreadable") : oneLine(strings[answer], 40) };
+    const values = { n, target: oneLine(strings[target], 200), answer: answer < 0 ? t("unreadable") : oneLine(strings[answer], 200) };
     const made = button(integer(n), () => {
       confuse(chosen ? null : { arm, target, answer });
     }, { "aria-pressed": String(Boolean(chosen)), "aria-label": t("{n} with target {target} answered {answer}", values), "data-pair": `${arm} ${target} ${answer}` });
@@ -827,7 +857,7 @@
   // What is unknown comes last, whichever way.
   function ordered(a, b, way) {
     if (a === null || b === null) return (a === null) - (b === null);
-    return way * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), language));
+    return way * (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), language, { numeric: true }));
   }
 
   /* ---- Keys --------------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -276,6 +277,35 @@ def test_of_a_thousand_examples_and_twenty_prompts_only_the_rows_in_sight_are_ma
     assert "0" in seen
     assert "999" in seen
     assert found.complaints == []
+
+
+def test_figures_are_rounded_as_in_the_tables_and_no_character_is_cut(page: "Page") -> None:
+    source = files("optimizer.report").joinpath("page.js").read_text(encoding="utf-8")
+    helpers = source[source.index("  const integer") : source.index("  const outcomes")]
+    numbers = [k / 2000 for k in range(2001)] + [k / 64 for k in range(-64, 65)]
+    run = f"""(numbers) => {{
+        const language = "en";
+        {helpers}
+        return {{
+            three: numbers.map((n) => decimal(n, 3)), two: numbers.map((n) => decimal(n, 2)),
+            cut: oneLine("ab\\u{{1f469}}\\u200d\\u{{1f680}}c", 3), kept: shown("\\u0645\\u200c\\u202e"),
+            names: ["an invoice", "a parcel"].map((what) => elided(`customer support, second level: refund of ${{what}}`, 24)),
+        }};
+    }}"""
+    found = page.evaluate(run, numbers)
+    assert found["three"] == [f"{n:.3f}" for n in numbers]
+    assert found["two"] == [f"{n:.2f}" for n in numbers]
+    assert found["cut"] == "ab\U0001f469\u200d\U0001f680"
+    assert found["kept"] == "\u0645\u200c\ufffd"
+    assert len(set(found["names"])) == 2
+
+
+def test_the_leaderboard_is_sorted_by_the_numbers_of_trials(page: "Page") -> None:
+    page.locator("table.leaderboard th button").first.click()
+    rows = page.locator("table.leaderboard tbody th").all_inner_texts()
+    numbers = [int(found[1]) for row in rows if (found := re.match(r"trial (\d+)", row))]
+    assert numbers == sorted(numbers, reverse=True)
+    assert max(numbers) >= 10
 
 
 @pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("en", "dark"), ("fr", "light")])

@@ -127,3 +127,19 @@ def test_an_interrupt_finishes_what_is_under_way_and_the_same_command_goes_on(
     assert (figures["rows"], figures["errors"], figures["spent"]["calls"]) == (ROWS, 0, ROWS)
     assert set(colours.counts.values()) == {1}
     assert re.search(rf"rows.jsonl: {ROWS} rows, {ROWS} calls at most, price not known", again.stderr)
+
+
+def test_an_interrupt_stops_a_run_whose_words_nobody_reads_any_more(
+    project: Any, prompt: Path, colours: Any, until: Callable[..., None]
+) -> None:
+    colours.delay = 0.1
+    process = project.start(*command(colours.port))
+    until(lambda: len(colours.bodies) >= 20, process)
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    # That the run cannot say how it ended makes it no failed gate, either.
+    assert process.wait(timeout=30) in (130, 141)
+    process.stdout.close()
+    assert len(colours.bodies) < ROWS
+    assert project.run(*command(colours.port)).returncode == 0
+    assert set(colours.counts.values()) == {1}
