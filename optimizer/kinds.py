@@ -144,7 +144,7 @@ def _schema(part: Kind) -> Mapping[str, object]:
     if part.type == "number":
         return {"type": "number"}
     one: dict[str, object] = {"type": "string", **({"enum": list(part.labels)} if part.labels else {})}
-    return {"type": "array", "items": one, "uniqueItems": True} if part.type == "labels" else one
+    return {"type": "array", "items": one} if part.type == "labels" else one
 
 
 def _kind(column: Column) -> Kind:

@@ -39,7 +39,7 @@ def _field_schema(part: FieldSpec) -> dict[str, object]:
     one: dict[str, object] = {"type": "string"}
     if part.labels:
         one["enum"] = list(part.labels)
-    return {"type": "array", "items": one, "uniqueItems": True} if part.type == "labels" else one
+    return {"type": "array", "items": one} if part.type == "labels" else one
 
 
 def metric_specs(file: TaskFile) -> tuple[MetricSpec, ...]:
