@@ -391,13 +391,9 @@ def preload() -> None:
 
 def become(request: Request) -> None:
     """Make this process what `python -m optimizer` would be."""
-    for name, ours, number in (("stdout", request.stdout, 1), ("stderr", request.stderr, 2)):
+    for ours, number in ((request.stdout, 1), (request.stderr, 2)):
         os.dup2(ours, number)
         os.close(ours)
-        # The old one remembers that what it was opened on could be sought in.
-        stream = open(number, "w", buffering=-1 if number == 1 else 1, encoding="utf-8", closefd=False)  # noqa: SIM115 # it stays
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
     os.chdir(request.cwd)
     os.environ.clear()
     os.environ.update(request.env)

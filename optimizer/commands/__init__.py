@@ -97,7 +97,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # What a code page has no character for is shown by its number; it is no reason to end.
-            with suppress(OSError):
+            with suppress(OSError):  # what became a pipe after it was opened refuses
                 stream.reconfigure(errors="backslashreplace")
     code = 0
     try:
