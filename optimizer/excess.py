@@ -3,7 +3,8 @@
 What a prompt reads on average follows from its text and from how many tokens some text took. Of a prompt that was not
 asked yet that is known by the baseline's first examples, of one that was by its own. Both give a lower bound only,
 since texts of equal length take different numbers of tokens: who might keep the constraint is asked, and measured.
-Where examples are retrieved for each input, or a server does not count, nothing is told.
+Where examples are retrieved for each input, or a server does not count, nothing is told; nor, before it is asked, of a
+prompt of fewer messages than the baseline or without its system message, whose markup may be less.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ class Excess:
             if name in prices and bound.max is not None
         ]
         self._filled: dict[Hole, dict[str, int]] = {}
-        self._baseline: tuple[float, float] | None = None
+        self._baseline: tuple[float, CallTemplate] | None = None
 
     @property
     def limited(self) -> bool:
@@ -52,14 +53,17 @@ class Excess:
     def learn(self, baseline: PromptTemplate, results: Sequence[Result]) -> None:
         """Take what the baseline read for its first examples as the measure of prompts that were not asked yet."""
         least = self._least(baseline, results)
-        self._baseline = None if least is None else (least, self._length(baseline.calls[0]))
+        self._baseline = None if least is None else (least, baseline.calls[0])
 
     def expected(self, template: PromptTemplate) -> bool:
         """Return whether a prompt that was not asked yet reads too much."""
         if not self._limits or self._baseline is None or template.retrieval is not None:
             return False
-        tokens, length = self._baseline
-        return self._breaks(_longer(tokens, self._length(template.calls[0]) - length) + self._later(template))
+        (tokens, known), call = self._baseline, template.calls[0]
+        if len(call.messages) < len(known.messages) or call.messages[0].role != known.messages[0].role:
+            return False
+        more = self._length(call) - self._length(known)
+        return self._breaks(_longer(tokens, more) + self._later(template))
 
     def shown(self, template: PromptTemplate, results: Sequence[Result]) -> bool:
         """Return whether a prompt reads too much, by what it read for some of the examples."""

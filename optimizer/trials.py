@@ -136,7 +136,8 @@ class Trials:
         space = self.space
 
         def admissible(point: Mapping[str, Parameter]) -> bool:
-            return self.admits(point) and self._print(space.candidate(point)) not in tried
+            found = self._print(space.candidate(point))
+            return bool(found) and found not in tried and self.admits(point)
 
         seed = derived_seed(self._plan.seed, "sampler", number)
         distributions = space.distributions()

@@ -97,6 +97,19 @@ def test_what_is_far_too_long_is_told_before_it_is_asked_and_what_is_a_little_to
     )
 
 
+def test_a_prompt_of_other_messages_than_the_baseline_is_asked_first() -> None:
+    excess, ask = Excess({"input_tokens": Bound(max=120)}, EXAMPLES), template(900).calls[0].messages[0]
+    system = MessageTemplate(role="system", parts=("y" * 100,))
+    known, alike, bare = (
+        PromptTemplate(calls=(CallTemplate(messages=messages),), answer=AnswerFormat(kind="text"))
+        for messages in ((system, *template(0).calls[0].messages), (system, ask), (ask,))
+    )
+    excess.learn(known, results(known, 4.0, seen=3))
+    assert excess.expected(alike)
+    assert not excess.expected(bare)
+    assert excess.shown(bare, results(bare, 4.0, seen=1))
+
+
 def test_an_example_that_is_longer_than_the_others_bars_nobody() -> None:
     prompt = template(60)
     excess = Excess({"input_tokens": Bound(max=60)}, EXAMPLES)

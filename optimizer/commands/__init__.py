@@ -151,8 +151,7 @@ def _of_system(error: OSError) -> int:
         return _PIPE_CLOSED
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return _internal(error)
-    with suppress(OSError):
-        complain(f"error: {error.filename or 'the output'} cannot be written ({error.strerror})")
+    complain(f"error: {error.filename or 'the output'} cannot be written ({error.strerror})")
     return StorageError.exit_code
 
 
@@ -196,6 +195,5 @@ def _internal(error: Exception) -> int:
         where = f"the traceback is in {Path(file.name)}"
     except OSError as failed:  # no folder takes it, or the disk is full
         where = f"no traceback could be written ({failed.strerror})"
-    with suppress(OSError):
-        complain(f"internal error: {type(error).__name__}: {error}; {where}")
+    complain(f"internal error: {type(error).__name__}: {error}; {where}")
     return 70
