@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from optimizer.completion import Capabilities, Completion, Constraint, Message, Model, Request
+from optimizer.completion import ANSWER_BOUNDS, Capabilities, Completion, Constraint, Message, Model, Request
 from optimizer.digest import canonical, digest
+from optimizer.narrowing import spoken
 from optimizer.prompt import neutralised
 
 # Hex digits of a code: to find a text that holds the digest of itself takes some 2^64 tries.
@@ -20,10 +21,9 @@ _CODE_DIGITS = 16
 # What of an unreadable verdict is told.
 _SHOWN_CHARACTERS = 80
 
-# Tokens that a judge may think before its verdict, where they count as a part of it. A bound costs nothing in itself.
-_THOUGHTS = 2_000
+# Tokens that a model may think before it answers, where they count as a part of that. A bound costs nothing in itself.
+THOUGHTS = 2_000
 
-_ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
 _VERDICT = re.compile(r"^[\s*_#>`-]*verdict[\s*_`]*:(.*)$", re.IGNORECASE)
 _DECORATION = " \t\r\n\"'`*_.<>[]“”"
 
@@ -105,9 +105,9 @@ class Ballot:
 
     def _parameters(self, judge: Referee) -> tuple[tuple[str, float | int | str], ...]:
         parameters = dict(judge.parameters)
-        if not any(name in parameters for name in _ANSWER_BOUNDS):
+        if not any(name in parameters for name in ANSWER_BOUNDS):
             if judge.counts_thoughts:
-                parameters["max_completion_tokens"] = self.max_tokens + _THOUGHTS
+                parameters["max_completion_tokens"] = self.max_tokens + THOUGHTS
             else:
                 parameters["max_tokens"] = self.max_tokens
         # Several votes of a model without chance would be one vote, paid for several times.
@@ -149,12 +149,18 @@ async def verdicts(judge: Model, ballot: Ballot) -> tuple[str, ...]:
 def read_verdict(completion: Completion, allowed: Sequence[str], *, as_json: bool) -> str | None:
     """Return the verdict in a completion, or None where it cannot be read.
 
-    Strictly: a JSON object's `verdict` is one of those allowed to the letter; in plain text it stands on the last line,
-    after "Verdict:", and no other line gives another. An answer that was cut or refused has none.
+    Strictly: a JSON object's `verdict` is one of those allowed to the letter, or the number that one of them is, and
+    no field is given twice; in plain text it stands on the last line, after "Verdict:", and no other line gives
+    another. What is thought between tags before it is no part of it. An answer that was cut or refused has none.
     """
     if completion.finish_reason != "stop":
         return None
-    return _from_json(completion.text, allowed) if as_json else _from_text(completion.text, allowed)
+    said = spoken(completion.text)
+    if as_json:
+        # A whole object has no thoughts before it, and its reason may quote a tag.
+        found = _from_json(completion.text, allowed)
+        return found if found is not None or said is None else _from_json(said, allowed)
+    return None if said is None else _from_text(said, allowed)
 
 
 def _from_json(text: str, allowed: Sequence[str]) -> str | None:
@@ -162,11 +168,24 @@ def _from_json(text: str, allowed: Sequence[str]) -> str | None:
     if plain.startswith("```") and plain.endswith("```"):
         plain = plain.removeprefix("```").removesuffix("```").removeprefix("json")
     try:
-        value = json.loads(plain)
+        value = json.loads(plain, object_pairs_hook=_once)
     except (ValueError, RecursionError):  # not JSON, or nested without end
         return None
     said = value.get("verdict") if isinstance(value, dict) else None
+    if isinstance(said, int | float) and not isinstance(said, bool):
+        said = f"{said:.15g}" if isinstance(said, float) else str(said)
     return said if isinstance(said, str) and said in allowed else None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the fields of an object.
+
+    Raises:
+        ValueError: When one is given twice: which of the two is meant is not known.
+    """
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a field is given twice")
+    return dict(pairs)
 
 
 def _from_text(text: str, allowed: Sequence[str]) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optimizer.posterior import SCEPTICAL, Array, Kinship, Posterior, arm_posterior
+from optimizer.posterior import Array, Kinship, Posterior, arm_posterior, expected_means
 
 # Most arms whose factors are compared with each other: the time for it grows with the cube, and what more arms say
 # of a level is known by then.
@@ -174,10 +174,7 @@ class Board:
         ]
         if not numbers:
             return {}
-        found = arm_posterior(self._scores[self.rows(numbers)], usual=SCEPTICAL, settled=True)
-        # An effect is about 0 for the examples that were asked, harder and easier ones, not for those an arm was spared.
-        usual = float(found.examples.mean())
-        return {n: float(np.clip(m + usual, 0.0, 1.0)) for n, m in zip(numbers, found.means, strict=True)}
+        return dict(zip(numbers, map(float, expected_means(self._scores[self.rows(numbers)])), strict=True))
 
     def best_first(self, numbers: Sequence[int]) -> tuple[int, ...]:
         """Return some arms by their estimates; equals keep their order, and whoever has no score comes last."""

@@ -11,7 +11,7 @@ from optimizer.budget import Amount, Budget, Spent
 from optimizer.candidate import Candidate, DemonstrationSet
 from optimizer.choice import confirmations
 from optimizer.dataset import Dataset, Example, group_sizes
-from optimizer.length import TOKEN_BYTES, blank_tokens, shot_bytes, utf8_length
+from optimizer.length import MOST_TOKEN_BYTES, blank_tokens, shot_bytes, utf8_length
 from optimizer.power import smallest_provable_difference
 from optimizer.pricing import Price
 from optimizer.prompt import Hole, PromptTemplate
@@ -24,9 +24,6 @@ from optimizer.styles import STYLES
 # Tokens for a unit of the upper bound (bytes of the prompt, tokens of the longest answer) before any was measured:
 # common tokenizers make one token of about four bytes of English, and of two or three of most other languages.
 USUAL_RATIO = 0.5
-
-# Bytes that a token covers at most over a whole prompt, as a rule; a budget that is too small even so is refused.
-_MOST_BYTES = 8
 
 # How far the next phase may lie above what was measured in the phases before.
 _MARGIN = 1.25
@@ -373,8 +370,8 @@ def amount_of(template: PromptTemplate, examples: Sequence[Example], price: Pric
         shown = [int(h.name.partition(":")[2]) for h in holes if h.name.startswith("completion:")]
         for example in examples:
             sure = literal + sum(_input(hole, example) for hole in holes)
-            read = sure + retrieved + sum(TOKEN_BYTES * answers[k] for k in shown)
-            least = sure // _MOST_BYTES
+            read = sure + retrieved + sum(MOST_TOKEN_BYTES * answers[k] for k in shown)
+            least = sure // MOST_TOKEN_BYTES  # a budget that is too small even so is refused
             total += Amount(
                 calls=1,
                 tokens=float(read + written),

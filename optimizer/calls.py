@@ -343,10 +343,9 @@ class Caller:
                     if opens_at is not None:
                         self._opens_at = self._running().call_at(opens_at, self._wake)
                     break
-                if not self._meter.affords(each.most for each in (*self._under_way, *starting, call)):
-                    if under_way:
-                        break  # what is under way may be charged less than it has reserved
-                    refusal = BudgetError("what is left of the budget cannot hold one more call")
+                refusal = self._meter.shortage(each.most for each in (*self._under_way, *starting, call))
+                if refusal is not None and under_way:
+                    break  # what is under way may be charged less than it has reserved
             self._queue.remove(call)
             if refusal is not None:
                 self._resolve(call, refusal)

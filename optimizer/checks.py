@@ -5,7 +5,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Literal, TypeVar
 
-from optimizer.completion import CAPABILITIES
+from optimizer.completion import ANSWER_BOUNDS, CAPABILITIES
 from optimizer.config import Bound, StudyConfig
 from optimizer.dataset import Dataset
 from optimizer.demonstrations import SELECTORS
@@ -38,9 +38,6 @@ T = TypeVar("T")
 
 # A share of more than this is one in percent; just above 1 it is a slip of another kind.
 _FEWEST_PERCENT = 2
-
-# The two names under which endpoints know the bound of an answer.
-_ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
 
 # How alike a parameter must be to a known one to be a slip: `temprature` is 0.95, `min_tokens` and `max_tokens` 0.8.
 _SLIP = 0.85
@@ -288,7 +285,7 @@ def _answer_bound_problems(file: StudyConfig, source: Located) -> list[Problem]:
     """Return what keeps a call from having a largest cost in tokens or money, where the budget counts in these."""
     if file.budget.tokens is None and file.budget.usd is None:
         return []
-    if any(name in file.model.parameters for name in _ANSWER_BOUNDS):
+    if any(name in file.model.parameters for name in ANSWER_BOUNDS):
         return []
     message = "a budget in tokens or money needs max_tokens, which bounds an answer"
     return [source.problem(("model", "parameters"), message)]

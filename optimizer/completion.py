@@ -21,6 +21,9 @@ CAPABILITIES: tuple[Capability, ...] = (
     "images",
 )
 
+# The parameters that bound an answer; endpoints know one of the names or both.
+ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
+
 # Endpoints count from 85 to about 1,600 tokens for an image, by its size and theirs.
 IMAGE_TOKENS = 2000
 
@@ -114,8 +117,7 @@ class Request:
         )
         if self.constraint is not None:
             read += len(canonical(constraint_to_dict(self.constraint)).encode("utf-8", "surrogatepass"))
-        names = ("max_tokens", "max_completion_tokens")
-        bounds = [int(n) for name, n in self.parameters if name in names and not isinstance(n, str)]
+        bounds = [int(n) for name, n in self.parameters if name in ANSWER_BOUNDS and not isinstance(n, str)]
         return read, min(bounds, default=None)
 
     def to_dict(self) -> dict[str, object]:
@@ -150,6 +152,16 @@ class Completion:
     cost_usd: float | None = None
     cached: bool = False
     key: str = field(default="", compare=False)
+
+    @property
+    def stated(self) -> tuple[int | None, int | None]:
+        """Return the tokens read and written, each None where it was not stated: no prompt has 0, nor has a text.
+
+        A refusal without a text may be that of a filter, before any model read a thing.
+        """
+        unread = 0 if self.finish_reason == "refused" and not self.text else None
+        unwritten = None if self.text else 0
+        return self.prompt_tokens or unread, self.completion_tokens or unwritten
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -176,7 +176,7 @@ def _judges(study: Study) -> dict[str, object]:
 
 def _validation(study: Study, winner: Arm) -> dict[str, object]:
     standing = Standing(study, study.trials)
-    estimates = None if study.scorer.objective.metric.aggregate is not None else standing.effects().estimates
+    estimates = None if study.scorer.objective.metric.aggregate is not None else standing.estimates()
     arms = {"baseline": standing.baseline, "winner": winner.template.fingerprint}
     return {
         name: row_figures(standing.rows[arm], None if estimates is None else estimates[arm])

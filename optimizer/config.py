@@ -173,7 +173,7 @@ class RobustnessSpec:
 
     Attributes:
         perturbations: What is done to the inputs; names of `optimizer plugins perturbations`.
-        examples: Test examples, at most, that each of them is tried on.
+        examples: Judging examples, at most, that each of them is tried on.
         repeats: How many more times the winner is asked the same, to see whether it answers alike.
     """
 

@@ -11,6 +11,7 @@
       - OverloadedError   the endpoint asked to come back later, or failed by itself: 429, 5xx
       - BrokenAnswerError an answer that holds no completion: half of one, no JSON, another model's
     + RejectedError       this request was refused; another attempt would be too
+      - FilteredError     by a filter before the model
     + EndpointError       every request would be refused (key, unknown model, quota): the run stops
     + OutageError         the endpoint gave no answer at all for as long as a call may take: the run stops
   x SandboxError          code cannot be confined on this machine; it says nothing about the code
@@ -125,6 +126,10 @@ class BrokenAnswerError(TransientError):
 
 class RejectedError(ModelError):
     """The endpoint refused this one request, for instance because it is too long."""
+
+
+class FilteredError(RejectedError):
+    """A filter before the model refused this one request for what it says."""
 
 
 class EndpointError(ModelError):

@@ -40,7 +40,7 @@ class Saving:
     """Winner minus baseline in what an example costs, paired; less is better.
 
     Attributes:
-        unit: "usd" where every answer has a price above nothing, else "tokens" read and written.
+        unit: "usd" where all prices are known and at least one is above 0, else "tokens" read and written.
     """
 
     unit: str
@@ -99,8 +99,8 @@ class Pairing:
         return compare_paired(first, second, seed=self.seed, level=self.level, clusters=clusters_of(shared))
 
     def saving(self, before: Evaluation, after: Evaluation) -> Saving | None:
-        """Return what an example costs less; None where no example was answered by both."""
-        sides = [{r.example.id: r for r in side.results if r.completions} for side in (before, after)]
+        """Return what an example costs less; None where none was answered by both with its tokens stated."""
+        sides = [{r.example.id: r for r in side.results if _is_counted(r)} for side in (before, after)]
         shared = [e for e in self.examples if e.id in sides[0] and e.id in sides[1]]
         if not shared:
             return None
@@ -228,6 +228,11 @@ def unreadable(evaluation: Evaluation) -> bool:
 
 def _scores(results: Sequence[Result]) -> list[float]:
     return [result.score or 0.0 for result in results]
+
+
+def _is_counted(result: Result) -> bool:
+    calls = result.completions
+    return len(calls) > 0 and not any(None in call.stated for call in calls)
 
 
 def _tokens(result: Result) -> float:

@@ -12,13 +12,23 @@ from statistics import fmean
 
 from optimizer.config import Bound
 from optimizer.dataset import Example
+from optimizer.errors import InputError, Problem
 from optimizer.evaluation import Result
 from optimizer.length import utf8_length
+from optimizer.metrics import METRICS
 from optimizer.pricing import Price
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 
 # Bytes that a token holds at most on average over a text of some length, and at least.
 _MOST_BYTES, _LEAST_BYTES = 6, 1
+
+# What must be measured for each constraint that goes by tokens; whether a price is known is another question.
+_COUNTED = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "tokens": "tokens",
+    "cost": "tokens",
+}
 
 
 class Excess:
@@ -42,6 +52,7 @@ class Excess:
             for name, bound in bounds.items()
             if name in prices and bound.max is not None
         ]
+        self._counted = [name for name in bounds if name in _COUNTED]
         self._filled: dict[Hole, dict[str, int]] = {}
         self._baseline: tuple[float, CallTemplate] | None = None
 
@@ -51,7 +62,19 @@ class Excess:
         return bool(self._limits)
 
     def learn(self, baseline: PromptTemplate, results: Sequence[Result]) -> None:
-        """Take what the baseline read for its first examples as the measure of prompts that were not asked yet."""
+        """Take what the baseline read for its first examples as the measure of prompts that were not asked yet.
+
+        Raises:
+            InputError: When its answers do not state what a constraint goes by: every prompt would seem to keep it.
+        """
+        answered = [result for result in results if result.completions]
+        unknown = [name for name in self._counted if answered and not any(map(_reads(name), answered))]
+        if unknown:
+            message = (
+                "cannot be measured: the answers of the model do not state their tokens (`usage`); without the "
+                "constraint, --fresh asks nothing again that was answered"
+            )
+            raise InputError([Problem(file="", field=f"constraints.{n}", message=message) for n in unknown])
         least = self._least(baseline, results)
         self._baseline = None if least is None else (least, baseline.calls[0])
 
@@ -101,6 +124,13 @@ class Excess:
                 name: utf8_length(hole.fill(values, ())) for name, values in self._examples.items()
             }
         return self._filled[hole]
+
+
+def _reads(name: str) -> Callable[[Result], bool]:
+    """Return what tells whether a constraint can be measured on an example."""
+    reading = METRICS[_COUNTED[name]].measure
+    assert reading is not None  # each is a measure
+    return lambda result: reading(result.answer, result.completions) is not None
 
 
 def _longer(tokens: float, more: float) -> float:

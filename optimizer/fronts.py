@@ -37,19 +37,8 @@ def front_of(rows: Sequence[Sequence[float | None]]) -> tuple[bool, ...]:
     return tuple(not any(_dominates(other, row) for other in left) for row in left)
 
 
-def dominates(points: Sequence[Point], a: int, b: int) -> bool:
-    """Return whether point `a` is nowhere worse than point `b` and somewhere better, among these points."""
-    rows = _rows(points)
-    return _dominates(rows[a], rows[b])
-
-
-def _rows(points: Sequence[Point]) -> list[tuple[float | None, ...]]:
-    """Return the points with less being better everywhere, without the figures that none has."""
-    kept = [name for name in ("cost", "seconds") if any(getattr(point, name) is not None for point in points)]
-    return [(-point.score, *(getattr(point, name) for name in kept)) for point in points]
-
-
 def _dominates(a: tuple[float | None, ...], b: tuple[float | None, ...]) -> bool:
+    """Return whether `a` is nowhere worse than `b` and somewhere better; less is better."""
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
     if len(pairs) < len(a):  # something is unknown
         return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from optimizer.answer import AnswerFormat
 from optimizer.candidate import Candidate, DemonstrationSet, Instruction, Parameter
-from optimizer.completion import Capabilities, Constraint
+from optimizer.completion import ANSWER_BOUNDS, Capabilities, Constraint
 from optimizer.digest import canonical, digest
 from optimizer.document import clipped
 from optimizer.errors import InputError, PluginError, Problem
@@ -41,9 +41,6 @@ _NO_DEMONSTRATIONS = DemonstrationSet(id="d0000", demonstrations=(), selector="n
 
 # The reader of a file that does not say how its answers are read.
 UNSAID = AnswerFormat(kind="text")
-
-# The parameters that bound an answer, of which a server knows one or both.
-_BOUNDS = ("max_tokens", "max_completion_tokens")
 
 # The parameter that says of which form an answer is to be, where a file has no JSON Schema for it.
 _RESPONSE = "response_format"
@@ -211,20 +208,20 @@ def _model_cautions(
 def _unused(before: Imported, after: Imported) -> Iterator[tuple[str, object]]:
     """Yield the parameters of a file that no call is asked with; a bound may be one of the other name."""
     asked = {pair for call in after.template.calls for pair in call.parameters}
-    bounds = {value for name, value in asked if name in _BOUNDS}
+    bounds = {value for name, value in asked if name in ANSWER_BOUNDS}
     for name, value in dict.fromkeys(before.parameters):
-        if (name, value) not in asked and not (name in _BOUNDS and value in bounds):
+        if (name, value) not in asked and not (name in ANSWER_BOUNDS and value in bounds):
             yield name, value
 
 
 def _bound(parameters: Mapping[str, object]) -> int:
-    return max((value for name in _BOUNDS if isinstance(value := parameters.get(name), int)), default=0)
+    return max((value for name in ANSWER_BOUNDS if isinstance(value := parameters.get(name), int)), default=0)
 
 
 def _roomy(parameters: Mapping[str, Parameter], least: int) -> tuple[tuple[str, Parameter], ...]:
     """Return parameters in the order of their names, of which none bounds a completion below a number of tokens."""
     return tuple(
-        (name, max(value, least) if name in _BOUNDS and isinstance(value, int) else value)
+        (name, max(value, least) if name in ANSWER_BOUNDS and isinstance(value, int) else value)
         for name, value in sorted(parameters.items())
     )
 

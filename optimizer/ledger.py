@@ -47,6 +47,14 @@ _RATIO = sa.select(
     sa.func.sum(CALLS.c.prompt_tokens + CALLS.c.completion_tokens - CALLS.c.wasted_tokens),
     sa.func.sum(CALLS.c.bound_tokens),
 ).where(CALLS.c.study == sa.bindparam("study"), CALLS.c.state == "done")
+# Of answers that were charged more than was reserved, the tokens written: what failed attempts were charged is in both
+# figures that these are the smaller one of, so it makes them too great at most.
+_OVERRUN = sa.text(
+    "SELECT coalesce(max(min(completion_tokens, prompt_tokens + completion_tokens - wasted_tokens)), 0)"
+    " FROM ps_call WHERE study = :study AND state = 'done'"
+    " AND (prompt_tokens + completion_tokens - wasted_tokens > bound_tokens"
+    " OR (wasted_tokens = 0 AND bound_usd > 0 AND usd > bound_usd))"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +188,11 @@ class Ledger:
             row = connection.execute(_RATIO, {"study": self.study}).one()
         charged, bound = tuple(row)
         return charged / bound if bound else None
+
+    def overrun(self) -> int:
+        """Return the most tokens written by an answer that was charged more than was reserved; 0 where none was."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(_OVERRUN, {"study": self.study}).scalar_one())
 
     def begun(self, key: str) -> bool:
         """Return whether this study has begun a call, in this process or an earlier one."""

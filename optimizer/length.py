@@ -3,18 +3,16 @@
 import math
 from collections.abc import Mapping
 
-from optimizer.completion import IMAGE_TOKENS, Message, Request
+from optimizer.completion import ANSWER_BOUNDS, IMAGE_TOKENS, Message, Request
 from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 
-# Bytes that a token of an earlier answer takes at most when it is shown to the model again, as a rule.
-TOKEN_BYTES = 8
+# Bytes that a token takes at most over a whole text, as a rule: an answer of n tokens, shown to the model again, has at most
+# so many times n bytes, and a text of so many times n bytes at least n tokens.
+MOST_TOKEN_BYTES = 8
 
 # Bytes of a token as a rule, in English; about three in other Latin languages. A set leaves the space where it would
 # hardly ever fit, not where it might not: a request that is too long after all is an error, which never wins.
-_TOKEN_BYTES = 4
-
-# The two names under which endpoints know the bound of an answer.
-_ANSWER_BOUNDS = ("max_tokens", "max_completion_tokens")
+_USUAL_TOKEN_BYTES = 4
 
 # Tokens around each message: its markup and role.
 _MESSAGE_TOKENS = 5
@@ -44,9 +42,13 @@ def usual_tokens(template: PromptTemplate, input_bytes: int) -> int:
         images = IMAGE_TOKENS * sum(isinstance(part, Hole) and part.image for part in parts)
         filled = input_bytes + shot_bytes(call, template)
         # Earlier answers are shown again.
-        read = math.ceil((literal + filled) / _TOKEN_BYTES) + _MESSAGE_TOKENS * len(call.messages) + written
+        read = (
+            math.ceil((literal + filled) / _USUAL_TOKEN_BYTES)
+            + _MESSAGE_TOKENS * len(call.messages)
+            + written
+        )
         read += images
-        bounds = (value for name, value in call.parameters if name in _ANSWER_BOUNDS)
+        bounds = (value for name, value in call.parameters if name in ANSWER_BOUNDS)
         answer = min((int(value) for value in bounds if isinstance(value, int | float)), default=0)
         longest = max(longest, read + answer)
         written += answer
@@ -81,7 +83,9 @@ class Reach:
             read, written = blank_tokens(call)
             holes = [part for message in call.messages for part in message.parts if isinstance(part, Hole)]
             earlier = [hole.name.partition(":")[2] for hole in holes if hole.name.startswith("completion:")]
-            read += shot_bytes(call, template) + sum(TOKEN_BYTES * self._calls[int(k)][1] for k in earlier)
+            read += shot_bytes(call, template) + sum(
+                MOST_TOKEN_BYTES * self._calls[int(k)][1] for k in earlier
+            )
             inputs = [hole for hole in holes if hole.name.startswith("input:")]
             self._calls.append((read, written, inputs))
         self.bounded = all(written for _, written, _ in self._calls)

@@ -5,13 +5,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optimizer.answer import AnswerFormat
+from optimizer.ballot import THOUGHTS
+from optimizer.completion import ANSWER_BOUNDS
 from optimizer.composition import compose
 from optimizer.dataset import Dataset
 from optimizer.digest import canonical, digest
 from optimizer.errors import InputError, Problem
 from optimizer.frozen import FrozenPrompt
 from optimizer.importing import load_imported
-from optimizer.models import MODELS
+from optimizer.models import MODELS, counts_thoughts
 from optimizer.prompt import PromptTemplate
 from optimizer.rivals import Rival, unique
 from optimizer.space import NO_DEMONSTRATIONS, SearchSpace, needed_capabilities
@@ -25,11 +27,10 @@ OWN = "baseline"
 # Its style, and its formats in the order in which they are tried: the first that can be laid out is taken.
 _STYLE, _FORMATS = "direct", ("plain", "inline", "json")
 
-# How it is sampled where neither the model nor another prompt says so; the bound is far above any short answer.
+# How it is sampled where neither the model nor another prompt says so, the second where the model may think by itself,
+# counts that as a part of its answer, and takes no temperature; the bound is far above any short answer.
 _PARAMETERS: Parameters = {"temperature": 0, "max_tokens": 256}
-
-# Two names of one bound: who states one of them takes the other back.
-_BOUNDS = ("max_tokens", "max_completion_tokens")
+_THOUGHTFUL: Parameters = {"max_completion_tokens": 256 + THOUGHTS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +93,7 @@ def seats(prompts: Sequence[Entrant], models: Sequence[Rival], task: Task) -> tu
     Raises:
         InputError: When the task's own prompt cannot be laid out for a model.
     """
-    usual = next((_parameters(each.frozen.template) for each in prompts if each.frozen), _PARAMETERS)
+    usual = next((_parameters(each.frozen.template) for each in prompts if each.frozen), None)
     found = []
     for rival in models:
         for entrant in prompts:
@@ -122,7 +123,7 @@ def sampled(template: PromptTemplate, parameters: Parameters) -> tuple[PromptTem
 
 def merged(own: Parameters, stated: Parameters) -> dict[str, float | int | str]:
     """Return the stated parameters with the others beside them, but for another name of one that is stated."""
-    dropped = _BOUNDS if any(name in stated for name in _BOUNDS) else ()
+    dropped = ANSWER_BOUNDS if any(name in stated for name in ANSWER_BOUNDS) else ()
     return {name: value for name, value in own.items() if name not in dropped} | dict(stated)
 
 
@@ -130,12 +131,17 @@ def _parameters(template: PromptTemplate) -> Parameters:
     return dict(template.calls[-1].parameters)
 
 
-def _own(task: Task, rival: Rival, usual: Parameters) -> FrozenPrompt:
+def _own(task: Task, rival: Rival, usual: Parameters | None) -> FrozenPrompt:
     """Return the task's own prompt as a model is asked with it: what it imports, else its instruction alone.
+
+    Args:
+        usual: How the first of the other prompts is sampled; None where there is no other.
 
     Raises:
         InputError: When no format can lay it out.
     """
+    if usual is None:
+        usual = _THOUGHTFUL if counts_thoughts(rival.spec.base_url) else _PARAMETERS
     can = MODELS[rival.spec.provider].capabilities(rival.spec)
     for name in _FORMATS:
         space = SearchSpace(

@@ -21,6 +21,7 @@ class Meter:
     def __init__(self, ledger: Ledger, budget: Budget, price: Price | None = None) -> None:
         self.budget = budget
         self._ledger = ledger
+        self._overrun = ledger.overrun()
         # A published price takes a while to look up, and the answers of a task are much of a length.
         self._price = None if price is None else functools.lru_cache(maxsize=4096)(price)
 
@@ -32,7 +33,10 @@ class Meter:
         return self._charged(read, written or 0)
 
     def charge(self, outcome: Completion | Exception, most: Charge) -> Charge:
-        """Return what an attempt is charged: what its answer says, or the upper bound where it does not say."""
+        """Return what an attempt is charged: what its answer says, or the upper bound where it does not say.
+
+        From an answer on that was charged more than its bound, as where thoughts are not held by it, every other may be.
+        """
         read: int | None
         written: int | None
         if isinstance(outcome, Completion):
@@ -43,15 +47,21 @@ class Meter:
             read, written = outcome.prompt_tokens, outcome.completion_tokens
         else:
             return Charge()
-        return self._charged(
-            most.prompt_tokens if read is None else read,
-            most.completion_tokens if written is None else written,
+        expected = self._expected(most)
+        charge = self._charged(
+            expected.prompt_tokens if read is None else read,
+            expected.completion_tokens if written is None else written,
         )
+        if charge.tokens > most.tokens or (self.budget.usd is not None and charge.usd > most.usd):
+            self._overrun = max(self._overrun, charge.completion_tokens)
+        return charge
 
     def priced(self, completion: Completion, *, key: str, cached: bool) -> Completion:
         """Return the completion with what it costs, where it is stored, and whether another study paid for it."""
-        read, written = completion.prompt_tokens, completion.completion_tokens
-        cost = None if self._price is None else self._price(read, written)
+        read, written = completion.stated
+        cost = None
+        if self._price is not None and read is not None and written is not None:
+            cost = self._price(read, written)
         return dataclasses.replace(completion, cost_usd=cost, cached=cached, key=key)
 
     def seconds_left(self) -> float | None:
@@ -72,17 +82,29 @@ class Meter:
             return BudgetError("a budget in tokens or money needs max_tokens, which bounds an answer")
         return None
 
-    def affords(self, reserved: Iterable[Charge]) -> bool:
-        """Return whether the budget holds all that is under way, each attempt at its upper bound."""
+    def shortage(self, reserved: Iterable[Charge]) -> BudgetError | None:
+        """Return why the budget does not hold all that is under way, each attempt at what it may be charged, or None."""
         budget, charged = self.budget, self._ledger.charged
         if budget.tokens is None and budget.usd is None:
-            return True
-        most = list(reserved)
-        tokens = charged.tokens + sum(each.tokens for each in most)
-        usd = charged.usd + sum(each.usd for each in most)
-        return (budget.tokens is None or tokens <= budget.tokens) and (
-            budget.usd is None or usd <= budget.usd
-        )
+            return None
+        most = [self._expected(each) for each in reserved]
+        tokens, usd = sum(each.tokens for each in most), sum(each.usd for each in most)
+        short = "what is left of the budget cannot hold one more call"
+        if budget.tokens is not None and charged.tokens + tokens > budget.tokens:
+            left = budget.tokens - charged.tokens
+            return BudgetError(f"{short}: {left:,} of {budget.tokens:,} tokens, and it may take {tokens:,}")
+        if budget.usd is not None and charged.usd + usd > budget.usd:
+            left_usd = f"{budget.usd - charged.usd:.4g} of {budget.usd:g} US dollars"
+            return BudgetError(f"{short}: {left_usd}, and it may cost {usd:.4g}")
+        return None
+
+    def _expected(self, most: Charge) -> Charge:
+        """Return what an attempt may be charged, where answers were longer than their bound."""
+        if most.completion_tokens >= self._overrun:
+            return most
+        if self.budget.usd is None:
+            return dataclasses.replace(most, completion_tokens=self._overrun)
+        return self._charged(most.prompt_tokens, self._overrun)
 
     def _charged(self, read: int, written: int) -> Charge:
         usd = 0.0 if self._price is None else self._price(read, written)

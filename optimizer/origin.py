@@ -62,7 +62,7 @@ def listed_inputs(frozen: FrozenPrompt, path: Path, task: Path | None = None) ->
 def judging_examples(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Example, ...]:
     """Return the examples that judged a prompt: those of the test, or of validation where there is none.
 
-    None where no task is named and no study lies beside the prompt.
+    Empty where no task is named and no study lies beside the prompt.
 
     Raises:
         InputError: As `origin_of`.

@@ -10,11 +10,15 @@ from optimizer.errors import TransientError, UnreachableError
 # After how long no further attempt of a call is begun, unless the study says otherwise. Longer than most outages.
 DEADLINE_SECONDS = 300.0
 
-# How long an endpoint is tried that has not answered once: most likely its address is wrong, or it is not started.
+# How long an endpoint is tried that has not answered once, or with pages alone: most likely its address is wrong, or it is
+# not started.
 CONTACT_SECONDS = 10.0
 
+# The reason of an answer that is a page for people, as a proxy sends it.
+PAGE = "a web page"
+
 # What a gateway says in the place of an endpoint that is down.
-GATEWAY = frozenset({"502", "503", "504", "529"})
+GATEWAY = frozenset({"502", "503", "504", "529", PAGE})
 
 # Failures in a row, with no completion between, that are no chance: of a kind that speaks of the endpoint, and of kinds
 # that single requests may cause as well, such as a 500, a time-out or a reset.
@@ -84,7 +88,7 @@ class Patience:
             return "outage"
         unsent = isinstance(error, UnreachableError) and not error.billable  # no request is the cause of that
         of_endpoint = unsent or error.reason in GATEWAY or error.reason == "429"
-        quick = unsent and self._served_at is None
+        quick = (unsent or error.reason == PAGE) and self._served_at is None
         patience = min(CONTACT_SECONDS if quick else self.deadline_seconds, self.deadline_seconds)
         many = self.n_failed >= FAILED_IN_A_ROW["endpoint" if of_endpoint else "any"]
         lasting = many and self.silent_seconds(now) > patience

@@ -17,6 +17,7 @@ some milliseconds. Pure and seedless.
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +32,12 @@ SHARED = (0.1, 0.5)
 SCALES = (0.003, 0.007, 0.012, 0.02, 0.04, 0.07, 0.11, 0.16, 0.24)
 
 # Log-normal prior of the scale. Who ranks arms by their kin takes the usual one, measured between real prompts; who
-# says what the best one is expected to score takes the sceptical one: where prompts do not differ, a search picks the
-# luckiest of hundreds, and only a prior that has to be overcome takes all of that back.
-USUAL, SCEPTICAL = 0.1, 0.01
+# says what the best one is expected to score takes a sceptical one: where prompts do not differ, a search picks the
+# luckiest of hundreds, and only a prior that has to be overcome takes all of that back. What luck can bring shrinks with
+# the root of the number of examples: so the prior is about a third of the standard error of a mean over all of them,
+# within bounds, of which the lower one is reached from 289 examples on.
+USUAL, SCEPTICAL, LEAST_SCEPTICAL = 0.1, 0.01, 0.02
+_OF_ROOT = 0.17
 _SPREAD = 0.8
 _FIRST_SCALE = 5  # of SCALES, where the climb begins
 # Two sweeps rank arms that race side by side as well as more do (docs/design/search.md), and a search does it after
@@ -124,6 +128,31 @@ def arm_posterior(
         deviations=np.round(deviations, _DIGITS),
         examples=np.round(examples, _DIGITS),
     )
+
+
+def expected_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return what each arm is expected to score on all examples, in [0, 1], drawn towards the mean of all arms.
+
+    Args:
+        scores: Scores in [0, 1] by arm and example id; every arm has at least one, and there is one arm or more.
+    """
+    arms, examples = sorted(scores), sorted({example for row in scores.values() for example in row})
+    matrix = np.array([[scores[arm].get(example, np.nan) for example in examples] for arm in arms])
+    return dict(zip(arms, map(float, expected_means(matrix)), strict=True))
+
+
+def expected_means(scores: Array) -> Array:
+    """Return what each arm is expected to score on all examples, in [0, 1]; (n_arms,).
+
+    The prior is sceptical, since the best of many arms is also the luckiest, and effects of examples are in the model.
+
+    Args:
+        scores: (n_arms, n_examples), NaN where a score is missing; every arm has at least one.
+    """
+    usual = min(LEAST_SCEPTICAL, max(SCEPTICAL, _OF_ROOT / math.sqrt(scores.shape[1])))
+    found = arm_posterior(scores, usual=usual, settled=True)
+    # An effect is about 0 for the examples that were asked, harder and easier ones, not for those an arm was spared.
+    return np.asarray(np.clip(found.means + float(found.examples.mean()), 0.0, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,8 @@ from optimizer.table import Table
 from optimizer.taskfile import InputSpec, Splits
 from optimizer.wording import Asked, language_of, wordings
 
-# What a study of unknown data searches: four batches of candidates. The first tries every pair of style and format.
+# What a study of unknown data searches: four batches of candidates. Where they are screened, the first tries every pair
+# of style and format.
 _CANDIDATES = 32
 FEWEST_CANDIDATES = 8  # one batch, where a small budget has to do
 

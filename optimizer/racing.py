@@ -36,7 +36,7 @@ BEND = 1.2
 
 # The same where arms have factors in common: more of them pay, because each tells of its kin. These are not flat: 2 or
 # 4 calls an arm and a bend of 2 were worse, so some of the gain may be luck with those tables. As long as there are
-# more than so many places they go by what all scores say of an arm, later, when its own say more, by these alone.
+# at least so many places they go by what all scores say of an arm, later, when its own say more, by these alone.
 KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
 KINDRED_ARMS = 40

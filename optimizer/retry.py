@@ -8,9 +8,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC
 
-from optimizer.errors import EndpointError, OverloadedError, RejectedError
+from optimizer.errors import EndpointError, FilteredError, OverloadedError, RejectedError
 
 # Wait before the second attempt, and the longest wait before any, in seconds.
 BASE_SECONDS = 0.5
@@ -41,7 +42,36 @@ _QUOTA = frozenset(
 _KEY_OR_MODEL = frozenset(
     {"invalid_api_key", "account_deactivated", "authentication_error", "unsupported_country_region_territory"}
     | {"model_not_found", "model_decommissioned", "deploymentnotfound"}
+    # Google, in the reason of a detail.
+    | {"api_key_invalid", "api_key_service_blocked", "access_token_expired"}
+    | {"billing_disabled", "service_disabled", "consumer_invalid", "consumer_suspended"}
 )
+# The same in words alone: Anthropic, Gemini, xAI, Fireworks. Where a message begins, or one that a proxy quotes: further
+# on it may repeat what it was sent.
+_WORDS = (
+    *("your credit balance is too low", "you have reached your specified api usage limits"),
+    *("this organization has been disabled", r"account \S+ is suspended"),
+    *("(?:incorrect|invalid|expired) api key", "api key (?:is )?(?:not valid|not found|expired|invalid)"),
+    *("user location is not supported", "gemini api free tier is not available"),
+)
+_KEY_OR_ACCOUNT = re.compile(
+    rf"""(?:\A|exception - |"message": ?")\W*(?:error: )?(?:{"|".join(_WORDS)})""", re.IGNORECASE
+)
+# What a 403 speaks of that is lasting, unless it speaks of the request: a key that was revoked or has its limit.
+_LASTING = re.compile(
+    r"(?<![a-z])(?:keys?|accounts?|quotas?|limits?|credits?|balance|billing|subscription|permissions?)(?![a-z])",
+    re.IGNORECASE,
+)
+_OF_REQUEST = re.compile(
+    r"\b(?:content|inputs?|prompts?|flagged|moderat\w+|safety|unsafe|harmful|inappropriate|guidelines?|sensitive)\b",
+    re.IGNORECASE,
+)
+# Azure, and Azure behind a proxy: a filter refused the prompt.
+_FILTERED = frozenset({"content_filter", "content_policy_violation", "responsibleaipolicyviolation"})
+# OpenAI's 429 for a request that no wait makes smaller than the limit.
+_TOO_LARGE = re.compile(r"\s*request too large\b", re.IGNORECASE)
+_FIGURE = r"([0-9][0-9,]{0,19})(?![0-9])"
+_OF_LIMIT = re.compile(rf"\blimit:? {_FIGURE}, (?:used:? [0-9,]+, )?requested:? {_FIGURE}", re.IGNORECASE)
 
 # What an error object means that comes with status 200, as proxies send it once the model has begun.
 _STATUS_OF_CODE = {
@@ -87,18 +117,20 @@ def refusal(
 
     Args:
         status: HTTP status, of an answer that is no success.
-        error: The error in its body, see `stated_error`; its `code`, `status` and `type` are looked at.
+        error: The error in its body, see `stated_error`; its codes are looked at and, where there are none, its words.
         headers: Its headers, in any case.
-        accepted: Whether the endpoint has answered an earlier request. Then 403 is about this one: moderating
-            proxies send it for an input they do not like, with a key that is good.
+        accepted: Whether the endpoint has answered an earlier request. Then 403 is about this one, unless it speaks
+            of the key: moderating proxies send it for an input they do not like, with a key that is good.
     """
-    found = set(_codes(error))
-    if found & _QUOTA or (400 <= status < 500 and found & _KEY_OR_MODEL):
-        return EndpointError
+    found, said = {*_codes(error), *_details(error)}, error_message(error)
+    stated = _stated_kind(status, found, said)
+    if stated is not None:
+        return stated
     known = _lower(headers or {})
     if status == 402 and "retry-after" in known:  # OpenRouter: what is in flight may cost more than is left
         return OverloadedError
-    if status < 400 or (status in _FINAL_FOR_ENDPOINT and not (status == 403 and accepted)):
+    of_request = status == 403 and accepted and not _is_lasting(" ".join([*found, said]))
+    if status < 400 or (status in _FINAL_FOR_ENDPOINT and not of_request):
         return EndpointError
     told = known.get("x-should-retry", "").strip().lower()
     if told in ("true", "false"):
@@ -181,6 +213,38 @@ def _codes(error: object) -> list[str]:
         return []
     named = (error.get(key) for key in ("code", "status", "type"))
     return [str(name).lower() for name in named if isinstance(name, str | int)]
+
+
+def _stated_kind(status: int, found: AbstractSet[str], said: str) -> Refusal | None:
+    """Return what the codes and words of an error decide whatever else it comes with, or None."""
+    of_key = bool(found & _KEY_OR_MODEL) or _KEY_OR_ACCOUNT.search(said) is not None
+    if found & _QUOTA or (400 <= status < 500 and of_key):
+        return EndpointError
+    if status == 400 and found & _FILTERED:
+        return FilteredError
+    return RejectedError if status == 429 and _is_too_large(said) else None
+
+
+def _details(error: object) -> list[str]:
+    """Return what the parts of an error call themselves, in lower case: Google's details, Azure's inner error."""
+    if not isinstance(error, Mapping):
+        return []
+    details, inner = error.get("details"), error.get("innererror")
+    parts = [*(details if isinstance(details, list) else []), inner]
+    named = [part.get(key) for part in parts if isinstance(part, Mapping) for key in ("reason", "code")]
+    return [name.lower() for name in named if isinstance(name, str)]
+
+
+def _is_lasting(said: str) -> bool:
+    """Return whether a refusal speaks of the key or the account, and not of what was sent; a page says neither."""
+    return not ("<html" in said.lower() or _OF_REQUEST.search(said)) and _LASTING.search(said) is not None
+
+
+def _is_too_large(said: str) -> bool:
+    """Return whether a rate limit is one that this request alone exceeds."""
+    found = _OF_LIMIT.search(said)
+    limit, requested = (int(n.replace(",", "")) for n in found.groups()) if found else (0, 0)
+    return requested > limit or _TOO_LARGE.match(said) is not None
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -199,28 +199,6 @@ class Batch:
         return plan, False
 
 
-async def run_all(
-    plans: Sequence[StudyPlan],
-    shared: Shared,
-    *,
-    parallel: int = USUAL_PARALLEL,
-    fresh: bool = False,
-    cache: CacheMode = "shared",
-    watch: Callable[[str, Progress], None] = lambda _folder, _progress: None,
-) -> tuple[Outcome, ...]:
-    """Carry out several studies under one budget and return what became of each, in the order given.
-
-    Args:
-        watch: Told how a study gets on, by its folder.
-
-    Raises:
-        InputError: When the budget does not hold what the studies need at least; no call was made then.
-    """
-    batch = Batch(plans, shared, parallel=parallel, fresh=fresh, cache=cache)
-    batch.watch = watch
-    return await batch.run()
-
-
 def usual_parallel(plans: Sequence[StudyPlan]) -> int:
     """Return how many studies are carried out at once: one after the other where a model on this machine answers."""
     return 1 if all(MODELS[plan.model.provider].free for plan in plans) else USUAL_PARALLEL

@@ -22,6 +22,7 @@ from optimizer.candidate import Candidate, Demonstration, DemonstrationSet
 from optimizer.dataset import Example, clusters_of
 from optimizer.demonstrations import SELECTORS, Attempt, Evidence, Need, OneShot, as_demonstration
 from optimizer.evaluation import Evaluation, Result
+from optimizer.length import MOST_TOKEN_BYTES
 from optimizer.prompt import PromptTemplate
 from optimizer.retrieval import Likeness, compared
 from optimizer.space import SearchSpace
@@ -33,9 +34,6 @@ _NEEDS: tuple[Need, ...] = ("answers", "reasoned", "one_shots")
 
 # Examples tried for each winner: enough to choose from, few enough that each is scored more than once or twice.
 _TRIED = 4
-
-# Bytes that a token of the model's own words takes at most, as a rule.
-_TOKEN_BYTES = 8
 
 # Scores that each example tried is worth on average; with fewer, fewer are tried.
 _SCORES = 4
@@ -98,7 +96,7 @@ class Scouting:
             return ()
         said = ""
         if "reasoned" in self.needs and (tokens := self.space.style(self._reasoned.style).reasoning_tokens):
-            said = "x" * (_TOKEN_BYTES * tokens)
+            said = "x" * (MOST_TOKEN_BYTES * tokens)
         ranked = sorted(
             self.train, key=lambda e: len(f"{_text(e)}{e.target}".encode("utf-8", "surrogatepass"))
         )

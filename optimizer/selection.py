@@ -83,8 +83,8 @@ async def _confirm(study: Study) -> Candidate:
     if not kept:
         return space.baseline
     standing = Standing(study, study.trials)
-    effects = standing.effects()
-    baseline, *finalists = (standing.contender(arm, effects) for arm in (standing.baseline, *kept))
+    estimates = standing.estimates()
+    baseline, *finalists = (standing.contender(arm, estimates) for arm in (standing.baseline, *kept))
     sound = (_confirmation(study, standing.baseline) or standing.rows[standing.baseline]).feasible
     best = final(baseline, finalists, sound=sound).arm
     return space.baseline if best == standing.baseline else space.candidate(standing.rows[best].point)
@@ -96,8 +96,8 @@ def _ranked(study: Study, screening: Standing, arms: Sequence[str]) -> tuple[str
         place = {number: k for k, number in enumerate(study.ranking)}
         return tuple(sorted(arms, key=lambda arm: place.get(screening.rows[arm].trial, len(place))))
     screened = [example.id for example in study.plan.dataset.validation[: study.plan.screen]]
-    effects = screening.effects(screened)
-    return shortlist([screening.contender(arm, effects, screened) for arm in arms], len(arms))
+    estimates = screening.estimates(screened)
+    return shortlist([screening.contender(arm, estimates, screened) for arm in arms], len(arms))
 
 
 def _confirmation(study: Study, arm: str) -> TrialRecord | None:
@@ -185,14 +185,14 @@ async def _cross_validated(study: Study) -> Selection:
 
 def _choice(study: Study, standing: Standing, examples: tuple[str, ...]) -> str:
     """Return the arm that some examples choose, by the rule of confirmation and by what they say of the constraints."""
-    bounds, effects = study.plan.file.constraints, standing.effects(examples)
-    others = [arm for arm in effects.estimates if arm != standing.baseline]
+    bounds, estimates = study.plan.file.constraints, standing.estimates(examples)
+    others = [arm for arm in estimates if arm != standing.baseline]
     # What an arm costs is known of all examples alike; what it answers is judged by those it is chosen on.
     others = [arm for arm in standing.rows if arm in others and standing.keeps(arm, examples, bounds)]
-    finalists = shortlist([standing.contender(arm, effects, examples) for arm in others], MOST_CONFIRMED)
+    finalists = shortlist([standing.contender(arm, estimates, examples) for arm in others], MOST_CONFIRMED)
     return final(
-        standing.contender(standing.baseline, effects, examples),
-        [standing.contender(arm, effects, examples) for arm in finalists],
+        standing.contender(standing.baseline, estimates, examples),
+        [standing.contender(arm, estimates, examples) for arm in finalists],
         sound=standing.keeps(standing.baseline, examples, bounds),
     ).arm
 

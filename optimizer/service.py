@@ -14,10 +14,14 @@ from optimizer.completion import Completion, FinishReason
 # Embeddings are float32: nine significant digits tell any two of them apart (IEEE 754-2019, 5.12.2).
 _DIGITS = 9
 
-# Mistral's model_length, Gemini's MAX_TOKENS and SAFETY, Zhipu's sensitive; what stands in neither table is a whole answer.
+# Mistral's model_length, Gemini's MAX_TOKENS and SAFETY, Zhipu's sensitive, Anthropic's refusal, Bedrock's
+# guardrail_intervened; what stands in neither table is a whole answer.
 _FINISH_REASONS: dict[str, FinishReason] = {
     **dict.fromkeys(("length", "model_length", "max_tokens", "max_output_tokens"), "length"),
-    **dict.fromkeys(("content_filter", "safety", "sensitive"), "refused"),
+    "model_context_window_exceeded": "length",
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "sensitive", "refusal"), "refused"),
+    **dict.fromkeys(("recitation", "prohibited_content", "blocklist", "spii"), "refused"),
+    "guardrail_intervened": "refused",
 }
 # The server gave up in the middle (DeepSeek, Zhipu, vLLM, SGLang): what there is of the answer is no fault of the model.
 _BROKEN_OFF = frozenset({"error", "abort", "aborted", "insufficient_system_resource", "network_error"})
@@ -43,12 +47,12 @@ class Service:
 
 
 def finish_reason_of(choice: Mapping[str, object]) -> FinishReason:
-    """Return why a choice ended.
+    """Return why a choice ended; what follows a colon says more of the same (Gemini's `content_filter: RECITATION`).
 
     Raises:
         ValueError: When the server broke it off; the message says in which word.
     """
-    stopped = str(choice.get("finish_reason")).casefold()
+    stopped = str(choice.get("finish_reason")).partition(":")[0].strip().casefold()
     if stopped in _BROKEN_OFF:
         raise ValueError(f"finish reason {stopped}")
     return _FINISH_REASONS.get(stopped, "stop")

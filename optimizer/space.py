@@ -1,6 +1,6 @@
 """The search space: lists per dimension, and the way between a point and a candidate.
 
-Each dimension is an Optuna categorical over ids. What a model cannot run, a format cannot lay out or a context window
+Each dimension is an Optuna categorical over ids; a race stores those of parts that grow as numbers. What a model cannot run, a format cannot lay out or a context window
 cannot hold leaves the space before the study. A space that has grown is a new one, which holds the old one.
 """
 
@@ -159,7 +159,7 @@ class SearchSpace:
 
     @cached_property
     def opening(self) -> tuple[Point, ...]:
-        """Return the points that a search starts with: every pair of style and format that can be run, once.
+        """Return the points that a screening starts with: every pair of style and format that can be run, once.
 
         Each has the baseline's wording, the first demonstration set and the first of the other parameters. Layout
         and constraint decide more than wording does, and a pair that is never tried is never known.

@@ -4,16 +4,19 @@ Read from what a study has stored, so that it is the same whoever asks and whene
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from optimizer.answer import Answer
 from optimizer.choice import Contender
 from optimizer.config import Bound
 from optimizer.dataset import Example
-from optimizer.effects import ArmEffects, arm_effects
+from optimizer.effects import arm_effects
 from optimizer.evaluation import Evaluation, Result
 from optimizer.guessing import Guess, guessed
 from optimizer.history import TrialRecord
 from optimizer.metrics import METRICS
+from optimizer.plan import StudyPlan
+from optimizer.posterior import expected_scores
 from optimizer.slices import SLICE_GAP
 from optimizer.study import Study
 
@@ -31,7 +34,7 @@ class Standing:
 
     def __init__(self, study: Study, trials: Sequence[TrialRecord]) -> None:
         self._examples = {example.id: example for example in study.plan.dataset.validation}
-        self._scorer = study.scorer
+        self._plan, self._scorer = study.plan, study.scorer
         self.rows: dict[str, TrialRecord] = {}
         for row in trials:
             if row.score is not None and (row.fingerprint not in self.rows or row.stage == "confirm"):
@@ -82,19 +85,19 @@ class Standing:
             if about_answers(name)
         )
 
-    def effects(self, examples: Sequence[str] | None = None) -> ArmEffects:
-        """Return the shrunken effects, from all scores or from those on some examples."""
+    def estimates(self, examples: Sequence[str] | None = None) -> Mapping[str, float]:
+        """Return what each arm is expected to score, in [0, 1], from all scores or from those on some examples."""
         wanted = self._examples if examples is None else dict.fromkeys(examples)
         scores = {
             arm: {name: result.score or 0.0 for name, result in known.items() if name in wanted}
             for arm, known in self._results.items()
         }
-        points = {arm: {n: str(v) for n, v in row.point.items()} for arm, row in self.rows.items()}
-        names = {name for levels in points.values() for name in levels}
-        levels = {arm: {name: at.get(name, "") for name in names} for arm, at in points.items()}
-        return arm_effects({arm: row for arm, row in scores.items() if row}, factors=levels)
+        points = {arm: row.point for arm, row in self.rows.items()}
+        return expected(self._plan, {arm: row for arm, row in scores.items() if row}, points)
 
-    def contender(self, arm: str, effects: ArmEffects, examples: Sequence[str] | None = None) -> Contender:
+    def contender(
+        self, arm: str, estimates: Mapping[str, float], examples: Sequence[str] | None = None
+    ) -> Contender:
         """Return an arm as it is chosen from, by all its scores or by those on some examples.
 
         The estimate of a metric of the whole corpus is its value: there is no effect of a single example to shrink.
@@ -105,7 +108,7 @@ class Standing:
         return Contender(
             arm=arm,
             scores={result.example.id: result.score or 0.0 for result in results},
-            estimate=self._scorer.value(results) if whole else effects.estimates[arm],
+            estimate=self._scorer.value(results) if whole else estimates[arm],
             # Within one standard error is said of scores by example, which a metric of the whole corpus has not.
             cost=None if whole else _cost(row, self.rows),
         )
@@ -122,6 +125,26 @@ class Standing:
             for result in self.results(arm, examples)
         ]
         return self._scorer.value(results)
+
+
+def expected(
+    plan: StudyPlan, scores: Mapping[str, Mapping[str, float]], points: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, float]:
+    """Return what each arm is expected to score on all of validation, in [0, 1], as the study chooses by it.
+
+    Where a test judges, the best of what may be hundreds is also the luckiest, and most were asked little: so the prior is
+    sceptical, as in a replay of recorded scores. Without a test all few are scored on the same few examples: then it is
+    what they have in common that tells them apart, and nothing has to be taken back that is not seen in the scores.
+
+    Args:
+        scores: Scores by arm and example id; every arm has at least one.
+        points: Of each arm, what it is made of.
+    """
+    if plan.dataset.test:
+        return expected_scores(scores)
+    names = {name for point in points.values() for name in point}
+    levels = {arm: {name: str(point.get(name, "")) for name in names} for arm, point in points.items()}
+    return arm_effects(scores, factors=levels).estimates
 
 
 def about_answers(name: str) -> bool:

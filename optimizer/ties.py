@@ -57,11 +57,6 @@ def against_best(comparisons: Sequence[PairedComparison]) -> tuple[Contest, ...]
     return _contests(comparisons, factor=(len(comparisons) + 1) / 2)
 
 
-def least_adjusted(p_value: float, n: int) -> float:
-    """Return what the smallest p value of a test comes to at least, among n others against the best."""
-    return min(1.0, p_value * n * (n + 1) / 2)
-
-
 def _contests(comparisons: Sequence[PairedComparison], *, factor: float) -> tuple[Contest, ...]:
     adjusted = holm([min(1.0, factor * comparison.p_value) for comparison in comparisons])
     return tuple(

@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from optimizer.address import base_url_problem, is_header_text, is_loopback
+from optimizer.address import base_url_problem, is_header_text, is_loopback, without_secrets
 from optimizer.completion import Completion, FinishReason
 from optimizer.errors import (
     BrokenAnswerError,
     EndpointError,
+    FilteredError,
     InputError,
     ModelError,
     OverloadedError,
@@ -28,6 +29,7 @@ from optimizer.errors import (
     RejectedError,
     UnreachableError,
 )
+from optimizer.patience import PAGE
 from optimizer.retry import error_message, refusal, server_wait_seconds, stated_error, stated_status
 from optimizer.service import Service, finish_reason_of, text_of, tokens_of
 
@@ -49,6 +51,10 @@ _NO_KEY = "none"
 _KEY_CHARACTERS = 8
 # The client adds these headers from the environment, wherever it is pointed; they are meant for one host alone.
 _AMBIENT_HEADERS, _AMBIENT_HOST = ("OpenAI-Organization", "OpenAI-Project"), "api.openai.com"
+# Names of tokens read, written, and both: first that of chat endpoints.
+_COUNTS = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"), ("total_tokens",))
+# More than any count has.
+_COUNT_DIGITS = 16
 
 
 class Endpoint:
@@ -131,6 +137,8 @@ class Endpoint:
     async def chat(self, body: Mapping[str, object]) -> Completion:
         """Return the completion of one attempt, as the server wrote it, but for the key.
 
+        What a filter before the model refuses is a refusal, as it is where the same filter says so in an answer.
+
         Raises:
             ModelError: Whatever went wrong; the message names the place, never the key.
         """
@@ -142,6 +150,8 @@ class Endpoint:
             found: Completion | ModelError = self._mapped(error)
         else:
             found = self._read(response, time.perf_counter() - start)
+        if isinstance(found, FilteredError) and self._service.read is read_completion:
+            return Completion(text="", finish_reason="refused", seconds=time.perf_counter() - start)
         if isinstance(found, Completion):
             return found
         # Outside the handler: the client's error holds the request with its headers, so it must not be chained.
@@ -162,7 +172,7 @@ class Endpoint:
         try:
             answer = json.loads(response.content)
         except (ValueError, RecursionError):  # not JSON, or nested without end
-            return self._broken("no JSON")
+            return self._page(response.text) if _is_page(response) else self._broken("no JSON")
         error = stated_error(answer)
         if error is not None:
             return self._stated(error, answer, response.headers)
@@ -183,6 +193,11 @@ class Endpoint:
         what = f"something that is not {self._service.answer}: {self._clean(reason + more)}"
         return BrokenAnswerError(f"{self.place} answered {what}", reason=reason, **_charge(answer))
 
+    def _page(self, text: str) -> BrokenAnswerError:
+        """Return the error for a page, as a proxy or a form to sign in has it; no model wrote it."""
+        what = f"a web page, not {self._service.answer}: {self._clean(text)}"
+        return BrokenAnswerError(f"{self.place} answered {what}", reason=PAGE)
+
     def _stated(self, error: object, answer: object, headers: Mapping[str, str]) -> ModelError:
         """Return our error for one that came with status 200, by the status that its code stands for."""
         status = stated_status(error)
@@ -194,9 +209,10 @@ class Endpoint:
     def _refused(self, answered: "APIStatusError") -> ModelError:
         """Return our error for an answer with another status than 200."""
         error = stated_error(answered.body) or answered.body
-        said = self._clean(error_message(error))
-        message = f"{self.place} answered {answered.status_code}{': ' if said else ''}{said}"
-        return self._refusal(answered.status_code, error, answered.response.headers, message, {})
+        headers, said = answered.response.headers, self._clean(error_message(error))
+        moved = f" and points to {self._clean(_location(headers))}" if _location(headers) else ""
+        message = f"{self.place} answered {answered.status_code}{moved}{': ' if said else ''}{said}"
+        return self._refusal(answered.status_code, error, headers, message, {})
 
     def _refusal(
         self, status: int, error: object, headers: Mapping[str, str], message: str, charge: dict[str, Any]
@@ -244,7 +260,8 @@ def read_completion(answer: object, seconds: float) -> Completion:
     """Return the completion that the JSON of a chat endpoint holds.
 
     A missing content is an empty text where the model refused, ran into its token bound before writing any, or wrote
-    nothing but its thoughts. Of a content in parts those of text are joined.
+    nothing but its thoughts; in the first two cases the whole message may be missing. Of a content in parts those of text
+    are joined.
 
     Raises:
         ValueError: When the answer is not a chat completion; the message says what is missing.
@@ -252,11 +269,12 @@ def read_completion(answer: object, seconds: float) -> Completion:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ValueError("no choices")
-    message = choices[0].get("message")
+    message, stopped = choices[0].get("message"), finish_reason_of(choices[0])
+    if message is None and stopped != "stop":
+        message = {}
     if not isinstance(message, dict):
         raise ValueError("no text")
-    refusal, (read, written) = message.get("refusal"), tokens_of(answer)
-    stopped = finish_reason_of(choices[0])
+    refusal, (read, written) = message.get("refusal"), tokens_of(_counted(answer))
     reason: FinishReason = "refused" if refusal else stopped
     text = text_of(message, wrote=written > 0)
     if message.get("content") in (None, []) and reason != "stop":
@@ -268,11 +286,40 @@ def read_completion(answer: object, seconds: float) -> Completion:
     )
 
 
+def _is_page(response: "Response") -> bool:
+    kind = response.headers.get("content-type", "").casefold()
+    return "text/html" in kind or response.text.lstrip()[:9].casefold().startswith(("<!doctype", "<html"))
+
+
+def _location(headers: Mapping[str, str]) -> str:
+    """Return where an answer points to, without secrets, or "" where it does not, or to nothing that can be read."""
+    try:
+        return without_secrets(headers.get("location", ""))
+    except ValueError:
+        return ""
+
+
 def _charge(answer: object) -> dict[str, Any]:
     """Return what an answer that is of no use may cost, for the error that says so."""
-    read, written = tokens_of(answer)
+    read, written = tokens_of(_counted(answer))
     counts = {"prompt_tokens": read, "completion_tokens": written}
     return {"billable": True} | {kind: n for kind, n in counts.items() if n}
+
+
+def _counted(answer: object) -> dict[str, dict[str, int]]:
+    """Return the usage that an answer states, each count under the name that chat endpoints have for it, 0 where none is."""
+    stated = answer.get("usage") if isinstance(answer, dict) else None
+    usage = stated if isinstance(stated, dict) else {}
+    return {"usage": {names[0]: max(_whole(usage.get(name)) for name in names) for names in _COUNTS}}
+
+
+def _whole(stated: object) -> int:
+    """Return a count that came as a whole number, whatever its type, or as digits; 0 where it is none."""
+    if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= _COUNT_DIGITS:
+        return int(stated)
+    if isinstance(stated, float) and stated.is_integer():
+        return int(stated)
+    return stated if isinstance(stated, int) and not isinstance(stated, bool) else 0
 
 
 def _encoded(body: Mapping[str, object]) -> bytes:

@@ -41,7 +41,7 @@ from optimizer.ledger import CacheMode, Ledger
 from optimizer.models import Connection
 from optimizer.models.scripted import Scripted
 from optimizer.pacing import Pace
-from optimizer.patience import CONTACT_SECONDS, DEADLINE_SECONDS
+from optimizer.patience import CONTACT_SECONDS, DEADLINE_SECONDS, PAGE
 from optimizer.pricing import Price
 from optimizer.retry import BASE_SECONDS, CAP_SECONDS, FLOOR_SECONDS
 from optimizer.storage import open_storage
@@ -637,6 +637,24 @@ def test_a_budget_in_tokens_holds_for_what_was_wasted_too(desk: Desk) -> None:
     desk.run(main())
 
 
+@pytest.mark.parametrize("limit", [1, 4])
+def test_a_budget_in_tokens_holds_where_thoughts_are_not_held_by_the_bound(desk: Desk, limit: int) -> None:
+    async def main() -> None:
+        thought = Completion(text="x", prompt_tokens=5, completion_tokens=2000)
+        server = Server(lambda _sent: thought)
+        budget = Budget(calls=99, attempts=99, tokens=20_000)
+        found = await outcomes(
+            desk.caller(server, budget=budget, limit=limit), list(string.ascii_letters), max_tokens=10
+        )
+        assert kinds(found) == {"Completion": 9, "BudgetError": 52 - 9}
+        resumed = desk.caller(server, budget=budget, limit=limit)
+        with pytest.raises(BudgetError, match="1,955 of 20,000 tokens, and it may take 2,145"):
+            await resumed.complete(ask("?", max_tokens=10))
+        assert resumed.spent.tokens == 9 * 2005
+
+    desk.run(main())
+
+
 @pytest.mark.parametrize("unit", ["tokens", "usd"])
 def test_a_budget_that_answers_without_a_bound_could_break_refuses_them(desk: Desk, unit: str) -> None:
     async def main() -> None:
@@ -983,6 +1001,7 @@ FAILURES = {
     "503": Failure(OverloadedError("no", reason="503"), 0.01),
     "429": Failure(OverloadedError("no", reason="429"), 0.01),
     "429-wait": Failure(OverloadedError("no", reason="429", retry_after_seconds=5.0), 0.01),
+    "page": Failure(BrokenAnswerError("no", reason=PAGE), 0.01),
     "500": Failure(OverloadedError("no", reason="500"), 0.01),
     "reset": Failure(UnreachableError("no", reason="reset", billable=True), 0.01),
     "no JSON": Failure(BrokenAnswerError("no", reason="no JSON", billable=True), 0.01),
@@ -990,7 +1009,7 @@ FAILURES = {
 }
 
 # What no single request causes.
-OUTAGES = ("refused", "silence", "503", "429", "429-wait")
+OUTAGES = ("refused", "silence", "503", "429", "429-wait", "page")
 
 failures = pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 outages = pytest.mark.parametrize("failure", [FAILURES[name] for name in OUTAGES], ids=OUTAGES)
@@ -1134,7 +1153,7 @@ def test_what_cannot_be_told_from_poison_is_given_up_and_not_tried_for_hours(des
     desk.run(main())
 
 
-@pytest.mark.parametrize("kind", ["refused", "silence"])
+@pytest.mark.parametrize("kind", ["refused", "silence", "page"])
 @pytest.mark.parametrize("limit", [1, 8])
 def test_an_endpoint_that_was_never_there_is_not_waited_for(desk: Desk, kind: str, limit: int) -> None:
     async def main() -> None:
@@ -1143,6 +1162,7 @@ def test_an_endpoint_that_was_never_there_is_not_waited_for(desk: Desk, kind: st
         assert kinds(await outcomes(caller, numbered(20))) == {"OutageError": 20}
         assert now() < 2 * CONTACT_SECONDS
         assert len(server.sent) < 20
+        assert caller.spent.tokens == 0
 
     desk.run(main())
 

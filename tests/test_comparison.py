@@ -29,7 +29,7 @@ from optimizer.evaluation import Evaluation, Result, Scorer
 from optimizer.gradebook import Gradebook, read_gradebook
 from optimizer.plan import load_examples
 from optimizer.significance import Interval, PairedComparison, compare_paired, wilson
-from optimizer.ties import against_baseline, against_best, least_adjusted
+from optimizer.ties import against_baseline, against_best
 from optimizer.transfer import Transfer, transfers
 
 TASK = """schema: 1
@@ -202,9 +202,10 @@ def test_recorded_scores_of_equals_are_told_apart_in_few_tables() -> None:
 
 
 def test_the_least_p_value_says_how_many_can_be_told_apart() -> None:
-    draws = [compare_paired([0] * 60, [1] * 60, seed=0)] * 4
-    assert against_best(draws)[0].adjusted == pytest.approx(least_adjusted(draws[0].p_value, 4))
-    assert least_adjusted(1 / 1000, 11) == pytest.approx(0.066)
+    draw = compare_paired([0] * 60, [1] * 60, seed=0)
+    assert against_best([draw] * 4)[0].adjusted == pytest.approx(draw.p_value * 4 * 5 / 2)
+    least = replace(draw, p_value=1 / 1000)  # of 2,000 resamples
+    assert against_best([least] * 11)[0].adjusted == pytest.approx(0.066)
 
 
 # ---- Evaluations -----------------------------------------------------------------------------------------------------

@@ -215,7 +215,11 @@ def test_every_outcome_is_counted_those_that_no_answer_had_too() -> None:
 
 def priced(*costs: float | None) -> Scripted:
     """Return a model whose answers cost so much, one example after the other."""
-    return Scripted(lambda request: Completion(text="red", cost_usd=costs[number(request)]))
+    return Scripted(
+        lambda request: Completion(
+            text="red", prompt_tokens=1, completion_tokens=1, cost_usd=costs[number(request)]
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,11 +294,12 @@ def test_measures_are_means_over_the_answered_examples() -> None:
         n = number(request)
         if n == 5:
             raise UnreachableError("gone", reason="reset")
-        return Completion(text="?" if n == 0 else "red", prompt_tokens=10 * n, completion_tokens=1, seconds=n)
+        text = "?" if n == 0 else "red"
+        return Completion(text=text, prompt_tokens=10 * n + 1, completion_tokens=1, seconds=n)
 
     found = evaluated(Scripted(script))
     assert found.measure("valid") == pytest.approx(4 / 5)
-    assert found.measure("tokens") == pytest.approx(21.0)
+    assert found.measure("tokens") == pytest.approx(22.0)
     assert found.measure("seconds") == pytest.approx(2.0)
 
 
@@ -327,11 +332,11 @@ def test_a_time_is_the_mean_over_what_the_study_itself_was_answered(
 ) -> None:
     def script(request: Request) -> Completion:
         n = number(request)
-        return Completion(text="red", prompt_tokens=n, seconds=n, cached=n in cached)
+        return Completion(text="red", prompt_tokens=n + 1, completion_tokens=1, seconds=n, cached=n in cached)
 
     found = evaluated(Scripted(script))
     assert found.measure("seconds") == seconds
-    assert found.measure("tokens") == 2.5  # what a prompt takes does not depend on who paid
+    assert found.measure("tokens") == 4.5  # what a prompt takes does not depend on who paid
     assert found.measure("valid") == 1.0
 
 

@@ -1,5 +1,6 @@
 """Prompts that read too much, told from their length: never one that keeps the constraint."""
 
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -10,6 +11,7 @@ from optimizer.answer import Answer, AnswerFormat
 from optimizer.completion import Completion
 from optimizer.config import Bound
 from optimizer.dataset import Example
+from optimizer.errors import InputError
 from optimizer.evaluation import Result
 from optimizer.excess import Excess
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
@@ -152,10 +154,28 @@ def test_where_nothing_was_counted_or_answered_nothing_is_told() -> None:
     failed = [
         Result(example=EXAMPLES[0], answer=Answer(text=None, outcome="error"), score=None, completions=())
     ]
-    for of in (uncounted, failed, []):
+    with pytest.raises(InputError, match=r"constraints\.input_tokens: cannot be measured"):
+        excess.learn(prompt, uncounted)
+    assert not excess.shown(prompt, uncounted)
+    for of in (failed, []):
         excess.learn(prompt, of)
         assert not excess.expected(template(5000))
         assert not excess.shown(prompt, of)
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens", "tokens", "cost"])
+def test_a_constraint_on_what_no_answer_states_is_told_and_one_answer_that_does_is_enough(name: str) -> None:
+    prompt = template(500)
+    counted = results(prompt, 4.0, seen=1)
+    silent = replace(
+        counted[0],
+        completions=tuple(replace(c, prompt_tokens=0, completion_tokens=0) for c in counted[0].completions),
+    )
+    for bounds in ({name: Bound(max=1)}, {name: Bound(min=1)}):
+        with pytest.raises(InputError, match=rf"constraints\.{name}: cannot be measured"):
+            Excess(bounds, EXAMPLES).learn(prompt, [silent, silent])
+        Excess(bounds, EXAMPLES).learn(prompt, [silent, *counted])
+    Excess({"valid": Bound(min=1)}, EXAMPLES).learn(prompt, [silent])
 
 
 def test_every_later_call_counts_what_it_says_itself() -> None:

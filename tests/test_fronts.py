@@ -1,14 +1,27 @@
 """The Pareto front: what is on it, what is off it, and what an unknown figure means."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optimizer.fronts import Point, dominates, front
+from optimizer.fronts import Point, front
 
 # Few different figures, so that many are equal and many dominate.
 FIGURES = st.integers(0, 3).map(float)
 UNKNOWN = st.one_of(st.none(), FIGURES)
 POINTS = st.lists(st.builds(Point, FIGURES, UNKNOWN, UNKNOWN), max_size=8)
+
+
+def dominates(points: Sequence[Point], a: int, b: int) -> bool:
+    """Return whether point `a` is nowhere worse than point `b` and somewhere better; what none has is left out."""
+    known = [name for name in ("cost", "seconds") if any(getattr(p, name) is not None for p in points)]
+    first, second = (
+        (-point.score, *(getattr(point, name) for name in known)) for point in (points[a], points[b])
+    )
+    if None in first or None in second:  # it might be the cheapest, or the dearest
+        return False
+    return first != second and all(x <= y for x, y in zip(first, second, strict=True))
 
 
 @given(POINTS)

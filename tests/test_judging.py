@@ -118,7 +118,13 @@ def test_a_judge_without_json_ends_with_a_line_that_is_read() -> None:
     [
         ("0.5", True),
         ('{"verdict": "0.6"}', True),
-        ('{"verdict": 0.5}', True),
+        ('{"verdict": 0.6}', True),
+        ('{"verdict": true}', True),
+        ('{"verdict": "0", "verdict": "0.5"}', True),
+        ('{"verdict": "0.5", "reason": {"a": 1, "a": 2}}', True),
+        ('<think>so {"verdict": "0.5"}', True),
+        ("<think>hm\nVerdict: 0.5", False),
+        ("<think>hm</think>\nVerdict: 0\nVerdict: 0.5", False),
         ('{"verdict": "0.5"} or so', True),
         ("[" * 100_000, True),
         ("Verdict: 0.5, perhaps", False),
@@ -137,6 +143,11 @@ def test_what_is_no_verdict_to_the_letter_cannot_be_read(said: str, as_json: boo
     [
         ('{"reason": "", "verdict": "0.5"}', True),
         ('```json\n{"verdict": "0.5"}\n```', True),
+        ('{"verdict": 0.50}', True),
+        ('<think>{"verdict": "1"}?</think>\n{"reason": "", "verdict": "0.5"}', True),
+        ('hm</think>{"verdict": "0.5"}', True),
+        ('{"reason": "it says </think> and no more", "verdict": "0.5"}', True),
+        ("<think>Verdict: 1?\nVerdict: 0</think>\nGood.\nVerdict: 0.5", False),
         ("Verdict: 0.5", False),
         ("> verdict : `0.5`.\n\n", False),
         ("Verdict: 0.5\nOn reflection the same.\nVerdict: 0.5", False),
@@ -146,6 +157,11 @@ def test_a_verdict_is_read_whatever_stands_around_it(said: str, as_json: bool) -
     assert read_verdict(Completion(text=said), ("0", "0.5", "1"), as_json=as_json) == "0.5"
     cut = Completion(text=said, finish_reason="length")
     assert read_verdict(cut, ("0", "0.5", "1"), as_json=as_json) is None
+
+
+@pytest.mark.parametrize("said", [2, 2.0])
+def test_a_verdict_that_is_a_whole_number_may_come_as_one(said: float) -> None:
+    assert read_verdict(Completion(text=json.dumps({"verdict": said})), ("1", "2"), as_json=True) == "2"
 
 
 @pytest.mark.parametrize("finish_reason", ["length", "refused", "stop"])

@@ -195,6 +195,25 @@ def test_the_own_prompt_of_a_task_is_rendered_for_each_model(
     assert findings(named, places[:2], *loaded, "test").problems == ()
 
 
+@pytest.mark.parametrize(
+    ("base_url", "stated", "asked"),
+    [
+        ("https://api.openai.com/v1", {}, {"max_completion_tokens": 256 + 2000}),
+        ("https://api.openai.com/v1", {"max_tokens": 9}, {"max_tokens": 9}),
+        ("https://api.openai.com/v1", {"temperature": 1}, {"max_completion_tokens": 2256, "temperature": 1}),
+        ("http://127.0.0.1:1/v1", {}, {"temperature": 0, "max_tokens": 256}),
+    ],
+)
+def test_a_model_that_counts_its_thoughts_has_room_for_them_and_no_temperature(
+    loaded: tuple[Task, Dataset], base_url: str, stated: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    spec = ModelSpec(
+        provider="openai_compatible", name="gpt-5-mini", base_url=base_url, parameters=stated, api_key_env="K"
+    )
+    alone = seats(entrants([None]), [Rival(label="m", spec=spec)], loaded[0])[0].frozen.template
+    assert dict(alone.calls[0].parameters) == asked
+
+
 def test_what_keeps_a_comparison_from_being_made_is_told_at_once(
     written: Path, loaded: tuple[Task, Dataset]
 ) -> None:

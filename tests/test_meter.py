@@ -137,6 +137,14 @@ def test_a_completion_is_told_what_it_costs_and_who_paid(
     assert told.key == "k"
 
 
+@pytest.mark.parametrize(("read", "written"), [(0, 0), (9, 0), (0, 2)])
+def test_what_an_answer_without_usage_costs_is_not_known(ledger: Ledger, read: int, written: int) -> None:
+    silent = Completion(text="x", prompt_tokens=read, completion_tokens=written)
+    assert Meter(ledger, IN_MONEY, price).priced(silent, key="k", cached=False).cost_usd is None
+    filtered = Completion(text="", finish_reason="refused")
+    assert Meter(ledger, IN_MONEY, price).priced(filtered, key="k", cached=False).cost_usd == 0
+
+
 def test_a_price_is_looked_up_once_for_each_pair_of_counts(ledger: Ledger) -> None:
     asked: list[tuple[int, int]] = []
 
@@ -208,7 +216,55 @@ def test_what_is_under_way_counts_at_its_bound(
     charged(ledger, Charge(prompt_tokens=60, completion_tokens=40, usd=4.0))
     one = Charge(prompt_tokens=6, completion_tokens=4, usd=0.5)
     meter = Meter(ledger, Budget(calls=9, attempts=9, tokens=tokens, usd=usd), price)
-    assert meter.affords([one, one, one]) == fits
+    assert (meter.shortage([one, one, one]) is None) == fits
+
+
+@pytest.mark.parametrize("in_money", [False, True], ids=["tokens", "money"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_once_an_answer_was_longer_than_its_bound_so_may_be_every_other(
+    store: Store, in_money: bool, resumed: bool
+) -> None:
+    study = store.add_study("thoughtful", {})
+    ledger = Ledger(store, study)
+    limits = {"usd": 2100.0} if in_money else {"tokens": 4300}
+    budget = dataclasses.replace(AMPLE, **limits)
+    meter = Meter(ledger, budget, price)
+    most = meter.most(REQUEST)
+    assert meter.shortage([most] * 2) is None
+
+    ledger.begin("a", 0, most)
+    ledger.commit()
+    thought = Completion(text="x", prompt_tokens=9, completion_tokens=2000)
+    ledger.settle("a", meter.charge(thought, most), thought)
+    ledger.commit()
+    if resumed:
+        meter = Meter(Ledger(store, study), budget, price)
+    assert meter.most(REQUEST) == most  # it is not the request that has another bound
+    assert meter.shortage([most]) is None
+    told = (
+        "1099 of 2100 US dollars, and it may cost 2037"
+        if in_money
+        else "2,291 of 4,300 tokens, and it may take 4,294"
+    )
+    assert str(meter.shortage([most] * 2)) == f"what is left of the budget cannot hold one more call: {told}"
+    late = UnreachableError("late", reason="time-out", billable=True)
+    assert meter.charge(late, most).completion_tokens == 2000
+
+
+def test_a_long_answer_within_its_bound_is_no_measure_of_those_of_shorter_bounds(
+    store: Store,
+) -> None:
+    study = store.add_study("styles", {})
+    ledger, budget = Ledger(store, study), dataclasses.replace(AMPLE, tokens=5000)
+    long = dataclasses.replace(REQUEST, parameters=(("max_tokens", 2000),))
+    meter = Meter(ledger, budget)
+    answer = Completion(text="x", prompt_tokens=9, completion_tokens=2000)
+    ledger.begin("a", 0, meter.most(long))
+    ledger.commit()
+    ledger.settle("a", meter.charge(answer, meter.most(long)), answer)
+    ledger.commit()
+    for each in (meter, Meter(Ledger(store, study), budget)):
+        assert each.shortage([each.most(REQUEST)] * 10) is None
 
 
 counts = st.integers(0, 30)
@@ -241,9 +297,9 @@ def test_whoever_sends_only_what_is_afforded_never_spends_more_than_the_budget(
         ledger.settle(key, used, Completion(text="x"))
 
     for number, bound in enumerate(bounds):
-        while under_way and not meter.affords([*(each for _, each in under_way), bound]):
+        while under_way and meter.shortage([*(each for _, each in under_way), bound]):
             end(*under_way.pop(0))
-        if meter.affords([*(each for _, each in under_way), bound]):
+        if meter.shortage([*(each for _, each in under_way), bound]) is None:
             ledger.begin(str(number), 0, bound)
             under_way.append((str(number), bound))
         at_most = sum(each.tokens for _, each in under_way), sum(each.usd for _, each in under_way)

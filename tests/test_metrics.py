@@ -51,6 +51,32 @@ def test_a_price_that_is_not_known_is_no_price_of_0(costs: tuple[float | None, .
     assert measured("cost", right("x"), ()) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "read", "written", "figure"),
+    [
+        ("tokens", 0, 0, None),
+        ("tokens", 9, 0, None),
+        ("input_tokens", 0, 2, None),
+        ("input_tokens", 9, 0, 9 + 7),
+        ("output_tokens", 9, 0, None),
+        ("output_tokens", 0, 2, 2 + 3),
+        ("cost", 0, 0, None),
+        ("cost", 9, 0, None),
+    ],
+)
+def test_tokens_that_were_not_stated_are_not_none_at_all(
+    name: str, read: int, written: int, figure: float | None
+) -> None:
+    silent = Completion(text="red", prompt_tokens=read, completion_tokens=written, cost_usd=0.0)
+    assert measured(name, right("red"), (*CALLS, silent)) == figure
+
+
+@pytest.mark.parametrize("name", ["tokens", "input_tokens", "output_tokens", "cost"])
+def test_what_a_filter_refused_was_not_read_and_not_written(name: str) -> None:
+    filtered = Completion(text="", finish_reason="refused", cost_usd=0.0)
+    assert measured(name, Answer(text=None, outcome="refused"), (filtered,)) == 0
+
+
 def test_what_could_not_be_read_has_no_length() -> None:
     assert measured("answer_length", Answer(text=None, outcome="invalid"), CALLS) is None
 

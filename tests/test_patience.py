@@ -3,10 +3,11 @@
 import pytest
 
 from optimizer.errors import BrokenAnswerError, OverloadedError, TransientError, UnreachableError
-from optimizer.patience import CONTACT_SECONDS, FAILED_IN_A_ROW, Patience, Verdict
+from optimizer.patience import CONTACT_SECONDS, FAILED_IN_A_ROW, PAGE, Patience, Verdict
 
 REFUSED = UnreachableError("no", reason="refused")
 TIMED_OUT = UnreachableError("no", reason="time-out", billable=True)
+PAGED = BrokenAnswerError("no", reason=PAGE)
 BROKEN = BrokenAnswerError("no", reason="no JSON", billable=True)
 
 
@@ -31,7 +32,12 @@ def judged(
     return patience.verdict(error, wait=1.0, first_sent=first_sent, first_failed=failures[0], now=now)
 
 
-ENDPOINT = [REFUSED, overloaded("429"), *(overloaded(status) for status in ("502", "503", "504", "529"))]
+ENDPOINT = [
+    REFUSED,
+    PAGED,
+    overloaded("429"),
+    *(overloaded(status) for status in ("502", "503", "504", "529")),
+]
 ANY = [TIMED_OUT, BROKEN, overloaded("500"), overloaded("408")]
 
 
@@ -78,7 +84,12 @@ def test_what_was_given_up_together_is_judged_anew() -> None:
 def test_an_endpoint_that_never_answered_is_given_up_early() -> None:
     late = CONTACT_SECONDS + 1
     assert judged(REFUSED, failures=[0.1, 5.0, late], now=late) == "outage"
+    assert judged(PAGED, failures=[0.1, 5.0, late], now=late) == "outage"
+    assert judged(PAGED, failures=[0.1], now=late) == "error", (
+        "it may be this request that is answered with a page"
+    )
     assert judged(REFUSED, failures=[0.1, 5.0, late], served=0.05, now=late) == "again"
+    assert judged(PAGED, failures=[0.1, 5.0, late], served=0.05, now=late) == "again"
     assert judged(TIMED_OUT, failures=[0.1, 5.0, late], now=late) == "again"
 
 

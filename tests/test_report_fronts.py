@@ -11,6 +11,7 @@ import pytest
 
 from optimizer.archive import Call, open_archive
 from optimizer.completion import Completion, Request
+from optimizer.errors import InputError
 from optimizer.frozen import FrozenPrompt
 from optimizer.language import ENGLISH, Language
 from optimizer.plan import StudyPlan, load_plan
@@ -81,6 +82,42 @@ def beats(one: FrontPoint, other: FrontPoint) -> bool:
         assert against is not None
         pairs.append((value, against))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def test_what_answers_without_usage_cost_is_told_as_unknown(
+    write_study: Callable[..., Path], finished: Callable[..., Any]
+) -> None:
+    path = write_study(TASK, STUDY.replace("constraints: {tokens: {max: 400}}\n", ""), items=40)
+
+    def silent(request: Request) -> Completion:
+        return dataclasses.replace(said(request), prompt_tokens=0, completion_tokens=0)
+
+    plan = load_plan(path)
+    frozen = finished(plan, silent).selection.frozen
+    assert frozen.evidence["saving"] is None
+    assert frozen.evidence["test"]["winner"]["metrics"]["tokens"] is None
+    front = front_of(plan, frozen)
+    assert {point.measures["cost"] for point in front.points} == {None}
+    assert front.notes[-1].endswith("and so no part of the front: cost, output_tokens.")
+    assert front_of(plan, frozen, "fr").notes[-1].startswith("Inconnu pour tous les prompts")
+
+
+def test_a_constraint_that_no_answer_tells_ends_the_study_with_its_baseline_and_loses_nothing(
+    write_study: Callable[..., Path], finished: Callable[..., Any]
+) -> None:
+    path, asked = write_study(TASK, STUDY, items=40), []
+
+    def silent(request: Request) -> Completion:
+        asked.append(request)
+        return dataclasses.replace(said(request), prompt_tokens=0, completion_tokens=0)
+
+    with pytest.raises(InputError, match=r"constraints\.tokens: cannot be measured"):
+        finished(load_plan(path), silent)
+    first = len(asked)
+    assert first == 8  # the screen
+    with pytest.raises(InputError, match=r"constraints\.tokens: cannot be measured"):
+        finished(load_plan(path), silent)
+    assert len(asked) == first
 
 
 def test_the_front_is_what_no_other_prompt_beats_and_each_of_it_is_a_prompt_that_can_be_loaded(

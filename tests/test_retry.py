@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from optimizer.errors import EndpointError, OverloadedError, RejectedError
+from optimizer.errors import EndpointError, FilteredError, OverloadedError, RejectedError
 from optimizer.retry import (
     CAP_SECONDS,
     FLOOR_SECONDS,
@@ -19,7 +19,7 @@ from optimizer.retry import (
 )
 
 NOW = 1_800_000_000.5
-AGAIN, ONE, ALL = OverloadedError, RejectedError, EndpointError
+AGAIN, ONE, ALL, FILTER = OverloadedError, RejectedError, EndpointError, FilteredError
 SAYS_YES, SAYS_NO = {"x-should-retry": "true"}, {"X-Should-Retry": " False"}
 
 NO_ERROR: tuple[object, ...] = (
@@ -73,6 +73,102 @@ def test_an_answer_without_a_completion_is_worth_a_wait_or_ends_a_request_or_the
     error = dict(zip(("code", "type"), codes, strict=False))
 
     assert refusal(status, error=error, headers=headers, accepted=accepted) is expected
+
+
+CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
+GEMINI = {"code": 400, "message": "Bad", "status": "INVALID_ARGUMENT"}
+AZURE = {"message": "The response was filtered", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
+
+
+def details(reason: str) -> dict[str, object]:
+    return {**GEMINI, "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}, 1]}
+
+
+def limit(figures: str) -> dict[str, object]:
+    return {
+        "code": "rate_limit_exceeded",
+        "message": f"Rate limit reached on tokens per min: {figures}. Try later.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "expected"),
+    [
+        # A dead key or an empty account, told with 400 in words alone.
+        (400, {"type": "invalid_request_error", "message": CREDIT}, ALL),
+        (
+            400,
+            {"message": f'litellm.BadRequestError: AnthropicException - b\'{{"message":"{CREDIT}"}}\''},
+            ALL,
+        ),
+        (400, {"message": "You have reached your specified API usage limits."}, ALL),
+        (400, {**GEMINI, "message": "API key expired. Please renew the API key."}, ALL),
+        (400, {**GEMINI, "message": "API key not valid. Please pass a valid API key."}, ALL),
+        (400, {**GEMINI, "message": "User location is not supported for the API use."}, ALL),
+        (400, "Incorrect API key provided: xa***yz.", ALL),
+        (
+            412,
+            {"message": "Account me-1 is suspended, possibly due to reaching the monthly spending limit"},
+            ALL,
+        ),
+        (400, details("API_KEY_INVALID"), ALL),
+        (403, details("SERVICE_DISABLED"), ALL),
+        (400, details("FIELD_INVALID"), ONE),
+        (402, {"message": "Insufficient credits for what is in flight"}, ALL),
+        # What repeats the request may say anything.
+        (400, {"message": f"Unsupported value: '{CREDIT}'"}, ONE),
+        (422, {"detail": [{"input": CREDIT}]}, ONE),
+        (500, {"message": CREDIT}, AGAIN),
+        # A filter before the model.
+        (400, {**AZURE, "code": "content_filter"}, FILTER),
+        (400, {"code": "content_policy_violation"}, FILTER),
+        (400, AZURE, FILTER),
+        (429, {"code": "content_filter"}, AGAIN),
+        # A request that no wait makes smaller than the limit.
+        (
+            429,
+            {"code": "rate_limit_exceeded", "message": "Request too large for gpt-4o on tokens per min"},
+            ONE,
+        ),
+        (429, limit("Limit 30000, Requested 41234"), ONE),
+        (429, limit("Limit 30,000, Used 29,000, Requested 30,001"), ONE),
+        (429, limit("Limit 30000, Used 29000, Requested 30000"), AGAIN),
+        (429, limit("Limit 30000, Used 29000, Requested 2000"), AGAIN),
+        (429, limit(f"Limit 1, Requested {'9' * 5000}"), AGAIN),
+        (429, {"code": "insufficient_quota", "message": "Request too large"}, ALL),
+    ],
+)
+def test_the_words_of_an_error_are_read_where_its_codes_do_not_tell(
+    status: int, error: object, expected: Refusal
+) -> None:
+    assert refusal(status, error=error, accepted=True) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "Key revoked", "code": 403}, ALL),
+        (
+            {"message": "Key limit exceeded (total limit). Manage it at https://openrouter.ai/settings/keys"},
+            ALL,
+        ),
+        ({"message": "Your API key was reported as leaked.", "status": "PERMISSION_DENIED"}, ALL),
+        ({"message": "no", "type": "permission_error"}, ALL),
+        ("Your newly created teams doesn't have any credits yet.", ALL),
+        ({"message": "Out of call volume quota."}, ALL),
+        ({"message": 'Your input was flagged for "violence". No credits were charged.'}, ONE),
+        ("Content violates usage guidelines. Your account may be limited.", ONE),
+        ({"message": "The prompt holds key words that are not allowed"}, ONE),
+        ("<html><title>Blocked</title>Write to the account manager</html>", ONE),
+        ({"message": "Forbidden"}, ONE),
+        (None, ONE),
+    ],
+)
+def test_403_ends_the_run_after_an_answer_where_it_speaks_of_the_key_and_not_of_the_request(
+    error: object, expected: Refusal
+) -> None:
+    assert refusal(403, error=error, accepted=True) is expected
+    assert refusal(403, error=error, accepted=False) is ALL
 
 
 @pytest.mark.parametrize(
@@ -249,7 +345,7 @@ def test_every_answer_has_a_meaning(
 ) -> None:
     error = stated_error(answer)
 
-    assert refusal(status, error=error, headers=headers, accepted=accepted) in (AGAIN, ONE, ALL)
+    assert refusal(status, error=error, headers=headers, accepted=accepted) in (AGAIN, ONE, ALL, FILTER)
     assert isinstance(error_message(error), str)
     assert stated_status(error) is None or 400 <= (stated_status(error) or 0) < 600
 

@@ -44,7 +44,7 @@ from optimizer.lanes import Lanes, endpoint_key, pace_of, strictest
 from optimizer.models import ModelSpec
 from optimizer.pacing import Pace
 from optimizer.plan import StudyPlan, load_plan
-from optimizer.runs import Batch, Outcome, UnexpectedError, run_all
+from optimizer.runs import Batch, Outcome, UnexpectedError
 from optimizer.sharing import Shared
 from optimizer.study import Progress
 
@@ -377,14 +377,14 @@ def test_what_is_alone_is_stopped_though_nobody_reads_what_is_said(monkeypatch: 
     assert heard == ["stop"]
 
 
-def test_run_all_is_told_of_by_folder(
+def test_how_studies_get_on_is_told_by_folder(
     written: Written, play: Callable[..., None], run_virtual: "RunVirtual"
 ) -> None:
     play(Endpoint())
     plans, seen = written(names="ab"), set[str]()
-    found = run_virtual(
-        run_all(plans, Shared(calls=90), parallel=2, watch=lambda folder, _: seen.add(folder))
-    )
+    batch = Batch(plans, Shared(calls=90), parallel=2)
+    batch.watch = lambda folder, _: seen.add(folder)
+    found = run_virtual(batch.run())
     assert seen == {str(plan.folder) for plan in plans}
     assert [outcome.plan.name for outcome in found] == ["a", "b"]
 

@@ -30,6 +30,8 @@ from optimizer.errors import (
     TransientError,
     UnreachableError,
 )
+from optimizer.patience import PAGE
+from optimizer.service import Service, read_embedding
 from optimizer.transport import Endpoint, read_completion
 
 if TYPE_CHECKING:
@@ -227,6 +229,73 @@ def test_403_is_about_one_request_once_another_was_answered(
     assert asyncio.run(kinds()) == [EndpointError, Completion, RejectedError]
 
 
+@pytest.mark.parametrize(
+    ("status", "payload"),
+    [
+        (
+            400,
+            {
+                "type": "error",
+                "error": {"type": "x", "message": "Your credit balance is too low to access the API."},
+            },
+        ),
+        (400, [{"error": {"code": 400, "message": "Bad", "details": [{"reason": "API_KEY_INVALID"}]}}]),
+        (
+            400,
+            {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***yz."},
+        ),
+        (403, {"error": {"message": "Key limit exceeded (total limit).", "code": 403}}),
+    ],
+    ids=["Anthropic", "Gemini", "xAI", "OpenRouter"],
+)
+def test_a_key_or_an_account_that_fails_after_an_answer_stops_the_run(
+    loopback: "Loopback", loopback_server: ModuleType, status: int, payload: object
+) -> None:
+    async def second() -> object:
+        async with Endpoint(loopback.base_url, CANARY) as endpoint:
+            await endpoint.chat(BODY)
+            loopback.faults = [loopback_server.Fault(status=status, payload=payload)]
+            return (await asyncio.gather(endpoint.chat(BODY), return_exceptions=True))[0]
+
+    assert type(asyncio.run(second())) is EndpointError
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_a_filter_before_the_model_refuses_is_a_refusal_as_where_an_answer_says_so(
+    loopback: "Loopback", loopback_server: ModuleType, status: int
+) -> None:
+    payload = {"error": {"message": "filtered", "code": "content_policy_violation"}}
+    loopback.faults = [loopback_server.Fault(status=status, payload=payload)]
+
+    completion = chat(loopback.base_url)
+
+    assert (completion.text, completion.finish_reason, completion.completion_tokens) == ("", "refused", 0)
+    assert completion.seconds > 0
+    vectors = Service("/embeddings", "an embedding", read_embedding)
+    fault = loopback_server.Fault(status=status, payload=payload)
+    assert isinstance(failure(loopback, fault, service=vectors), RejectedError)
+
+
+@pytest.mark.parametrize(
+    ("page", "headers"),
+    [
+        (f" <!DOCTYPE html>\n<title>Sign in</title>\x1b {CANARY} {'x' * 500}", ()),
+        ("<html><title>Sign in</title></html>", ()),
+        ("Sign in", (("Content-Type", "text/HTML; charset=utf-8"),)),
+    ],
+)
+def test_a_page_is_shown_by_its_beginning_and_costs_nothing(
+    loopback: "Loopback", loopback_server: ModuleType, page: str, headers: tuple[tuple[str, str], ...]
+) -> None:
+    error = failure(loopback, loopback_server.Fault(text=page.encode(), headers=headers))
+
+    assert facts(error) == (BrokenAnswerError, PAGE, False)
+    _, _, shown = str(error).partition("/v1/chat/completions answered a web page, not a chat completion: ")
+    assert "Sign in" in shown
+    assert shown.isprintable()
+    assert len(shown) <= 200
+
+
 def test_an_unknown_model_stops_the_run(loopback: "Loopback") -> None:
     loopback.models = {"other"}
 
@@ -242,7 +311,6 @@ UNUSABLE = {
     "nothing": ({"text": b""}, "no JSON"),
     "nested without end": ({"text": b"[" * 100_000}, "no JSON"),
     "half a character": ({"text": "\ud83d".encode("utf-16-le", "surrogatepass")}, "no JSON"),
-    "a page": ({"text": b"<html>hello</html>", "headers": (("Content-Type", "text/html"),)}, "no JSON"),
     "no gzip": ({"text": b"not gzip", "headers": (("Content-Encoding", "gzip"),)}, "no JSON"),
     "a list": ({"payload": []}, "no choices"),
     "a text": ({"payload": "billing"}, "no choices"),
@@ -514,6 +582,37 @@ def test_a_redirect_is_not_followed(loopback: "Loopback", loopback_server: Modul
     assert loopback.paths == ["/v1/chat/completions"]
 
 
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        (
+            "https://me:hunter2@h.example/v1/chat/completions?token=hunter2#hunter2",
+            "https://h.example/v1/chat/completions",
+        ),
+        ("/sign-in?next=hunter2", "/sign-in"),
+        (f"https://h.example/{CANARY}", "https://h.example/[key]"),
+    ],
+)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_says_where_to_without_secrets(
+    loopback: "Loopback", loopback_server: ModuleType, status: int, location: str, shown: str
+) -> None:
+    error = failure(
+        loopback, loopback_server.Fault(status=status, text=b"", headers=(("Location", location),))
+    )
+
+    assert str(error).endswith(f"/v1/chat/completions answered {status} and points to {shown}")
+
+
+@pytest.mark.parametrize("location", ["", "http://[::1"])
+def test_a_redirect_to_nothing_that_can_be_read_is_told_without_it(
+    loopback: "Loopback", loopback_server: ModuleType, location: str
+) -> None:
+    error = failure(loopback, loopback_server.Fault(status=308, text=b"", headers=(("Location", location),)))
+
+    assert str(error).endswith("/v1/chat/completions answered 308")
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
 @pytest.mark.parametrize("shape", ["message", "bare", "page", "detail"])
 def test_a_key_that_the_server_echoes_is_not_repeated(
@@ -651,6 +750,22 @@ def test_every_error_of_the_client_is_mapped(error: openai.OpenAIError) -> None:
         ({"message": {"content": "a"}, "finish_reason": "SAFETY"}, "a", "refused"),
         ({"message": {"content": None}, "finish_reason": "sensitive"}, "", "refused"),
         ({"message": {"content": "a"}, "finish_reason": "tool_calls"}, "a", "stop"),
+        ({"message": {"content": "a"}, "finish_reason": "content_filter: RECITATION"}, "a", "refused"),
+        ({"finish_reason": "content_filter: PROHIBITED_CONTENT"}, "", "refused"),
+        ({"message": None, "finish_reason": "MAX_TOKENS"}, "", "length"),
+        *(
+            ({"message": {"content": "a"}, "finish_reason": reason}, "a", "refused")
+            for reason in (
+                "RECITATION",
+                "PROHIBITED_CONTENT",
+                "BLOCKLIST",
+                "SPII",
+                "refusal",
+                "content_filtered",
+            )
+        ),
+        ({"message": {"content": "a"}, "finish_reason": "guardrail_intervened"}, "a", "refused"),
+        ({"message": {"content": "a"}, "finish_reason": "model_context_window_exceeded"}, "a", "length"),
     ],
 )
 def test_why_the_model_stopped_is_read(choice: object, text: str, reason: str) -> None:
@@ -707,6 +822,35 @@ def test_an_answer_without_its_thoughts_is_read_and_may_be_empty(
     assert (completion.text, completion.finish_reason) == (text, "stop")
     read = AnswerFormat(kind="label", labels=("billing",)).read(completion.text, completion.finish_reason)
     assert read.outcome == ("ok" if text else "invalid")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 10.0, "completion_tokens": 5.0, "total_tokens": 15.0},
+        {"prompt_tokens": "10", "completion_tokens": "5"},
+        {"input_tokens": 10, "output_tokens": 5},
+        {"prompt_tokens": 0, "completion_tokens": None, "input_tokens": "10", "output_tokens": 5.0},
+    ],
+)
+def test_usage_is_read_in_whatever_words_and_numbers_it_comes(usage: object) -> None:
+    completion = read_completion({"choices": [{"message": {"content": "a"}}], "usage": usage}, 0.0)
+    assert (completion.prompt_tokens, completion.completion_tokens) == (10, 5)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 1.5, "completion_tokens": float("inf")},
+        {"prompt_tokens": "ten", "completion_tokens": "-5"},
+        {"prompt_tokens": "9" * 5000, "completion_tokens": 1e300},
+        {"input_tokens": True, "output_tokens": "\u0665"},
+    ],
+)
+def test_what_is_no_count_counts_no_tokens(usage: object) -> None:
+    completion = read_completion({"choices": [{"message": {"content": "a"}}], "usage": usage}, 0.0)
+    assert (completion.prompt_tokens, completion.completion_tokens) == (0, 0)
+    assert completion.stated == (None, None)
 
 
 @pytest.mark.parametrize(

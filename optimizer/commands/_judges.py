@@ -214,7 +214,7 @@ def warn_of_own_judge(asked: "Mapping[Role, Engagement]", model: "ModelSpec") ->
     from optimizer.roles import own_judge, self_preference
 
     if "judge" in asked and own_judge(asked["judge"].spec, model):
-        complain(f"warning: {self_preference(asked['judge'].spec)}")
+        complain(f"Caution: {self_preference(asked['judge'].spec)}")
 
 
 def judge_lines(figures: Mapping[str, Any]) -> "Iterator[str]":

@@ -213,7 +213,7 @@ def _play(entry: Entry, told: Telling, *, dry_run: bool) -> None:
         rehearse(entry, as_json=told.as_json)
         return
     for caution in entry.cautions:
-        complain(f"warning: {caution}")
+        complain(f"Caution: {caution}")
     if not told.quiet:
         complain(entry.in_words)
     with open_comparing(entry.seats, entry.terms) as comparing:

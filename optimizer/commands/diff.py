@@ -30,7 +30,9 @@ _MOST_LINES = 3
 
 Piece = tuple[str, str]  # a text and the kind of its edit
 
-_PROMPT = "A prompt: a frozen prompt or its study, or STUDY#N, where N is a trial, `baseline` or `winner`."
+_PROMPT = (
+    "A prompt: a frozen prompt or its study, or STUDY#N: N is a trial, `baseline`, `winner` or `wording`."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

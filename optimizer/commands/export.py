@@ -52,7 +52,7 @@ def export(
     """Write a frozen prompt in another tool's format, lossless, or refuse with the reason.
 
     What was written is read again and compared with the prompt's own messages, on the test examples and on inputs made
-    to break it.
+    to break it. A structural format, `dspy_state`, carries the parts of the prompt and not its words, and is not compared.
     """
     import sys
 

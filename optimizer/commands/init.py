@@ -42,7 +42,7 @@ def init(  # the options of a command line
     base_url: BaseUrl = None,
     api_key_env: ApiKeyEnv = None,
     calls: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="The budget; what the data need without it.")
+        int | None, typer.Option(metavar="N", help="The budget, at least 90; what the data need without it.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The project's folder; the one we are in without it.")

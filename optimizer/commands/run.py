@@ -143,13 +143,13 @@ def _warn(batch: "Batch") -> None:
         for exclusion in plan.space.left_out:
             complain(f"{name}left out: {exclusion}")
         imported = () if plan.space.imported is None else plan.space.imported.cautions
-        for warning in (
+        for caution in (
             *plan.dataset.warnings,
             *plan.leaks,
             *role_cautions(plan.file, plan.task),
             *imported,
         ):
-            complain(f"{name}warning: {warning}")
+            complain(f"{name}Caution: {caution}")
 
 
 def _told(

@@ -127,7 +127,6 @@ class Exporter:
         render: Makes the messages of cases by the written texts, where `read` cannot; None where it can.
         structural: Whether the file holds the parts of the prompt and not its words, which its tool lays out anew.
         of_rows: Whether the file holds what is sent for the given examples, and nothing for others.
-        runs_apart: Whether `render` starts a process.
     """
 
     suffix: str
@@ -139,7 +138,6 @@ class Exporter:
     render: Render | None = None
     structural: bool = False
     of_rows: bool = False
-    runs_apart: bool = False
 
 
 class LossyExportError(InputError):

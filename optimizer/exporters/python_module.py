@@ -352,4 +352,4 @@ def _render(texts: Sequence[str], cases: Sequence[Case]) -> list[list[dict[str, 
     return found
 
 
-python_module = Exporter(suffix=".py", write=_write, carries=EVERYTHING, render=_render, runs_apart=True)
+python_module = Exporter(suffix=".py", write=_write, carries=EVERYTHING, render=_render)

@@ -11,7 +11,7 @@ from json import dumps, loads
 
 from optimizer.answer import AnswerFormat
 from optimizer.candidate import Candidate, Demonstration
-from optimizer.completion import Constraint, Role
+from optimizer.completion import ANSWER_BOUNDS, Constraint, Role
 from optimizer.composition import is_french
 from optimizer.digest import canonical
 from optimizer.formats._order import in_order
@@ -392,7 +392,7 @@ def tokens_of(markup: str) -> int:
 def _bounded(draft: Draft, extra_tokens: int) -> tuple[tuple[str, float | int | str], ...]:
     """Return the parameters with some room on top of the bound for the answer."""
     parameters = dict(draft.parameters)
-    for name in ("max_tokens", "max_completion_tokens"):
+    for name in ANSWER_BOUNDS:
         bound = parameters.get(name)
         if extra_tokens and isinstance(bound, int):
             parameters[name] = bound + extra_tokens

@@ -74,7 +74,8 @@ class ModelSpec:
         path: A file that the provider reads, such as a GGUF.
         options: The provider's own settings.
         expect_model: The name that every answer must carry in its field `model`; null takes any.
-        context: Tokens that a request and its answer may have together; null takes them to be enough.
+        context: Tokens that a request and its answer may have together; null takes what the provider knows, else enough.
+            `embedded` refuses it and has `options.context`.
     """
 
     __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid"}

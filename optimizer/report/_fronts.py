@@ -10,7 +10,6 @@ from optimizer.answer import Answer
 from optimizer.archive import Archive, Call
 from optimizer.choice import Contender, within_one_error
 from optimizer.completion import Completion
-from optimizer.effects import arm_effects
 from optimizer.fronts import front_of
 from optimizer.frozen import FrozenPrompt
 from optimizer.metrics import METRICS
@@ -22,14 +21,14 @@ from optimizer.report._matching import matched
 from optimizer.report._reading import ABSENT
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
+from optimizer.standing import expected
 from optimizer.store import ScoreRow
 
 # What the expected score is. It decides which prompts are confirmed and which of them wins, too.
 EXPECTED = mark(
     "The expected score is what the scores of all prompts together say of one prompt over all of validation: its own "
-    "score, drawn towards those of prompts that share its wording, demonstrations, style or format, as far as chance "
-    "explains the difference, and with allowance for how hard its examples were. So of two prompts the one that scored "
-    "less may be expected to do better."
+    "score, drawn towards those of other prompts as far as chance explains the difference, and with allowance for how hard "
+    "its examples were. So of two prompts the one that scored less may be expected to do better."
 )
 
 # What the front is drawn against where the study file does not say: what a prompt costs whoever runs the model.
@@ -112,7 +111,11 @@ def study_front(
         break_even=break_even(plan, frozen, answers, _others(archive, answers), language),
         notes=tuple(
             each
-            for each in ("" if _whole(plan) else say.t(EXPECTED), compared(plan, found, answers, say))
+            for each in (
+                "" if _whole(plan) else say.t(EXPECTED),
+                compared(plan, found, answers, say),
+                _unmeasured(plan, points, say),
+            )
             if each
         ),
         table=_table(points, frozen, say),
@@ -165,6 +168,18 @@ def front_points(
     return tuple(replace(point, picked=point.arm.fingerprint == picked) for point in ranked)
 
 
+def _unmeasured(plan: StudyPlan, points: Sequence[FrontPoint], say: Teller) -> str:
+    """Return which measures that were asked for are known of no prompt, or ""."""
+    names = [name for name in plan.file.pareto if all(point.measures.get(name) is None for point in points)]
+    if not points or not names:
+        return ""
+    return say.t(
+        "Not known of any prompt, because its answers do not state it or its price is not known, and so no part of the "
+        "front: {names}.",
+        names=", ".join(map(say.t, names)),
+    )
+
+
 def _whole(plan: StudyPlan) -> bool:
     """Return whether the objective is a metric of the whole corpus."""
     spec = plan.task.specs[plan.task.metric]
@@ -180,13 +195,8 @@ def _estimates(
     """
     if _whole(plan):
         return {arm.fingerprint: arm.score or 0.0 for arm in scored}
-    points = {
-        arm.fingerprint: {} if arm.row is None else {n: str(v) for n, v in arm.row.point.items()}
-        for arm in scored
-    }
-    names = {name for levels in points.values() for name in levels}
-    levels = {arm: {name: at.get(name, "") for name in names} for arm, at in points.items()}
-    return arm_effects(scores, factors=levels).estimates
+    points = {arm.fingerprint: {} if arm.row is None else arm.row.point for arm in scored}
+    return expected(plan, scores, points)
 
 
 def _measured(

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optimizer.archive import Archive
-from optimizer.effects import arm_effects
 from optimizer.plan import StudyPlan
+from optimizer.posterior import expected_scores
 from optimizer.report._arms import most_seen
 from optimizer.report._effects import validation_scores
 from optimizer.report._language import Language
@@ -42,7 +42,7 @@ def importance(plan: StudyPlan, archive: Archive, language: Language) -> Importa
         return Importance(bars=(), note=language.t(told, n=FEWEST, found=len(scores)))
     # Drawn towards the mean as far as a prompt was seen little: else the luckiest of few examples would be the best.
     shares = _shares(
-        levels({name: trials[name] for name in scores}, archive.instructions), arm_effects(scores).estimates
+        levels({name: trials[name] for name in scores}, archive.instructions), expected_scores(scores)
     )
     total = sum(shares.values())
     if not total:

@@ -358,7 +358,7 @@ def test_the_embedded_model_twice_and_an_endpoint_with_prices(
         *("--models", "models.yaml", "--output", "found.json"),
     )
     assert told.code == 0, told.err
-    assert "warning: plain@warm is sampled otherwise than the prompt says: seed 7, temperature 1" in told.err
+    assert "Caution: plain@warm is sampled otherwise than the prompt says: seed 7, temperature 1" in told.err
     document = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     cells = {cell["cell"]: cell for cell in document["cells"]}
     assert list(cells) == [f"{p}@{m}" for m in ("small", "warm", "paid") for p in ("plain", "baseline")]
