@@ -14,6 +14,9 @@ from optimizer.posterior import Array, Kinship, Posterior, arm_posterior, expect
 # of a level is known by then.
 MOST_KIN = 700
 
+# Share of the scores of a race's first arm that another needs to be confirmed before it.
+_ENOUGH = 0.25
+
 Point = Mapping[str, Any]
 
 
@@ -177,9 +180,14 @@ class Board:
         return dict(zip(numbers, map(float, expected_means(self._scores[self.rows(numbers)])), strict=True))
 
     def best_first(self, numbers: Sequence[int]) -> tuple[int, ...]:
-        """Return some arms by their estimates; equals keep their order, and whoever has no score comes last."""
-        estimates = self.estimates()
-        return tuple(sorted(numbers, key=lambda number: -estimates.get(number, -1.0)))
+        """Return some arms by their estimates; equals keep their order, and whoever has no score comes last.
+
+        After all others come those that have less than `_ENOUGH` of the scores of the first: a fit of one noise for all arms
+        trusts a single right answer too much where the best of many arms hardly err.
+        """
+        estimates, counts = self.estimates(), (~np.isnan(self.scores[self.rows(numbers)])).sum(axis=1)
+        few = {n for n, count in zip(numbers, counts, strict=True) if count < _ENOUGH * counts[:1].sum()}
+        return tuple(sorted(numbers, key=lambda number: (number in few, -estimates.get(number, -1.0))))
 
     def shared(self, points: Sequence[Point] = ()) -> Posterior:
         """Return what all scores and factors say of every arm, and of some points beyond them.

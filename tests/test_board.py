@@ -95,6 +95,19 @@ def test_the_best_come_first_equals_as_they_are_given_and_those_without_a_score_
     assert board.best_first((0, 1, 3)) == (0, 3, 1)
 
 
+def test_one_right_answer_to_a_hard_example_is_not_ahead_of_many() -> None:
+    nan, n = float("nan"), 60
+    leaders = [[0.0, 0.0, *[float(k != leader) for k in range(n - 2)]] for leader in range(3)]
+    lucky = [[1.0, *[nan] * (n - 1)] for _ in range(5)]
+    poor = [[nan, nan, *[0.0] * 4, *[nan] * (n - 6)] for _ in range(40)]
+    unlucky = [[0.0, *[nan] * (n - 1)] for _ in range(20)]
+    board = filled([*leaders, *lucky, *poor, *unlucky])
+    estimates, ranking = board.estimates(), (2, 0, 1, *range(3, 68))
+    assert max(estimates, key=lambda number: estimates[number]) in range(3, 8)
+    assert set(board.best_first(ranking)[:3]) == {0, 1, 2}
+    assert board.best_first(()) == ()
+
+
 def test_points_are_expected_to_score_like_their_kin() -> None:
     points: list[Point] = [{"style": style, "wording": w} for style in ("good", "bad") for w in "abcd"]
     rng = Random(1)
