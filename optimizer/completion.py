@@ -154,14 +154,12 @@ class Completion:
     key: str = field(default="", compare=False)
 
     @property
-    def stated(self) -> tuple[int | None, int | None]:
-        """Return the tokens read and written, each None where it was not stated: no prompt has 0, nor has a text.
+    def counted(self) -> bool:
+        """Return whether its tokens were stated: no prompt has 0 of them.
 
         A refusal without a text may be that of a filter, before any model read a thing.
         """
-        unread = 0 if self.finish_reason == "refused" and not self.text else None
-        unwritten = None if self.text else 0
-        return self.prompt_tokens or unread, self.completion_tokens or unwritten
+        return self.prompt_tokens > 0 or (self.finish_reason == "refused" and not self.text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

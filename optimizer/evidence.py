@@ -231,8 +231,7 @@ def _scores(results: Sequence[Result]) -> list[float]:
 
 
 def _is_counted(result: Result) -> bool:
-    calls = result.completions
-    return len(calls) > 0 and not any(None in call.stated for call in calls)
+    return len(result.completions) > 0 and all(call.counted for call in result.completions)
 
 
 def _tokens(result: Result) -> float:

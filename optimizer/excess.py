@@ -7,7 +7,7 @@ Where examples are retrieved for each input, or a server does not count, nothing
 prompt of fewer messages than the baseline or without its system message, whose markup may be less.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from optimizer.config import Bound
@@ -31,6 +31,26 @@ _COUNTED = {
 }
 
 
+def check_measurable(bounds: Mapping[str, Bound], results: Sequence[Result]) -> None:
+    """Check that the first answers of a study state what its constraints go by: else every prompt would seem to keep them.
+
+    Raises:
+        InputError: With every constraint that none of them tells of.
+    """
+    answered = [result for result in results if result.completions]
+    problems = list[Problem]()
+    for name in bounds:
+        reading = METRICS[_COUNTED[name]].measure if name in _COUNTED else None
+        if reading and answered and all(reading(r.answer, r.completions) is None for r in answered):
+            message = (
+                "cannot be measured: the answers of the model do not state their tokens (`usage`); without the "
+                "constraint, --fresh asks nothing again that was answered"
+            )
+            problems.append(Problem(file="", field=f"constraints.{name}", message=message))
+    if problems:
+        raise InputError(problems)
+
+
 class Excess:
     """Tells which prompts break the constraints on tokens read, tokens and cost, whatever they answer.
 
@@ -52,7 +72,6 @@ class Excess:
             for name, bound in bounds.items()
             if name in prices and bound.max is not None
         ]
-        self._counted = [name for name in bounds if name in _COUNTED]
         self._filled: dict[Hole, dict[str, int]] = {}
         self._baseline: tuple[float, CallTemplate] | None = None
 
@@ -62,19 +81,7 @@ class Excess:
         return bool(self._limits)
 
     def learn(self, baseline: PromptTemplate, results: Sequence[Result]) -> None:
-        """Take what the baseline read for its first examples as the measure of prompts that were not asked yet.
-
-        Raises:
-            InputError: When its answers do not state what a constraint goes by: every prompt would seem to keep it.
-        """
-        answered = [result for result in results if result.completions]
-        unknown = [name for name in self._counted if answered and not any(map(_reads(name), answered))]
-        if unknown:
-            message = (
-                "cannot be measured: the answers of the model do not state their tokens (`usage`); without the "
-                "constraint, --fresh asks nothing again that was answered"
-            )
-            raise InputError([Problem(file="", field=f"constraints.{n}", message=message) for n in unknown])
+        """Take what the baseline read for its first examples as the measure of prompts that were not asked yet."""
         least = self._least(baseline, results)
         self._baseline = None if least is None else (least, baseline.calls[0])
 
@@ -124,13 +131,6 @@ class Excess:
                 name: utf8_length(hole.fill(values, ())) for name, values in self._examples.items()
             }
         return self._filled[hole]
-
-
-def _reads(name: str) -> Callable[[Result], bool]:
-    """Return what tells whether a constraint can be measured on an example."""
-    reading = METRICS[_COUNTED[name]].measure
-    assert reading is not None  # each is a measure
-    return lambda result: reading(result.answer, result.completions) is not None
 
 
 def _longer(tokens: float, more: float) -> float:

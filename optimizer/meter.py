@@ -58,10 +58,9 @@ class Meter:
 
     def priced(self, completion: Completion, *, key: str, cached: bool) -> Completion:
         """Return the completion with what it costs, where it is stored, and whether another study paid for it."""
-        read, written = completion.stated
         cost = None
-        if self._price is not None and read is not None and written is not None:
-            cost = self._price(read, written)
+        if self._price is not None and completion.counted:
+            cost = self._price(completion.prompt_tokens, completion.completion_tokens)
         return dataclasses.replace(completion, cost_usd=cost, cached=cached, key=key)
 
     def seconds_left(self) -> float | None:
@@ -91,11 +90,12 @@ class Meter:
         tokens, usd = sum(each.tokens for each in most), sum(each.usd for each in most)
         short = "what is left of the budget cannot hold one more call"
         if budget.tokens is not None and charged.tokens + tokens > budget.tokens:
-            left = budget.tokens - charged.tokens
+            left = max(0, budget.tokens - charged.tokens)
             return BudgetError(f"{short}: {left:,} of {budget.tokens:,} tokens, and it may take {tokens:,}")
         if budget.usd is not None and charged.usd + usd > budget.usd:
-            left_usd = f"{budget.usd - charged.usd:.4g} of {budget.usd:g} US dollars"
-            return BudgetError(f"{short}: {left_usd}, and it may cost {usd:.4g}")
+            left_usd = max(0.0, budget.usd - charged.usd)
+            told = f"{left_usd:.4g} of {budget.usd:g} US dollars, and it may cost {usd:.4g}"
+            return BudgetError(f"{short}: {told}")
         return None
 
     def _expected(self, most: Charge) -> Charge:

@@ -21,6 +21,7 @@ from optimizer.demonstrations import Evidence
 from optimizer.digest import derived_seed
 from optimizer.errors import Problem, StudyChangedError
 from optimizer.evaluation import Evaluation, Scorer, evaluate
+from optimizer.excess import check_measurable
 from optimizer.history import Stage, State, TrialRecord
 from optimizer.judging import ROLES, Bench, Terms, open_bench
 from optimizer.lanes import Lanes, pace_of
@@ -140,8 +141,7 @@ class Study:
         Args:
             reported: Whether metrics beside the objective that ask a model are asked, too.
         """
-        model = self.caller.paid_by(payer)
-        return await evaluate(template, examples, model, self.scorer, reported=reported)
+        return await evaluate(template, examples, self.caller.paid_by(payer), self.scorer, reported=reported)
 
     async def score(
         self, template: PromptTemplate, examples: Sequence[Any], payer: int, *, reported: bool = False
@@ -213,6 +213,8 @@ class Study:
         """
         bound = self.plan.file.run.max_error_rate * max(of, len(evaluation.results))
         failed = not evaluation.scored or evaluation.n_errors > bound
+        if not self.trials:
+            check_measurable(self.plan.file.constraints, evaluation.results)
         broken = self.broken(evaluation)
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
@@ -245,9 +247,7 @@ class Study:
         """Return the constraints of the study that an evaluation breaks, as far as they could be measured."""
         bounds = self.plan.file.constraints
         values = {name: evaluation.measure(name) for name in bounds}
-        return tuple(
-            name for name, value in values.items() if value is not None and not bounds[name].holds(value)
-        )
+        return tuple(n for n, value in values.items() if value is not None and not bounds[n].holds(value))
 
     @property
     def next_number(self) -> int:

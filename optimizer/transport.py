@@ -281,6 +281,8 @@ def read_completion(answer: object, seconds: float) -> Completion:
         text = refusal if isinstance(refusal, str) else ""
     if text is None:
         raise ValueError("no text")
+    if text and not written:
+        read = 0  # half of the usage states none: what the call cost is not known
     return Completion(
         text=text, finish_reason=reason, prompt_tokens=read, completion_tokens=written, seconds=seconds
     )

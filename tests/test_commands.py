@@ -1067,7 +1067,10 @@ def test_a_person_reads_what_was_used_where_there_was_any(
     ("budget", "message"),
     [
         ("seconds: 0.000001", "the budget of 1e-06 seconds is spent"),
-        ("tokens: 3000", "what is left of the budget cannot hold one more call"),
+        (
+            "tokens: 3000",
+            "what is left of the budget cannot hold one more call: 0 of 3,000 tokens, and it may take 200",
+        ),
     ],
 )
 def test_a_budget_that_ends_too_early_ends_the_run_with_4_and_a_larger_one_resumes(

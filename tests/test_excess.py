@@ -13,7 +13,7 @@ from optimizer.config import Bound
 from optimizer.dataset import Example
 from optimizer.errors import InputError
 from optimizer.evaluation import Result
-from optimizer.excess import Excess
+from optimizer.excess import Excess, check_measurable
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 from optimizer.retrieval import Retrieval
 
@@ -154,10 +154,7 @@ def test_where_nothing_was_counted_or_answered_nothing_is_told() -> None:
     failed = [
         Result(example=EXAMPLES[0], answer=Answer(text=None, outcome="error"), score=None, completions=())
     ]
-    with pytest.raises(InputError, match=r"constraints\.input_tokens: cannot be measured"):
-        excess.learn(prompt, uncounted)
-    assert not excess.shown(prompt, uncounted)
-    for of in (failed, []):
+    for of in (uncounted, failed, []):
         excess.learn(prompt, of)
         assert not excess.expected(template(5000))
         assert not excess.shown(prompt, of)
@@ -173,9 +170,10 @@ def test_a_constraint_on_what_no_answer_states_is_told_and_one_answer_that_does_
     )
     for bounds in ({name: Bound(max=1)}, {name: Bound(min=1)}):
         with pytest.raises(InputError, match=rf"constraints\.{name}: cannot be measured"):
-            Excess(bounds, EXAMPLES).learn(prompt, [silent, silent])
-        Excess(bounds, EXAMPLES).learn(prompt, [silent, *counted])
-    Excess({"valid": Bound(min=1)}, EXAMPLES).learn(prompt, [silent])
+            check_measurable(bounds, [silent, silent])
+        check_measurable(bounds, [silent, *counted])
+        check_measurable(bounds, [replace(silent, completions=())])
+    check_measurable({"valid": Bound(min=1)}, [silent])
 
 
 def test_every_later_call_counts_what_it_says_itself() -> None:

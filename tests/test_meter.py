@@ -137,7 +137,7 @@ def test_a_completion_is_told_what_it_costs_and_who_paid(
     assert told.key == "k"
 
 
-@pytest.mark.parametrize(("read", "written"), [(0, 0), (9, 0), (0, 2)])
+@pytest.mark.parametrize(("read", "written"), [(0, 0), (0, 2)])
 def test_what_an_answer_without_usage_costs_is_not_known(ledger: Ledger, read: int, written: int) -> None:
     silent = Completion(text="x", prompt_tokens=read, completion_tokens=written)
     assert Meter(ledger, IN_MONEY, price).priced(silent, key="k", cached=False).cost_usd is None

@@ -102,10 +102,12 @@ def test_what_answers_without_usage_cost_is_told_as_unknown(
     assert front_of(plan, frozen, "fr").notes[-1].startswith("Inconnu pour tous les prompts")
 
 
+@pytest.mark.parametrize("sampler", ["random_search", "joint"])
 def test_a_constraint_that_no_answer_tells_ends_the_study_with_its_baseline_and_loses_nothing(
-    write_study: Callable[..., Path], finished: Callable[..., Any]
+    write_study: Callable[..., Path], finished: Callable[..., Any], sampler: str
 ) -> None:
-    path, asked = write_study(TASK, STUDY, items=40), []
+    path = write_study(TASK, STUDY, ("name: random_search", f"name: {sampler}"), items=40)
+    asked = list[Request]()
 
     def silent(request: Request) -> Completion:
         asked.append(request)

@@ -850,7 +850,14 @@ def test_usage_is_read_in_whatever_words_and_numbers_it_comes(usage: object) -> 
 def test_what_is_no_count_counts_no_tokens(usage: object) -> None:
     completion = read_completion({"choices": [{"message": {"content": "a"}}], "usage": usage}, 0.0)
     assert (completion.prompt_tokens, completion.completion_tokens) == (0, 0)
-    assert completion.stated == (None, None)
+    assert not completion.counted
+
+
+def test_half_of_the_usage_states_none() -> None:
+    answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 9}}
+    assert not read_completion(answer, 0.0).counted
+    answer = {"choices": [{"message": {"content": ""}}], "usage": {"prompt_tokens": 9}}
+    assert read_completion(answer, 0.0).prompt_tokens == 9
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,6 @@ from optimizer.metrics import measure
 @measure(unit="USD", greater_is_better=False)
 def cost(_answer: Answer, completions: tuple[Completion, ...]) -> float | None:
     """Return what the calls cost, or None where the price of one is not known, or its tokens were not stated."""
-    costs = [None if None in call.stated else call.cost_usd for call in completions]
+    costs = [call.cost_usd if call.counted else None for call in completions]
     known = [one for one in costs if one is not None]
     return sum(known, 0.0) if len(known) == len(costs) else None

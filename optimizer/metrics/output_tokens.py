@@ -8,6 +8,6 @@ from optimizer.metrics import measure
 @measure(unit="tokens", greater_is_better=False)
 def output_tokens(_answer: Answer, completions: tuple[Completion, ...]) -> float | None:
     """Return completion tokens, or None where a call did not state its own."""
-    if any(call.stated[1] is None for call in completions):
+    if not all(call.counted for call in completions):
         return None
     return float(sum(call.completion_tokens for call in completions))

@@ -8,6 +8,6 @@ from optimizer.metrics import measure
 @measure(unit="tokens", greater_is_better=False)
 def tokens(_answer: Answer, completions: tuple[Completion, ...]) -> float | None:
     """Return prompt and completion tokens together, or None where a call did not state its own."""
-    if any(None in call.stated for call in completions):
+    if not all(call.counted for call in completions):
         return None
     return float(sum(call.prompt_tokens + call.completion_tokens for call in completions))

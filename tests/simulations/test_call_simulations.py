@@ -306,7 +306,7 @@ def test_the_budgets_of_this_simulation_end_before_the_work_does(
         found = run_virtual(demand(world, seed))
         ended.update(
             {
-                str(error).split(" of ", maxsplit=1)[-1]
+                str(error).partition(":")[0].split(" of ", maxsplit=1)[-1]
                 for error in found.values()
                 if isinstance(error, BudgetError)
             }
