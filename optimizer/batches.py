@@ -10,7 +10,9 @@ import dataclasses
 from optimizer.board import Arm, Board, Reading
 from optimizer.calls import NO_TRIAL
 from optimizer.errors import IncompleteError
+from optimizer.evaluation import Evaluation
 from optimizer.history import TrialRecord
+from optimizer.refusals import Refusals, sorted_out
 from optimizer.study import Study
 
 
@@ -30,9 +32,12 @@ class _Batches:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        allowed = study.plan.file.run.max_error_rate * study.plan.screen
+        self._refusals = study.asked.refusals = Refusals(study.space.traits, allowed=allowed)
 
     async def run(self) -> tuple[TrialRecord, ...]:
         """Screen until the budget holds no further batch."""
+        self._note_earlier()
         await self._screen_baseline()
         self.study.asked.tell(self.study.trials)
         await self._complete_failed()
@@ -41,6 +46,21 @@ class _Batches:
             numbers = self._unfinished_batch() or self._next_batch()
             if not numbers or not await self._screen_batch(numbers):
                 return self.study.trials
+
+    def _note_earlier(self) -> None:
+        """Take what was refused in an earlier process as if it had been in this one."""
+        first = {example.id for example in self.study.plan.dataset.validation[: self.study.plan.screen]}
+        for row in self.study.trials:
+            if row.stage == "confirm":
+                continue
+            kept = [one for one in self.study.store.scores(row.fingerprint) if one.example in first]
+            answered = {one.example for one in kept if one.outcome != "error"}
+            refused = {} if row.outage else {one.example: "" for one in kept if one.outcome == "error"}
+            self._refusals.note(row.trial, row.point, answered=answered, refused=refused)
+
+    def _note(self, row: TrialRecord, evaluation: Evaluation) -> None:
+        answered, refused = sorted_out(evaluation.results)
+        self._refusals.note(row.trial, row.point, answered=answered, refused=refused)
 
     def _completable(self) -> bool:
         """Return whether the budget holds one more candidate, whose calls are counted already, beside the reserve."""
@@ -63,6 +83,7 @@ class _Batches:
         row = self.study.row(0, "baseline", candidate, evaluation)
         if row.state == "failed":
             raise IncompleteError(f"the baseline could not be scored: {evaluation.failure}")
+        self._note(row, evaluation)
         self.study.keep([row])
 
     async def _complete_failed(self) -> None:
@@ -77,6 +98,7 @@ class _Batches:
             assert template is not None  # it was tried before
             examples = self.study.plan.dataset.validation[: self.study.plan.screen]
             evaluation = await self.study.score(template, examples, row.trial)
+            self._note(row, evaluation)
             self.study.keep([self.study.row(row.trial, row.stage, candidate, evaluation)])
 
     def _unfinished_batch(self) -> range | None:
@@ -122,6 +144,9 @@ class _Batches:
             raise IncompleteError(
                 f"a whole batch of candidates could not be scored: {evaluations[0].failure}"
             )
+        for row, evaluation in zip(rows, evaluations, strict=True):
+            self._note(row, evaluation)
+        self._refusals.keep(self.study.store)
         self.study.keep(rows)
         return len(asked) == len(numbers)
 

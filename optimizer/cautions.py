@@ -15,6 +15,8 @@ USUAL_LEVEL = 0.95  # what is asked of the first comparison on a test
 
 _MOST = 2_000  # characters of a sentence of ours; what is longer was written by others
 
+_REASON = 300  # characters of what an endpoint said
+
 # What is found of held-out examples, by kind and split: of one example, and of several.
 _LEAKS = {
     ("near duplicate", "test"): (
@@ -132,8 +134,24 @@ def cautions_in_words(evidence: Mapping[str, Any], language: Language = ENGLISH)
             "The test was opened {n} times, of which no other compared one prompt with another.", n=opened
         )
     frozen = (*evidence["leaks"], *evidence.get("imported", {}).get("cautions", ()))
-    told = (*(retold(each, say) for each in frozen), *_flags(evidence, say))
+    refused = (_refused(level, say) for level in evidence.get("refused", ()))
+    told = (*(retold(each, say) for each in frozen), *refused, *_flags(evidence, say))
     yield from (say.t("Caution: {flag}", flag=flag) for flag in told)
+
+
+def _refused(level: Mapping[str, Any], say: Language) -> str:
+    """Return which candidates were not tried further because the endpoint refused all that have a level in common."""
+    place = {
+        "n": level["requests"],
+        "level": f"{level['factor']} {say.quoted(elided(level['value'], LONGEST))}",
+        "reason": elided(level["reason"], _REASON),
+    }
+    told = (
+        "the endpoint refused all {n} requests with {level}, and no more candidates with it were tried: {reason}"
+        if level["reason"]
+        else "the endpoint refused all {n} requests with {level}, and no more candidates with it were tried"
+    )
+    return say.t(told, **place)
 
 
 def _flags(evidence: Mapping[str, Any], say: Language) -> Iterator[str]:

@@ -22,6 +22,7 @@ from optimizer.guessing import Guess
 from optimizer.history import history_csv, history_entry
 from optimizer.plan import StudyPlan
 from optimizer.recording import records_of
+from optimizer.refusals import refused_levels
 from optimizer.significance import Decision, PairedComparison
 from optimizer.space import needed_capabilities
 from optimizer.standing import Standing
@@ -104,6 +105,7 @@ def conclude(
         "groups": None if sizes is None else len(sizes),
         "test_opened": opened,
         "leaks": list(study.plan.leaks),
+        **({"refused": refused} if (refused := refused_levels(study.store)) else {}),
         **({"judges": _judges(study)} if study.bench.identities else {}),
         "wording_fingerprint": None if wording is None else wording.template.fingerprint,
         "frozen_digest": shipped.candidate.digest,

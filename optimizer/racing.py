@@ -84,7 +84,10 @@ class Drop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """Asks which of some arms cannot be chosen, whatever they score; is told their numbers. The baseline is not among them."""
+    """Asks which of some arms cannot be chosen, whatever they score, or are refused; is told their numbers.
+
+    The baseline is not among them.
+    """
 
     arms: tuple[int, ...]
 
@@ -109,7 +112,8 @@ class Race:
 
     Args:
         board: What is known; the baseline has entered, and so may others have, with their scores.
-        calls: Calls that may be spent.
+        calls: Calls that may be spent. What they bring is counted here; those that brought no score are to be added to
+            `spent` by whoever made them.
         first: Examples that are asked for at once.
         cost: Calls that an example takes, on average over the arms that may enter; None takes it from those that have.
     """
@@ -154,9 +158,14 @@ class Race:
             if not (yield from self._score(block)):
                 return
             self._position += len(block)
+            before = len(self._live)
+            yield from self._bar()
             wanted = self._places(start)
-            if wanted < len(self._live) and (len(self._live) <= _FEW or wanted <= _CUT * len(self._live)):
-                yield from self._bar()
+            freed = len(self._live) < before and self._shares(wanted)
+            narrow = wanted < len(self._live) and (
+                len(self._live) <= _FEW or wanted <= _CUT * len(self._live)
+            )
+            if narrow or freed:
                 goes_on = self._position < len(self.board.examples)  # whoever enters now is asked something
                 yield from self._gather(wanted) if goes_on and self._shares(wanted) else self._cut(wanted)
             if not self._resting:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from optimizer.board import Arm, Board
-from optimizer.racing import Doubt, Drop, Move, Open, Search, Try
+from optimizer.racing import Bar, Doubt, Drop, Move, Open, Search, Try
 
 
 def pruner_cautions(name: str | None, *, first: int, examples: int) -> tuple[str, ...]:
@@ -47,7 +47,9 @@ class Screening:
             if not (yield from self._try(live, n)):
                 return
             while self._prune and live and n < len(self.board.examples):
-                gone: frozenset[int] = yield Doubt(arms=tuple(live))
+                barred: frozenset[int] = yield Bar(arms=tuple(live))
+                doubted: frozenset[int] = yield Doubt(arms=tuple(n for n in live if n not in barred))
+                gone = barred | doubted
                 live = [number for number in live if number not in gone]
                 yield Drop(arms=tuple(sorted(gone)), ended=False)
                 n = min(2 * n, len(self.board.examples))

@@ -22,6 +22,7 @@ from optimizer.legs import Leg, Lost, lost_of, restored
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import PRUNERS, Pruning, Rung
 from optimizer.racing import Bar, Doubt, Move, Open, Race, Search, Try
+from optimizer.refusals import Refusals, sorted_out
 from optimizer.samplers import MOST_PARTS, SAMPLERS
 from optimizer.screening import Screening
 from optimizer.study import Study
@@ -83,6 +84,9 @@ class _Searching:
         self._told: dict[int, tuple[int, tuple[int, int]]] = {}  # results and account by arm, when last told
         self._pruning: Pruning | None = None
         self._excess = Excess(plan.file.constraints, plan.dataset.validation, plan.price)
+        allowed = plan.file.run.max_error_rate * len(examples)
+        self._refusals = study.asked.refusals = Refusals(self._traits, allowed=allowed)
+        self._race: Race | None = None
         self._leg = Leg(first=0, calls=0, budget={})
         self._n_tries = self._left = 0
 
@@ -109,7 +113,7 @@ class _Searching:
         """Return points that may be tried: even draws, and where scores are to go by, the best ones with new parts."""
         study = self._study
         bred = self._bred(rng) if n > 1 and study.plan.races else []
-        if not self._excess.limited:
+        if not self._excess.limited and not self._refusals.found:
             return (*bred, *study.space.draw(rng, n))
         found = list[Point]()
         for _ in range(_DRAWS):
@@ -166,7 +170,8 @@ class _Searching:
         self._next, self._left = leg.first, leg.calls
         self._pruning = self._new_pruning()
         if plan.races:
-            race = Race(self._board, calls=leg.calls, first=plan.first, cost=mean_calls(plan.space))
+            cost = mean_calls(plan.space)
+            race = self._race = Race(self._board, calls=leg.calls, first=plan.first, cost=cost)
             await self._drive(race.run())
             self._study.ranking = self._board.best_first(race.ranking)
         else:
@@ -206,14 +211,15 @@ class _Searching:
         if isinstance(move, Doubt):
             return frozenset() if self._pruning is None else self._pruning.doubted(move.arms)
         if isinstance(move, Bar):
-            arms = {n: self._arms[n] for n in move.arms}
-            return frozenset(
-                n for n, arm in arms.items() if self._excess.shown(arm.template, list(arm.results.values()))
-            )
+            return frozenset(number for number in move.arms if self._barred(number))
         if self._pruning is not None:
             self._pruning.drop(move.arms, ended=move.ended)
         self._close(move.arms, state="complete" if move.ended else "pruned")
         return None
+
+    def _barred(self, number: int) -> bool:
+        arm = self._arms[number]
+        return self._refusals.bars(number) or self._excess.shown(arm.template, list(arm.results.values()))
 
     def _open(self, most: int) -> Sequence[Arm]:
         """Return fresh arms, as the sampler wants them."""
@@ -236,6 +242,14 @@ class _Searching:
         if calls > self._left or not self._holds(work):
             return None
         self._left -= calls
+        readings = await self._answered(work)
+        if self._race is not None:  # which counts those with a score itself
+            told = sum(len(self._arms[n].template.calls) * len(found) for n, found in readings.items())
+            self._race.spent += calls - told
+        return readings
+
+    async def _answered(self, work: Mapping[int, Sequence[str]]) -> dict[int, dict[str, Reading]]:
+        """Return what some work brought, and keep what of it got no score."""
         leg, number = self._leg, str(self._n_tries)
         # It was done with when the next one began, or the search ended.
         if self._n_tries < leg.tries + leg.over:
@@ -245,6 +259,10 @@ class _Searching:
         leg.missing |= {number: lost} if lost else {}
         return readings
 
+    def _note(self, number: int, results: Sequence[Result]) -> None:
+        answered, refused = sorted_out(results)
+        self._refusals.note(number, self._arms[number].candidate.point, answered=answered, refused=refused)
+
     def _lost(self, work: Mapping[int, Sequence[str]]) -> list[Lost]:
         """Return what of some work got no score."""
         return lost_of({n: [self._arms[n].results[name] for name in names] for n, names in work.items()})
@@ -253,7 +271,9 @@ class _Searching:
         """Return some work without what got no score when it was done; that is noted as it was."""
         for lost in missing:
             number, name, *_ = lost
-            self._arms[number].results[name] = restored(lost, self._examples[name], self._study.plan.price)
+            found = restored(lost, self._examples[name], self._study.plan.price)
+            self._arms[number].results[name] = found
+            self._note(number, [found])
         gone = {(n, name) for n, name, *_ in missing}
         return {n: [name for name in names if (n, name) not in gone] for n, names in work.items()}
 
@@ -285,6 +305,8 @@ class _Searching:
         evaluations = await study.score_all(jobs)
         for (_, _, number), evaluation in zip(jobs, evaluations, strict=True):
             self._arms[number].results |= {result.example.id: result for result in evaluation.results}
+            self._note(number, evaluation.results)
+        self._refusals.keep(study.store)
         results = [result for evaluation in evaluations for result in evaluation.results]
         # One example alone may be what fails; of several in a row the endpoint is the likelier cause.
         if len(results) > 1 and all(result.outage for result in results):

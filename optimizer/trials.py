@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optimizer.excess import Excess
+    from optimizer.refusals import Refusals
 
 
 # Optuna's attribute that holds the first of the numbers that were asked for at once.
@@ -30,6 +31,7 @@ class Trials:
 
     Attributes:
         excess: Tells which prompts are not asked for because they read too much; None as long as that is not known.
+        refusals: Tells which are not because the endpoint refuses what they have in common with others; None as above.
     """
 
     def __init__(self, plan: StudyPlan, study: "optuna.Study") -> None:
@@ -41,6 +43,7 @@ class Trials:
         self._letters = {"instruction": "i", "demonstrations": "d"} if plan.races else {}
         study.set_user_attr("pool", "growing" if plan.races else "closed")
         self.excess: Excess | None = None
+        self.refusals: Refusals | None = None
         self._plan = plan
         self._optuna = study
         self._prints: dict[str, str] = {}
@@ -121,7 +124,9 @@ class Trials:
         return found
 
     def admits(self, point: Mapping[str, Any]) -> bool:
-        """Return whether a candidate can be run and is not known to read too much; each is looked at once."""
+        """Return whether a candidate can be run and is known neither to read too much nor to be refused."""
+        if self.refusals is not None and self.refusals.forbids(point):
+            return False
         candidate = self.space.candidate(point)
         if self.excess is None or not self.excess.limited:
             return bool(self._print(candidate))

@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from optimizer.board import Arm, Board, Reading
-from optimizer.racing import Doubt, Drop, Move, Open, Try
+from optimizer.racing import Bar, Doubt, Drop, Move, Open, Try
 from optimizer.screening import Screening
 
 EXAMPLES = tuple(f"e{k:02d}" for k in range(30))
@@ -18,6 +19,7 @@ def screened(
     prune: bool = True,
     calls: int = 10_000,
     gone: Callable[[int, int], bool] = lambda _number, _n: False,
+    barred: AbstractSet[int] = frozenset(),
 ) -> tuple[list[Move], Board]:
     """Return all moves of a screening whose pruner gives up whom `gone` says, by number and scores."""
     board = Board(EXAMPLES)
@@ -42,6 +44,8 @@ def screened(
                 if left < 0
                 else {k: {e: Reading(score=0.5) for e in examples} for k, examples in move.work.items()}
             )
+        elif isinstance(move, Bar):
+            answer = frozenset(move.arms) & barred
         elif isinstance(move, Doubt):
             scored = {k: len(EXAMPLES) - len(board.missing(k, EXAMPLES)) for k in move.arms}
             answer = frozenset(k for k in move.arms if gone(k, scored[k]))
@@ -68,6 +72,14 @@ def test_with_a_pruner_examples_double_until_all_are_asked_of_whom_it_keeps() ->
     assert dropped == {1: False, 3: False, 2: True}
 
 
+def test_who_cannot_be_chosen_is_asked_no_more_and_the_pruner_is_not_asked_about_it() -> None:
+    moves, board = screened(n=3, barred={2})
+    assert {k: len(EXAMPLES) - len(board.missing(k, EXAMPLES)) for k in (1, 2, 3)} == {1: 30, 2: 8, 3: 30}
+    assert {move.arms for move in moves if isinstance(move, Doubt)} == {(1, 3)}
+    dropped = {k: move.ended for move in moves if isinstance(move, Drop) for k in move.arms}
+    assert dropped == {1: True, 2: False, 3: True}
+
+
 def test_nothing_is_asked_twice() -> None:
     moves, _ = screened(gone=lambda number, _n: number % 2 == 0)
     asked = [(k, e) for m in moves if isinstance(m, Try) for k, examples in m.work.items() for e in examples]
@@ -76,9 +88,9 @@ def test_nothing_is_asked_twice() -> None:
 
 def test_it_ends_where_a_whole_batch_is_given_up_or_the_budget_is_spent() -> None:
     moves, _ = screened(n=3, gone=lambda _number, _n: True)
-    assert [type(move) for move in moves] == [Open, Try, Doubt, Drop, Drop, Open]
+    assert [type(move) for move in moves] == [Open, Try, Bar, Doubt, Drop, Drop, Open]
     moves, _ = screened(calls=30)
-    assert [type(move) for move in moves] == [Open, Try, Doubt, Drop, Try]
+    assert [type(move) for move in moves] == [Open, Try, Bar, Doubt, Drop, Try]
 
 
 def test_where_the_first_examples_are_all_there_are_no_pruner_is_asked() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -511,6 +512,39 @@ def test_what_cannot_be_scored_is_failed_and_does_not_win(write: Write, run: Run
     assert {held(plan)[row.trial].state.name for row in failed} == {"FAIL"}
     again = run(plan, script)
     assert (again.rows, again.files) == (ended.rows, ended.files)
+
+
+@pytest.mark.parametrize("way", ["race", "race again", "batches", "batches with a pruner"])
+def test_what_an_endpoint_refuses_for_good_takes_few_requests_and_is_told(
+    write: Write, run: Run, way: str
+) -> None:
+    changes = {
+        "race": (("calls: 300", "calls: 900"),),
+        "race again": (("screen: 2", "screen: 1"), ("calls: 300", "calls: 600")),
+        "batches": (TPE, ("calls: 300", "calls: 900")),
+        "batches with a pruner": (TPE, ("budget:", "  pruner: {name: hyperband}\nbudget:"), LARGER),
+    }[way]
+
+    def script(request: Request) -> str:
+        if wants_json(request):
+            raise RejectedError("answered 400: no such format")
+        return by_luck(request)
+
+    whole, sent = run(write(*changes, folder="undisturbed"), script), list[Request]()
+    refused = [row for row in whole.rows if row.point["format"] == "json"]
+    assert {row.state for row in refused} == {"failed"}
+    # About a third of all candidates, and nearly as much of the requests, where nobody takes note.
+    assert 8 <= sum(row.calls for row in refused) < whole.calls / 9
+    assert max(row.n for row in refused) <= 3 or not way.startswith("race")
+    (level,) = json.loads(whole.files["prompt.json"])["evidence"]["refused"]
+    assert (level["factor"], level["value"]) == ("format", "json")
+    assert level["reason"] == "answered 400: no such format"
+    plan = write(*changes)
+    with pytest.raises(InterruptedRunError):
+        run(plan, Stop(len(whole.requests) * 2 // 3, script), sent=sent)
+    again = run(plan, script, sent=sent)
+    assert again.files == whole.files
+    assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
 
 
 def test_what_fails_now_and_then_cannot_win_by_what_is_left(write: Write, run: Run) -> None:
