@@ -104,6 +104,11 @@ class Board:
         """Return how many arms have a score."""
         return int((~np.isnan(self.scores)).any(axis=1).sum())
 
+    @property
+    def n_scores(self) -> int:
+        """Return how many scores there are."""
+        return int((~np.isnan(self.scores)).sum())
+
     def enter(self, arms: Sequence[Arm]) -> None:
         """Add arms without scores."""
         for arm in arms:
@@ -137,8 +142,8 @@ class Board:
     def outlook(self) -> "Outlook":
         """Return what the scores say of every arm and of points not tried, by all they have in common."""
         if self._outlook is None:
-            seed = int((~np.isnan(self.scores)).sum())  # repeatable, not secret
-            drawn = {_key(point): point for point in self.propose(Random(seed), MOST_KIN)}
+            rng = Random(self.n_scores)  # repeatable, not secret
+            drawn = {_key(point): point for point in self.propose(rng, MOST_KIN)}
             points = [point for key, point in drawn.items() if key not in self._entered]
             found, n = self.shared(points), len(self.arms)
             order = np.argsort(-found.means[n:], kind="stable")

@@ -25,27 +25,32 @@ class PairedTestPruner(BasePruner):
 
     def __init__(self, rung: Rung) -> None:
         self._rung = rung
+        self._best: tuple[tuple[int, tuple[int, ...]], int | None] | None = None
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether a trial is proven worse than the best of those still running and those that went to the end."""
         board, number = self._rung.board, trial.user_attrs[NUMBER]
-        if (~np.isnan(board.scores[board.rows([number])[0]])).sum() < self._rung.floor:
+        scores = board.scores[board.rows([number])[0]]
+        if (~np.isnan(scores)).sum() < self._rung.floor:
             return False  # before the others are looked at: most of a race's arms never have as many scores
         # Candidates that come one at a time have nobody beside them: the incumbent is one that went to the end.
         others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.COMPLETE))
-        numbers = [each.user_attrs[NUMBER] for each in others if NUMBER in each.user_attrs]
-        return number in self.worse(numbers)
+        numbers = tuple(each.user_attrs[NUMBER] for each in others if NUMBER in each.user_attrs)
+        best = self._incumbent(numbers)
+        return best is not None and self._is_worse(scores, board.scores[board.rows([best])[0]])
 
-    def worse(self, numbers: list[int]) -> frozenset[int]:
-        """Return which of some trials are proven worse than the one of the highest posterior mean among them."""
+    def _incumbent(self, numbers: tuple[int, ...]) -> int | None:
+        """Return which of some trials has the highest posterior mean; None where fewer than two have a score.
+
+        All who are in doubt at once are compared with one and the same, which is looked for once.
+        """
         board = self._rung.board
-        scored = [n for n in numbers if not np.isnan(board.scores[board.rows([n])[0]]).all()]
-        if len(scored) < 2:
-            return frozenset()
-        means = board.own(scored).means
-        best = board.scores[board.rows([scored[int(np.argmax(means))]])[0]]
-        rows = zip(scored, board.rows(scored), strict=True)
-        return frozenset(n for n, row in rows if self._is_worse(board.scores[row], best))
+        known = (board.n_scores, numbers)
+        if self._best is None or self._best[0] != known:
+            scored = [n for n in numbers if not np.isnan(board.scores[board.rows([n])[0]]).all()]
+            best = scored[int(np.argmax(board.own(scored).means))] if len(scored) > 1 else None
+            self._best = known, best
+        return self._best[1]
 
     def _is_worse(self, scores: Array, best: Array) -> bool:
         differences = best - scores

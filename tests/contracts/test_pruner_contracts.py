@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from optimizer.board import Arm, Board, Reading
+from optimizer.posterior import Posterior
 from optimizer.pruners import PRUNERS, Pruning, Rung
 from optimizer.pruners.paired_test import LOOK
 
@@ -138,3 +139,24 @@ def test_the_paired_test_holds_a_candidate_that_comes_alone_against_the_best_tha
     pruning.drop([1], ended=False)
     board.take({2: {e: Reading(score=1.0) for e in EXAMPLES[: 2 * LOOK]}})
     assert pruning.doubted([2]) == frozenset()
+
+
+def test_whoever_is_in_doubt_at_once_is_held_against_an_incumbent_that_is_looked_for_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = list[int]()
+    own = Board.own
+
+    def counted(board: Board, numbers: Sequence[int]) -> Posterior:
+        asked.append(len(numbers))
+        return own(board, numbers)
+
+    monkeypatch.setattr(Board, "own", counted)
+    pruning, board = at_work("paired_test", 30)
+    board.take({n: {e: Reading(score=float(n < 3)) for e in EXAMPLES[:40]} for n in range(30)})
+    assert pruning.doubted(range(30)) == frozenset(range(3, 30))
+    assert asked == [30]
+    pruning.drop(range(3, 30), ended=False)
+    board.take({0: {e: Reading(score=0.0) for e in EXAMPLES[40:]}, 1: {EXAMPLES[40]: Reading(score=1.0)}})
+    pruning.doubted([0, 1, 2])
+    assert asked == [30, 3]
