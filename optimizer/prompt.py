@@ -24,6 +24,9 @@ WORD_JOINER = "\u2060"
 _HOLE = re.compile(r"input:.+|completion:\d+|shot:\d+:(?:input:.+|reply)|image:.+", re.DOTALL)
 _IMAGE = re.compile(r"(?:shot:\d+:)?input:.+|image:(?:https?://|data:image/).+", re.DOTALL)
 _SHOT = "shot:"
+_COMPLETION = "completion:"
+
+_SILENCE = "…"
 
 _SHOWN = 60  # characters of the URL of an image that people are shown
 
@@ -56,6 +59,11 @@ class Hole:
         return self.name if len(self.name) <= _SHOWN or not self.image else f"{self.name[:_SHOWN]}…"
 
     @property
+    def completes(self) -> bool:
+        """Return whether an earlier completion fills this hole."""
+        return self.name.startswith(_COMPLETION)
+
+    @property
     def shot(self) -> tuple[int, str] | None:
         """Return which retrieved example fills this hole and with what, or None where none does."""
         number, _, what = self.name.removeprefix(_SHOT).partition(":")
@@ -81,7 +89,11 @@ class Hole:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MessageTemplate:
-    """One message, made of literal texts and holes."""
+    """One message, made of literal texts and holes.
+
+    An earlier completion that is blank is shown as an ellipsis: several servers refuse a request with an empty message, so
+    what a model left unsaid would count as an error.
+    """
 
     role: Role
     parts: tuple[str | Hole, ...]
@@ -100,7 +112,10 @@ class MessageTemplate:
                 images.append(url)
                 mark = f"[image {len(images)}]" if several else ""
                 texts.append(f"{part.lead}{mark}{part.tail}")
-        return Message(role=self.role, content="".join(texts), images=tuple(images))
+        content = "".join(texts)
+        if not content.strip() and any(isinstance(part, Hole) and part.completes for part in self.parts):
+            content = _SILENCE
+        return Message(role=self.role, content=content, images=tuple(images))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,6 +63,21 @@ def test_a_second_call_shows_the_first_completion_where_its_hole_is() -> None:
     assert request.constraint == Constraint(choice=("a", "b"))
 
 
+@pytest.mark.parametrize("blank", ["", " \n", "\u2028"])
+def test_a_completion_that_is_blank_makes_no_empty_message_and_one_with_text_stays_as_it_is(
+    blank: str,
+) -> None:
+    said = MessageTemplate(role="assistant", parts=(Hole(name="completion:0"),))
+    template = PromptTemplate(
+        calls=(CallTemplate(messages=(ASK,)), CallTemplate(messages=(ASK, said, CHECK))), answer=ANSWER
+    )
+    assert template.request(INPUTS, [blank]).messages[1] == Message(role="assistant", content="…")
+    assert template.request(INPUTS, [" a\n"]).messages[1].content == " a\n"
+    assert TWO_CALLS.request(INPUTS, [""]).messages[2].content == "I think "
+    empty = MessageTemplate(role="user", parts=(Hole(name="input:body"),))  # whose input it is to say
+    assert empty.fill({"body": blank}, []).content == blank
+
+
 def test_a_value_is_never_a_template() -> None:
     values = {
         "subject": "{body} {{body}} %s input:body",
