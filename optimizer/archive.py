@@ -142,4 +142,5 @@ def _shown(row: Mapping[str, Any]) -> DemonstrationSet:
         Demonstration(**{**shot, "inputs": tuple((name, value) for name, value in shot["inputs"])})
         for shot in row["demonstrations"]
     )
-    return DemonstrationSet(**{**row, "demonstrations": shots, "parents": tuple(row["parents"])})
+    # Version 0.2 and earlier knew no set that was made of others.
+    return DemonstrationSet(**{**row, "demonstrations": shots, "parents": tuple(row.get("parents", ()))})

@@ -75,6 +75,7 @@ class Scored:
         error: Why, else None.
         number: Of its account; None where there is none.
         spent: What it used, over all runs.
+        priced: Whether a price of the model is known; without one the dollars of `spent` say nothing.
         bench: What the models that metrics ask used, by role.
     """
 
@@ -83,12 +84,22 @@ class Scored:
     error: OptimizerError | None = None
     number: int | None = None
     spent: Spent = field(default_factory=Spent)
+    priced: bool = True
     bench: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     @property
+    def used(self) -> dict[str, object]:
+        """Return what it used, as `--json` shows it; dollars are None where no price is known."""
+        figures = self.spent.to_dict()
+        return figures if self.priced else {**figures, "usd": None, "lost_usd": None}
+
+    @property
     def is_interrupted(self) -> bool:
-        """Return whether another attempt, later, may well bring what is missing."""
-        return self.evaluation is None or self.evaluation.is_interrupted
+        """Return whether another attempt, later, may well bring what is missing.
+
+        A model that refuses every request is one that was set up wrongly, which can be mended.
+        """
+        return self.evaluation is None or self.evaluation.is_interrupted or not self.evaluation.scored
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,9 +182,11 @@ class Comparing:
     async def _cell(self, seat: Seat) -> Scored:
         if self._stopped:
             raise InterruptedRunError("stopped")
-        number, spent, bench = None, Spent(), dict[str, Mapping[str, object]]()
+        job, number, spent, bench = self._terms.job(seat), None, Spent(), dict[str, Mapping[str, object]]()
+        evaluation: Evaluation | None = None
+        failed: OptimizerError | None = None
         try:
-            async with open_job(self._terms.job(seat), held=self._store) as opened:
+            async with open_job(job, held=self._store) as opened:
                 number, self._under_way = opened.number, [opened.caller, opened.bench]
                 opened.caller.on_call = lambda: self._tell(seat, opened.caller)
                 self._tell(seat, opened.caller)
@@ -183,8 +196,16 @@ class Comparing:
                     self._under_way = []
                     spent, bench = opened.caller.spent, dict(opened.bench.figures())
         except (ModelError, BudgetError) as error:
-            return Scored(seat=seat, evaluation=None, error=error, number=number, spent=spent, bench=bench)
-        return Scored(seat=seat, evaluation=evaluation, number=number, spent=spent, bench=bench)
+            evaluation, failed = None, error
+        return Scored(
+            seat=seat,
+            evaluation=evaluation,
+            error=failed,
+            number=number,
+            spent=spent,
+            priced=job.price is not None,
+            bench=bench,
+        )
 
     def _tell(self, seat: Seat, caller: Caller) -> None:
         calls = self._done + caller.spent.calls

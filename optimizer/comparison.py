@@ -31,8 +31,8 @@ class Usage:
     Attributes:
         invalid: Share of answers that could not be read, were refused or were cut off.
         strict: Share of answers in exactly the form that was asked for.
-        tokens_in: Tokens read for an example, on average, over all its calls.
-        tokens_out: Tokens written.
+        tokens_in: Tokens read for an example, on average, over all its calls; None where some answer does not say.
+        tokens_out: Tokens written, likewise.
         seconds: Of an example, over all its calls: the median.
         seconds_mean: The mean.
         cost: US dollars for an example; None where a price is not known.
@@ -42,8 +42,8 @@ class Usage:
 
     invalid: float
     strict: float
-    tokens_in: float
-    tokens_out: float
+    tokens_in: float | None
+    tokens_out: float | None
     seconds: float
     seconds_mean: float
     cost: float | None
@@ -73,7 +73,27 @@ class Contender:
     @property
     def name(self) -> str:
         """Return what it is called: PROMPT@MODEL."""
-        return f"{self.prompt}@{self.model}" if self.model else self.prompt
+        return _name(self.prompt, self.model)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Absentee:
+    """A prompt on a model of which nothing is known, because not one example got a score.
+
+    Attributes:
+        reason: Why.
+        baseline: Whether the others were to be compared with it.
+    """
+
+    prompt: str
+    model: str
+    reason: str
+    baseline: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return PROMPT@MODEL."""
+        return _name(self.prompt, self.model)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,8 +130,9 @@ class Comparison:
         metric: What the scores are of.
         examples: The shared examples.
         left_out: Examples that some cell has no score for.
-        baseline: Position of the cell that was named before.
+        baseline: Position of the cell that the others are compared with: the first where the one that was named is absent.
         best: Position of the highest score; of equal ones the first.
+        absent: What is no cell, as it has no score to compare.
     """
 
     metric: str
@@ -120,6 +141,7 @@ class Comparison:
     baseline: int
     best: int
     cells: tuple[Cell, ...]
+    absent: tuple[Absentee, ...] = ()
 
     @property
     def ranked(self) -> tuple[Cell, ...]:
@@ -145,6 +167,7 @@ class Comparison:
             "ties": [cell.name for cell in self.ties],
             "front": [cell.name for cell in self.cells if cell.front],
             "cells": [_cell_figures(cell) for cell in self.cells],
+            "absent": [_absent_figures(each) for each in self.absent],
         }
 
 
@@ -171,7 +194,7 @@ def compared(
 
 
 def compare_evaluations(
-    found: Sequence[tuple[str, str, Evaluation]],
+    found: Sequence[tuple[str, str, Evaluation | str]],
     examples: Sequence[Example],
     scorer: Scorer,
     *,
@@ -179,37 +202,52 @@ def compare_evaluations(
 ) -> Comparison | None:
     """Return the comparison of prompts on models; None where no example has a score in every cell.
 
+    What has no score at all, as where a model refused every request, is no cell and takes nothing from the others.
+
     Args:
-        found: Prompt, model and evaluation of each cell.
+        found: Prompt, model, and evaluation of each cell or why there is none.
         examples: What all of them were asked.
-        baseline: Position of the cell that the others are compared with.
+        baseline: Position of the cell that the others are compared with; without a score the first that has some is.
     """
-    known = [set(evaluation.scores) for _, _, evaluation in found]
+    scored = {k: each for k, (_, _, each) in enumerate(found) if isinstance(each, Evaluation) and each.scored}
+    known = [set(evaluation.scores) for evaluation in scored.values()]
     shared = tuple(example for example in examples if all(example.id in each for each in known))
-    if not shared:
+    if not scored or not shared:
         return None
     ids = {example.id for example in shared}
-    parts = [kept(evaluation, ids) for _, _, evaluation in found]
+    parts = [kept(evaluation, ids) for evaluation in scored.values()]
     contenders = [
         Contender(
-            prompt=prompt,
-            model=model,
+            prompt=found[k][0],
+            model=found[k][1],
             score=part.value or 0.0,
             interval=part.interval(seed=_SEED),
             scores=whole.scores,
             usage=_usage(whole, part),
         )
-        for (prompt, model, whole), part in zip(found, parts, strict=True)
+        for (k, whole), part in zip(scored.items(), parts, strict=True)
     ]
+    absent = [
+        Absentee(
+            prompt=prompt,
+            model=model,
+            reason=each if isinstance(each, str) else each.failure,
+            baseline=k == baseline,
+        )
+        for k, (prompt, model, each) in enumerate(found)
+        if k not in scored
+    ]
+    at = list(scored).index(baseline) if baseline in scored else 0
     pairing = Pairing(examples=shared, scorer=scorer, seed=_SEED)
-    cells, best = compared(contenders, lambda a, b: pairing.compare(parts[a], parts[b]), baseline=baseline)
+    cells, best = compared(contenders, lambda a, b: pairing.compare(parts[a], parts[b]), baseline=at)
     return Comparison(
         metric=scorer.objective.name,
         examples=tuple(example.id for example in shared),
         left_out=tuple(example.id for example in examples if example.id not in ids),
-        baseline=baseline,
+        baseline=at,
         best=best,
         cells=cells,
+        absent=tuple(absent),
     )
 
 
@@ -242,6 +280,10 @@ def compare_recorded(book: Gradebook, *, baseline: int = 0) -> Comparison:
     )
 
 
+def _name(prompt: str, model: str) -> str:
+    return f"{prompt}@{model}" if model else prompt
+
+
 def _others(
     n: int, fixed: int, differ: Differ, judge: Callable[[Sequence[PairedComparison]], tuple[Contest, ...]]
 ) -> dict[int, Contest]:
@@ -270,8 +312,8 @@ def _usage(whole: Evaluation, part: Evaluation) -> Usage:
     return Usage(
         invalid=part.count("invalid", "refused", "truncated") / n,
         strict=sum(result.answer.outcome == "ok" and result.answer.strict for result in results) / n,
-        tokens_in=fmean(_tokens(result, "prompt_tokens") for result in results),
-        tokens_out=fmean(_tokens(result, "completion_tokens") for result in results),
+        tokens_in=_mean_tokens(results, "prompt_tokens"),
+        tokens_out=_mean_tokens(results, "completion_tokens"),
         seconds=median(seconds),
         seconds_mean=fmean(seconds),
         cost=None if cost is None else cost / n,
@@ -280,8 +322,11 @@ def _usage(whole: Evaluation, part: Evaluation) -> Usage:
     )
 
 
-def _tokens(result: Result, which: str) -> int:
-    return sum(getattr(each, which) for each in result.completions)
+def _mean_tokens(results: Sequence[Result], which: str) -> float | None:
+    """Return the tokens of an example; None where some answer does not say, as no other says it in its place."""
+    if not all(each.counted for result in results for each in result.completions):
+        return None
+    return fmean(sum(getattr(each, which) for each in result.completions) for result in results)
 
 
 def _cell_figures(cell: Cell) -> dict[str, object]:
@@ -298,6 +343,15 @@ def _cell_figures(cell: Cell) -> dict[str, object]:
         "usage": None if contender.usage is None else _usage_figures(contender.usage),
         "gain": _contest_figures(cell.gain),
         "behind": _contest_figures(cell.behind),
+    }
+
+
+def _absent_figures(absentee: Absentee) -> dict[str, object]:
+    return {
+        "cell": absentee.name,
+        "prompt": absentee.prompt,
+        "model": absentee.model or None,
+        "reason": absentee.reason,
     }
 
 

@@ -1,7 +1,7 @@
 """The seam to language models: what is sent, what comes back, what a model can do."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -161,6 +161,12 @@ class Completion:
         """
         return self.prompt_tokens > 0 or (self.finish_reason == "refused" and not self.text)
 
+    def cost_at(self, price: Callable[[int, int], float] | None) -> float | None:
+        """Return its US dollars at a price of tokens read and written; None where either is not known."""
+        if price is None or not self.counted:
+            return None
+        return price(self.prompt_tokens, self.completion_tokens)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
@@ -202,6 +208,13 @@ def _in_required_order(schema: object) -> object:
         order = [name for name in required if name in properties]
         parts["properties"] = {name: properties[name] for name in dict.fromkeys([*order, *properties])}
     return parts
+
+
+def tokens_together(completions: Sequence[Completion]) -> tuple[int, int] | None:
+    """Return tokens read and written by all of some calls; None where one of them does not state its own."""
+    if not all(call.counted for call in completions):
+        return None
+    return sum(c.prompt_tokens for c in completions), sum(c.completion_tokens for c in completions)
 
 
 def constraint_to_dict(constraint: Constraint | None) -> dict[str, object] | None:

@@ -166,7 +166,6 @@ def _attributes(view: View, row: TrialRecord) -> dict[str, object]:
     wording = None if archive is None else archive.instructions.get(str(row.point["instruction"]))
     shown = None if archive is None else archive.demonstrations.get(str(row.point["demonstrations"]))
     text = "" if wording is None else " ".join(wording.text.split())
-    tokens = row.prompt_tokens + row.completion_tokens
     figures: dict[str, object] = {
         "stage": row.stage,
         "n": row.n,
@@ -175,7 +174,7 @@ def _attributes(view: View, row: TrialRecord) -> dict[str, object]:
         "valid": row.valid,
         "errors": row.errors,
         "n_demos": None if shown is None else shown.size,
-        "tokens": round(tokens / row.n, 1) if row.n else None,
+        "tokens": round(row.tokens / row.n, 1) if row.n and row.tokens is not None else None,
         "cost_usd": row.cost_usd,
         "feasible": "yes" if row.feasible else "no",
         "wording": text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…",

@@ -14,6 +14,15 @@ Several figures of an answer may tell, each of them by a test that is exact, or 
 The paired tests need no more than that then and now may be exchanged, so they hold whether answers are sampled or not;
 relatives among the examples are flipped together. The score has one half of the level, because it is what the prompt
 is for; the others share the other half (Holm 1979). So all of them together give a false alarm in 5 % of cases at most.
+
+Then and now may not be exchanged where the answers of then chose the prompt: the best of K is the luckiest, too, and
+falls back when it is asked again. For each of the K the test holds, whichever of them was chosen, so
+
+    P(p of the chosen <= a / K) <= sum over k of P(p_k <= a / K) <= a,
+
+and K times its p value holds for the chosen one, by whatever rule and however much alike they are (Bonferroni). Among
+prompts that are equally good little is lost by it: what is tested is then indeed close to the best of K luckiest draws.
+Tokens that an endpoint does not state are not known, and what is not known is no change.
 """
 
 import math
@@ -29,6 +38,9 @@ from optimizer.significance import PairedComparison, binomial_tail, compare_pair
 LEVEL = 0.05  # of a false alarm, all signs together
 
 Sign = Literal["score", "answers", "outcomes", "format", "length", "reading"]
+
+# A sign, the examples compared, those on which it changed, and the p value of "nothing changed".
+_Found = tuple[Sign, int, int, float]
 
 # How often a model that did not change writes another text at temperature 0: requests that are computed together
 # with others, or after others, add up in another order, and the likeliest token changes where two are nearly tied.
@@ -118,8 +130,15 @@ class Pairs:
         return [of(row) for row in self.then], [of(row) for row in self.now]
 
 
-def drift(
-    pairs: Pairs, *, same_requests: bool, deterministic: bool, same_metric: bool = True, seed: int = 0
+def drift(  # noqa: PLR0913  # all but the pairs say what may be compared
+    pairs: Pairs,
+    *,
+    same_requests: bool,
+    deterministic: bool,
+    same_metric: bool = True,
+    chosen_among: int = 1,
+    most_written: int | None = None,
+    seed: int = 0,
 ) -> Drift:
     """Return what tells of a change between two rounds of answers.
 
@@ -130,13 +149,19 @@ def drift(
             no news of the model.
         deterministic: Whether the temperature of all calls is 0; else another text is no news at all.
         same_metric: Whether one metric gave the scores of then and now; else they are not compared.
+        chosen_among: Of how many prompts, from 1, the answers of then may have chosen this one; 1 where they chose
+            none, or would be the same each time.
+        most_written: Tokens that an answer has at most, from 0; None where nothing bounds it. It stands in for
+            those of an answer that are not known.
         seed: Of the tests that draw.
 
     Raises:
-        ValueError: No pairs.
+        ValueError: No pairs, or chosen among none.
     """
     if not pairs.then:
         raise ValueError("at least one pair is needed, but got none")
+    if chosen_among < 1:
+        raise ValueError(f"a prompt is chosen among at least one, but got {chosen_among}")
     scored = pairs.where(lambda then, now: then.score is not None and now.score is not None)
     answered = pairs.where(lambda then, now: then.completion is not None and now.completion is not None)
     score = None
@@ -144,30 +169,37 @@ def drift(
         sides = scored.figures(lambda row: row.score or 0.0)
         score = compare_paired(*sides, seed=seed, clusters=scored.clusters)
     read = pairs.where(lambda then, now: then.outcome not in _NONE and now.outcome != "unscored")
-    found: list[tuple[Sign, int, int, float]] = [
+    measured = answered.where(lambda then, now: then.measured and now.measured)
+    found = [
         _paired("outcomes", read, lambda row: float(row.outcome == "ok"), seed),
         _paired("format", answered, lambda row: float(row.strict), seed),
-        _paired("length", answered, lambda row: row.completion_tokens, seed),
+        _paired("length", measured, lambda row: row.completion_tokens, seed),
     ]
     if same_requests:
-        found.append(_paired("reading", answered, lambda row: row.prompt_tokens, seed))
+        counted = answered.where(lambda then, now: then.counted and now.counted)
+        found.append(_paired("reading", counted, lambda row: row.prompt_tokens, seed))
+    found = [(sign, n, changed, min(1.0, chosen_among * p)) for sign, n, changed, p in found]
     if same_requests and deterministic:
-        found.append(_answers(answered))
-    signs = _adjusted(found)
+        # Which prompt was chosen says nothing of how often its texts are others.
+        found.append(_answers(answered, most_written))
+    signs = _adjusted([each for each in found if each[1]])
     if score is not None:
-        changed = (score.wins or 0) + (score.losses or 0)
-        told = Told(
-            sign="score",
-            n=score.n,
-            changed=changed,
-            p_value=score.p_value,
-            adjusted=min(1.0, 2 * score.p_value),
-        )
-        signs = (told, *signs)
+        signs = (_of_score(score, chosen_among), *signs)
     return Drift(n=len(pairs.then), score=score, signs=signs)
 
 
-def _adjusted(found: Sequence[tuple[Sign, int, int, float]]) -> tuple[Told, ...]:
+def _of_score(score: PairedComparison, chosen_among: int) -> Told:
+    """Return what the score says, at half of the level."""
+    return Told(
+        sign="score",
+        n=score.n,
+        changed=(score.wins or 0) + (score.losses or 0),
+        p_value=score.p_value,
+        adjusted=min(1.0, 2 * chosen_among * score.p_value),
+    )
+
+
+def _adjusted(found: Sequence[_Found]) -> tuple[Told, ...]:
     """Return what the signs beside the score say, at half of the level."""
     doubled = [min(1.0, 2 * value) for value in holm([p_value for *_, p_value in found])]
     return tuple(
@@ -176,7 +208,7 @@ def _adjusted(found: Sequence[tuple[Sign, int, int, float]]) -> tuple[Told, ...]
     )
 
 
-def _paired(sign: Sign, pairs: Pairs, of: Callable[[Row], float], seed: int) -> tuple[Sign, int, int, float]:
+def _paired(sign: Sign, pairs: Pairs, of: Callable[[Row], float], seed: int) -> _Found:
     """Return how many examples have another figure, and how likely so one-sided a change is by chance."""
     then, now = pairs.figures(of)
     differences = [after - before for before, after in zip(then, now, strict=True)]
@@ -187,17 +219,29 @@ def _paired(sign: Sign, pairs: Pairs, of: Callable[[Row], float], seed: int) -> 
     return sign, len(then), changed, sign_flip_test(totals, seed=seed).p_value
 
 
-def _answers(pairs: Pairs) -> tuple[Sign, int, int, float]:
+def _answers(pairs: Pairs, most: int | None) -> _Found:
     """Return how many texts are other ones, and how likely so many are of a model that did not change."""
     n = len(pairs.then)
     changed = sum(then.completion != now.completion for then, now in zip(pairs.then, pairs.now, strict=True))
     if not changed:
         return "answers", n, 0, 1.0
     # Chances that differ make a sum that spreads less than one of equal chances does (Hoeffding 1956).
-    allowed = math.fsum(_allowed(row.completion_tokens) for row in pairs.then) / n
+    lengths = (_written(then, now, most) for then, now in zip(pairs.then, pairs.now, strict=True))
+    allowed = math.fsum(map(_allowed, lengths)) / n
     return "answers", n, changed, binomial_tail(changed, n, allowed)
 
 
-def _allowed(tokens: int) -> float:
-    """Return how likely a text of so many tokens is another one although the model did not change, at most."""
+def _written(then: Row, now: Row, most: int | None) -> int | None:
+    """Return how many tokens an answer has: those of then, else those of now, else as many as it may have."""
+    known = (row.completion_tokens for row in (then, now) if row.measured)
+    return next(known, most)
+
+
+def _allowed(tokens: int | None) -> float:
+    """Return how likely a text of so many tokens is another one although the model did not change, at most.
+
+    Of a text whose length nothing tells it is as likely as of the longest.
+    """
+    if tokens is None:
+        return _ALLOWED_MOST
     return min(_ALLOWED_MOST, _ALLOWED_ANSWER + _ALLOWED_TOKEN * tokens)

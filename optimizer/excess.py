@@ -22,7 +22,7 @@ from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 # Bytes that a token holds at most on average over a text of some length, and at least.
 _MOST_BYTES, _LEAST_BYTES = 6, 1
 
-# What must be measured for each constraint that goes by tokens; whether a price is known is another question.
+# What the constraints that go by tokens are measured by; where tokens are stated, money takes a price as well.
 _COUNTED = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
@@ -32,23 +32,34 @@ _COUNTED = {
 
 
 def check_measurable(bounds: Mapping[str, Bound], results: Sequence[Result]) -> None:
-    """Check that the first answers of a study state what its constraints go by: else every prompt would seem to keep them.
+    """Check that the first answers of a study tell what its constraints go by: else every prompt would seem to keep them.
 
     Raises:
         InputError: With every constraint that none of them tells of.
     """
     answered = [result for result in results if result.completions]
     problems = list[Problem]()
-    for name in bounds:
-        reading = METRICS[_COUNTED[name]].measure if name in _COUNTED else None
-        if reading and answered and all(reading(r.answer, r.completions) is None for r in answered):
-            message = (
-                "cannot be measured: the answers of the model do not state their tokens (`usage`); without the "
-                "constraint, --fresh asks nothing again that was answered"
-            )
-            problems.append(Problem(file="", field=f"constraints.{name}", message=message))
+    for name in bounds if answered else ():
+        if name not in _COUNTED:
+            continue
+        if not _measured(_COUNTED[name], answered):
+            reason = "the answers of the model do not state their tokens (`usage`)"
+        elif not _measured(name, answered):
+            reason = "the price of the model is not known, which `budget.prices` states; then the same command goes on"
+        else:
+            continue
+        message = f"cannot be measured: {reason}; without the constraint, --fresh asks nothing again that was answered"
+        problems.append(Problem(file="", field=f"constraints.{name}", message=message))
     if problems:
         raise InputError(problems)
+
+
+def _measured(name: str, results: Sequence[Result]) -> bool:
+    """Return whether a measure has a figure for some of the results."""
+    reading = METRICS[name].measure
+    return reading is None or any(
+        reading(result.answer, result.completions) is not None for result in results
+    )
 
 
 class Excess:

@@ -84,15 +84,19 @@ class FrozenPrompt:
         """Return the names of the inputs."""
         return self.template.inputs
 
-    def request(self, /, *completions: str, **inputs: str) -> Request:
+    def request(self, /, *completions: str | None, **inputs: str) -> Request:
         """Return the next request: messages, parameters and constraint.
+
+        Args:
+            completions: Those so far, none for the first call; None is that of a message without a text, as in `parse`.
+            inputs: The texts that are shown, by name.
 
         Raises:
             InputError: When an input is missing or unknown.
         """
-        return self.template.request(inputs, completions)
+        return self.template.request(inputs, ["" if text is None else text for text in completions])
 
-    def messages(self, /, *completions: str, **inputs: str) -> list[dict[str, Any]]:
+    def messages(self, /, *completions: str | None, **inputs: str) -> list[dict[str, Any]]:
         """Return the messages of the next call, given the completions so far (none for the first).
 
         Raises:
@@ -100,8 +104,11 @@ class FrozenPrompt:
         """
         return [message.to_dict() for message in self.request(*completions, **inputs).messages]
 
-    def parse(self, *completions: str | Completion) -> Answer:
+    def parse(self, *completions: str | Completion | None) -> Answer:
         """Return the answer in the last of the completions; a text is taken as complete.
+
+        None, the content of a message without a text, is read as the empty text that it was when prompts were scored:
+        it holds no answer.
 
         Raises:
             InputError: When there are more or fewer completions than calls.
@@ -110,7 +117,7 @@ class FrozenPrompt:
             expected = f"expected {len(self.template.calls)} completion(s), found {len(completions)}"
             raise InputError([Problem(file="", message=expected)])
         last = completions[-1]
-        completion = Completion(text=last) if isinstance(last, str) else last
+        completion = Completion(text=last or "") if last is None or isinstance(last, str) else last
         return self.template.answer.read(completion.text, completion.finish_reason)
 
     def to_dict(self) -> dict[str, object]:

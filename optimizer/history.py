@@ -31,6 +31,8 @@ class TrialRecord:
         outage: Whether an example is without a score that another attempt, later, may well bring.
         calls: Logical calls this trial pays for.
         cached: Calls it used that were paid for before.
+        prompt_tokens: Tokens read for its answers; None where one of them does not state its own, as below.
+        completion_tokens: Tokens written.
         cost_usd: What its answers cost, whoever paid for them; None where a price is not known.
     """
 
@@ -50,16 +52,26 @@ class TrialRecord:
     outage: bool
     calls: int
     cached: int
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     cost_usd: float | None
     parents: tuple[str, ...]
     broken: tuple[str, ...] = ()
 
+    @property
+    def tokens(self) -> int | None:
+        """Return the tokens read and written for its answers; None where they are not known."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> "TrialRecord":
         """Return the record that `dataclasses.asdict` took apart."""
-        return cls(**{**value, "parents": tuple(value["parents"]), "broken": tuple(value.get("broken", ()))})
+        # Version 0.2 and earlier noted neither what a trial cost nor whether an outage had kept a score from it.
+        before = {"outage": False, "cost_usd": None}
+        lists = {name: tuple(value.get(name, ())) for name in ("parents", "broken")}
+        return cls(**{**before, **value, **lists})
 
 
 def history_entry(row: TrialRecord, parameters: Sequence[str]) -> dict[str, object]:

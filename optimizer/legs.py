@@ -1,7 +1,7 @@
 """What a study keeps of a race or a screening beside its scores, so that it can be taken up and be what it was."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from optimizer.answer import Answer, Outcome
 from optimizer.completion import Completion
@@ -58,14 +58,7 @@ def restored(lost: Lost, example: Example, price: Price | None) -> Result:
     """Return an example without a score as it was when it was asked; what its calls cost counts all the same."""
     outage = lost[2]
     outcome, calls = ("error", ()) if len(lost) == 3 else lost[3:]
-    completions = tuple(
-        Completion(
-            text="",
-            prompt_tokens=read,
-            completion_tokens=written,
-            cost_usd=None if price is None else price(read, written),
-        )
-        for read, written in calls
-    )
+    asked = [Completion(text="", prompt_tokens=read, completion_tokens=written) for read, written in calls]
+    completions = tuple(replace(each, cost_usd=each.cost_at(price)) for each in asked)
     answer = Answer(text=None, outcome=outcome)
     return Result(example=example, answer=answer, score=None, completions=completions, outage=outage)

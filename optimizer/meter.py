@@ -58,9 +58,7 @@ class Meter:
 
     def priced(self, completion: Completion, *, key: str, cached: bool) -> Completion:
         """Return the completion with what it costs, where it is stored, and whether another study paid for it."""
-        cost = None
-        if self._price is not None and completion.counted:
-            cost = self._price(completion.prompt_tokens, completion.completion_tokens)
+        cost = completion.cost_at(self._price)
         return dataclasses.replace(completion, cost_usd=cost, cached=cached, key=key)
 
     def seconds_left(self) -> float | None:

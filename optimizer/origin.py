@@ -12,7 +12,9 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.importing import IMPORTED
 from optimizer.intake import MOST_TOLD, intake_of
 from optimizer.plan import load_examples, task_path
-from optimizer.task import Task, load_task
+from optimizer.schema import read
+from optimizer.task import Task
+from optimizer.taskfile import TaskFile
 
 
 def origin_of(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[Task, Dataset] | None:
@@ -51,11 +53,14 @@ def _task_path(path: Path, task: Path | None) -> Path | None:
 def listed_inputs(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[str, ...]:
     """Return the inputs of a prompt that its task has as lists; none where no task is found.
 
+    Nothing but the task's file is read: where a prompt is used its data and its metrics need not be.
+
     Raises:
         InputError: When the task cannot be read.
     """
     named = _task_path(path, task)
-    kinds = {} if named is None else load_task(named).kinds
+    inputs = () if named is None else read(load_yaml(named), TaskFile).dataset.inputs
+    kinds = inputs if isinstance(inputs, dict) else {}
     return tuple(name for name in frozen.inputs if name in kinds and kinds[name].type == "list")
 
 

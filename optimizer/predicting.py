@@ -76,14 +76,15 @@ class Predicted:
 
     Attributes:
         outcomes: Rows by outcome.
-        cost_usd: What the answers cost; None where a price is not known.
+        prompt_tokens: Tokens read, and written, for the answers; None where some answer does not say how many.
+        cost_usd: What the answers cost; None where a price is not known, or tokens are not.
         spent: What this job was charged, over all runs of the command.
     """
 
     rows: int
     outcomes: Mapping[str, int]
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     cost_usd: float | None
     spent: Mapping[str, Any]
 
@@ -353,12 +354,13 @@ class Prediction:
         outcomes = Counter[str]()
         for block in self._blocks:
             outcomes.update(block["outcomes"])
-        costs = [block["usd"] for block in self._blocks]
+        names = ("prompt_tokens", "completion_tokens", "usd")
+        read, written, costs = ([block[name] for block in self._blocks] for name in names)
         return Predicted(
             rows=self.done,
             outcomes={name: outcomes[name] for name in OUTCOMES if outcomes[name]},
-            prompt_tokens=sum(block["prompt_tokens"] for block in self._blocks),
-            completion_tokens=sum(block["completion_tokens"] for block in self._blocks),
+            prompt_tokens=None if None in read else sum(read),
+            completion_tokens=None if None in written else sum(written),
             cost_usd=None if None in costs else math.fsum(costs),
             spent=self.spent,
         )

@@ -91,7 +91,8 @@ class Batch:
         self.outcomes = Counter[str]()
         self._layout = layout
         self._costs: list[float | None] = [None] * size
-        self._read = self._written = 0
+        self._read: int | None = 0
+        self._written: int | None = 0
 
     def add(self, place: int, row: Row, found: Answered, kept: Sequence[str] | None) -> None:
         """Take in what a row got.
@@ -103,8 +104,10 @@ class Batch:
         completions, values = found.completions, row.record.values
         costs = [completion.cost_usd for completion in completions]
         known = [cost for cost in costs if cost is not None]
-        read = sum(completion.prompt_tokens for completion in completions)
-        written = sum(completion.completion_tokens for completion in completions)
+        # Where one call of several does not say what it took, what all took is not known.
+        counted = len(completions) > 0 and all(completion.counted for completion in completions)
+        read = sum(completion.prompt_tokens for completion in completions) if counted else None
+        written = sum(completion.completion_tokens for completion in completions) if counted else None
         whole = len(completions) > 0 and found.answer.outcome != "error"
         cost = math.fsum(known) if len(known) == len(costs) and known else None
         copied = values if kept is None else {name: values.get(name) for name in kept}
@@ -123,15 +126,19 @@ class Batch:
                 "completion": completions[-1].text if whole else None,
             }
         )
-        # A row whose calls all failed cost nothing that is known of.
+        # A row whose calls all failed took nothing that is known of.
         self._costs[place] = cost if completions else 0.0
-        self._read += read
-        self._written += written
+        if completions:
+            self._read = None if self._read is None or read is None else self._read + read
+            self._written = None if self._written is None or written is None else self._written + written
         self.outcomes[found.answer.outcome] += 1
         self.n += 1
 
     def figures(self) -> dict[str, Any]:
-        """Return what the rows came to; the sum of costs is that of the rows in order, whenever each was answered."""
+        """Return what the rows came to, None for what some answer did not say.
+
+        The sum of costs is that of the rows in order, whenever each was answered.
+        """
         known = [cost for cost in self._costs if cost is not None]
         return {
             "rows": self.n,

@@ -1,7 +1,8 @@
 """Recorded scores: a long table of prompts and examples, as a search replays it.
 
 Columns `prompt_id`, `example_id` and `score`; if there are any, `prompt_text` and `test_score`; every other column is
-a categorical factor of the prompt. A cell that is missing was never asked for and cannot be.
+a categorical factor of the prompt. Of a factor that is null or absent the level is the empty text, as of an empty cell.
+A score that is missing was never asked for and cannot be.
 """
 
 from collections.abc import Iterable, Mapping
@@ -103,7 +104,8 @@ class _Reader:
         if score is not None:
             self.scores.setdefault(prompt, {})[example] = score
         for name in self._names:
-            level = self.cells.text(record, name)
+            # No CSV file can hold null or leave a cell out: where another file does, it says what an empty cell says.
+            level = "" if record.values.get(name) is None else self.cells.text(record, name)
             known = self.factors.setdefault(prompt, {}).setdefault(name, level or "")
             if level is not None and level != known:
                 message = (

@@ -6,7 +6,7 @@ over no data. Durations are left out, as everywhere in a prompt.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class Row:
         score: In [0, 1], by the metric that `Records` names; None where there is none.
         outcome: One of `OUTCOMES`.
         strict: Whether the answer came in exactly the form that was asked for.
-        prompt_tokens: Tokens read, all calls together.
-        completion_tokens: Tokens written, all calls together.
+        prompt_tokens: Tokens read, all calls together; 0 where there was no answer, or one did not state them.
+        completion_tokens: Tokens written, likewise; 0 also where all texts are empty.
     """
 
     id: str
@@ -47,6 +47,16 @@ class Row:
     strict: bool
     prompt_tokens: int
     completion_tokens: int
+
+    @property
+    def counted(self) -> bool:
+        """Return whether the tokens read are known, or there were none: no request that is answered has 0 of them."""
+        return self.prompt_tokens > 0 or self.completion is None
+
+    @property
+    def measured(self) -> bool:
+        """Return whether the tokens written are known, or there were none: no text but the empty one has 0 of them."""
+        return self.completion_tokens > 0 or self.completion in (None, _EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,9 +109,17 @@ def row_of(template: PromptTemplate, result: Result) -> Row:
         score=result.score,
         outcome=result.answer.outcome,
         strict=result.answer.strict,
-        prompt_tokens=sum(each.prompt_tokens for each in result.completions),
-        completion_tokens=sum(each.completion_tokens for each in result.completions),
+        prompt_tokens=_total(each.prompt_tokens for each in result.completions),
+        completion_tokens=_total(
+            each.completion_tokens for each in result.completions if each.text or each.completion_tokens
+        ),
     )
+
+
+def _total(counts: Iterable[int]) -> int:
+    """Return the sum over the calls; 0 where one of them stated nothing, since a part is no total."""
+    stated = list(counts)
+    return sum(stated) if all(stated) else 0
 
 
 def digests_of(template: PromptTemplate, example: Example) -> dict[str, str]:
@@ -118,6 +136,9 @@ def digests_of(template: PromptTemplate, example: Example) -> dict[str, str]:
 def short(value: object) -> str:
     """Return the first hex digits of a digest."""
     return digest(value)[:_DIGITS]
+
+
+_EMPTY = short("")
 
 
 def read_records(stated: Mapping[str, object] | None, *, file: str = "") -> Records | None:

@@ -15,6 +15,15 @@ from optimizer.archive import open_archive
 from optimizer.budget import Budget, attempts_for
 from optimizer.calls import Caller
 from optimizer.checks import located_model
+from optimizer.comparable import (
+    Judges,
+    chosen_among,
+    is_deterministic,
+    judges_of,
+    metric_names,
+    most_written,
+    redefined,
+)
 from optimizer.config import PriceSpec, RunSpec, StudyConfig
 from optimizer.dataset import Example, clusters_of
 from optimizer.digest import digest
@@ -246,6 +255,8 @@ class Rescored:
         drift: What the others tell; None where there are no others.
         metrics: The metrics of the scores of then and now.
         same_metric: Whether they are one metric, as far as the scores of equal answers tell; else they say nothing.
+        judges: What equal answers tell of the models that the metric asks; None where it asks none.
+        chosen_among: Of how many prompts the recorded answers may have chosen this one; 1 where they chose none.
     """
 
     evaluation: Evaluation
@@ -255,17 +266,27 @@ class Rescored:
     drift: Drift | None
     metrics: tuple[str, str]
     same_metric: bool
+    judges: Judges | None
+    chosen_among: int
 
 
-def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescored:
+def rescored(
+    job: Job,
+    then: tuple[Row, ...],
+    evaluation: Evaluation,
+    *,
+    identities: Mapping[str, Mapping[str, object]] | None = None,
+) -> Rescored:
     """Return what an evaluation tells of a change since the rows were recorded.
 
     Args:
         job: What was asked again.
         then: The recorded rows of its examples, in their order.
         evaluation: What came of it.
+        identities: What tells the models that its metric asked from all others, by role, as far as that is known.
     """
-    now = tuple(row_of(job.frozen.template, result) for result in evaluation.results)
+    template, scorer = job.frozen.template, evaluation.scorer
+    now = tuple(row_of(template, result) for result in evaluation.results)
     lost = tuple(
         result.example.id
         for result in evaluation.results
@@ -274,15 +295,20 @@ def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescore
     clusters = clusters_of(job.examples)
     pairs = Pairs(then=then, now=now, clusters=None if clusters is None else tuple(clusters))
     told = pairs.where(lambda _, row: row.id not in lost)
-    metrics = _metrics(job.frozen, evaluation)
-    same_metric = metrics[0] == metrics[1] and not _redefined(job, told)
+    metrics = metric_names(job.frozen, scorer)
+    among = chosen_among(job.frozen, judged="judge" in scorer.per_example.needs)
+    judges = judges_of(job.frozen, scorer, told, identities=identities or {}, chosen_among=among)
+    replaced = judges is not None and judges.differ
+    same_metric = metrics[0] == metrics[1] and not replaced and not redefined(job.frozen, job.task, told)
     found = None
     if told.then:
         found = drift(
             told,
             same_requests=all(a.request == b.request for a, b in zip(told.then, told.now, strict=True)),
-            deterministic=is_deterministic(job.frozen.template),
+            deterministic=is_deterministic(template),
             same_metric=same_metric,
+            chosen_among=among,
+            most_written=most_written(template),
         )
     return Rescored(
         evaluation=evaluation,
@@ -292,22 +318,9 @@ def rescored(job: Job, then: tuple[Row, ...], evaluation: Evaluation) -> Rescore
         drift=found,
         metrics=metrics,
         same_metric=same_metric,
+        judges=judges,
+        chosen_among=among,
     )
-
-
-def _metrics(frozen: FrozenPrompt, evaluation: Evaluation) -> tuple[str, str]:
-    """Return the names of what scored each example when a prompt was recorded, and of what does now."""
-    now = evaluation.scorer.per_example.name
-    return now if frozen.records is None else str(frozen.records["metric"]), now
-
-
-def _redefined(job: Job, pairs: Pairs) -> bool:
-    """Return whether a task that changed scores an equal answer otherwise: its metric is another under the old name."""
-    if job.frozen.task.get("fingerprint", job.task.digest) == job.task.digest:
-        return False
-    both = zip(pairs.then, pairs.now, strict=True)
-    alike = ((a.score, b.score) for a, b in both if a.completion == b.completion and a.completion is not None)
-    return any(before is not None and now is not None and before != now for before, now in alike)
 
 
 def seconds_then(path: Path, template: PromptTemplate) -> dict[str, float]:
@@ -328,11 +341,6 @@ def seconds_then(path: Path, template: PromptTemplate) -> dict[str, float]:
         for (_, example), several in found.items()
         if len(several) == len(template.calls)
     }
-
-
-def is_deterministic(template: PromptTemplate) -> bool:
-    """Return whether every call states the temperature 0."""
-    return all(dict(call.parameters).get("temperature") == 0 for call in template.calls)
 
 
 def study_beside(path: Path) -> tuple[StudyConfig, Located] | None:

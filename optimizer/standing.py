@@ -153,8 +153,13 @@ def about_answers(name: str) -> bool:
 
 
 def _cost(row: TrialRecord, rows: Mapping[str, TrialRecord]) -> float:
-    """Return what an example costs: dollars where every arm has a price above nothing, else tokens."""
+    """Return what an example costs: dollars where every arm has a price above nothing, else tokens.
+
+    Where an arm does not state its tokens none is the cheaper one.
+    """
     costs, answered = [other.cost_usd for other in rows.values()], max(1, row.n - row.errors)
     if all(cost is not None for cost in costs) and any(costs):
         return (row.cost_usd or 0.0) / answered
-    return (row.prompt_tokens + row.completion_tokens) / answered
+    if any(other.tokens is None for other in rows.values()):
+        return 0.0
+    return (row.tokens or 0) / answered

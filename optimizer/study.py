@@ -5,17 +5,17 @@ Optuna; a process that is killed anywhere leaves a study that continues as if no
 """
 
 import asyncio
-import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optimizer.bounds import USUAL_RATIO, amount_of
 from optimizer.budget import Spent
 from optimizer.calls import NO_TRIAL, Caller
 from optimizer.candidate import Candidate
+from optimizer.completion import tokens_together
 from optimizer.dataset import Example
 from optimizer.demonstrations import Evidence
 from optimizer.digest import derived_seed
@@ -119,7 +119,7 @@ class Study:
             kept = self.store.records("evidence").get(0) if self.trials else None
             if kept is None:  # it decides which sets there are, so once there are trials it stays
                 found = await scouting.gather(lambda template, rows: self.ask(template, rows, SCOUTING))
-                self.store.record("evidence", 0, kept := dataclasses.asdict(found))
+                self.store.record("evidence", 0, kept := asdict(found))
             self.grow(self.plan.scouted(Evidence.from_dict(kept)))
         self._paid = self.store.scored()
 
@@ -218,6 +218,7 @@ class Study:
         broken = self.broken(evaluation)
         interval = evaluation.interval(seed=derived_seed(self.plan.seed, "interval", number))
         completions = [completion for result in evaluation.results for completion in result.completions]
+        read, written = tokens_together(completions) or (None, None)
         calls, answered = self.ledger.tally(number)
         return TrialRecord(
             trial=number,
@@ -236,8 +237,8 @@ class Study:
             outage=any(result.outage for result in evaluation.results),
             calls=calls,
             cached=max(0, len(completions) - answered),
-            prompt_tokens=sum(completion.prompt_tokens for completion in completions),
-            completion_tokens=sum(completion.completion_tokens for completion in completions),
+            prompt_tokens=read,
+            completion_tokens=written,
             cost_usd=evaluation.cost_usd,
             parents=candidate.instruction.parents,
             broken=broken,
@@ -265,7 +266,7 @@ class Study:
         """Return what was spent but for the accounts of some trials."""
         spent = self.caller.spent
         for calls, charge in map(self.ledger.account, payers):
-            spent = dataclasses.replace(
+            spent = replace(
                 spent,
                 calls=spent.calls - calls,
                 prompt_tokens=spent.prompt_tokens - charge.prompt_tokens,
@@ -281,7 +282,7 @@ class Study:
 
     def keep(self, rows: Sequence[TrialRecord], *, tell: bool = True) -> None:
         """Record rows in one transaction, then tell Optuna; without `tell` with the next ones."""
-        self.store.record_all("trial", {row.trial: dataclasses.asdict(row) for row in rows})
+        self.store.record_all("trial", {row.trial: asdict(row) for row in rows})
         known = {row.trial: row for row in (*self.trials, *rows)}
         self.trials = tuple(known[number] for number in sorted(known))
         if tell:
@@ -355,8 +356,7 @@ async def open_study(
 
 
 def _study_number(plan: StudyPlan, store: Store, *, fresh: bool) -> int:
-    latest = store.latest_study()
-    if latest is None:
+    if (latest := store.latest_study()) is None:
         return store.add_study(plan.name, plan.identity)
     number, identity = latest
     changed = sorted(k for k in {*identity, *plan.identity} if identity.get(k) != plan.identity.get(k))
@@ -390,8 +390,8 @@ def _other_models(plan: StudyPlan, study: StudyStore) -> list[Problem]:
 
 
 def _keep_parts(space: SearchSpace, study: StudyStore) -> None:
-    study.record_all("instruction", dict(enumerate(map(dataclasses.asdict, space.wordings))))
-    study.record_all("demonstrations", dict(enumerate(map(dataclasses.asdict, space.demonstration_sets))))
+    study.record_all("instruction", dict(enumerate(map(asdict, space.wordings))))
+    study.record_all("demonstrations", dict(enumerate(map(asdict, space.demonstration_sets))))
 
 
 def _raised(outcome: Evaluation | BaseException) -> Evaluation:

@@ -18,6 +18,7 @@ from optimizer.completion import Completion, Request
 from optimizer.dataset import Example
 from optimizer.document import load_yaml
 from optimizer.errors import InputError, Problem
+from optimizer.exporters import frozen_side
 from optimizer.formats import FORMATS, Draft
 from optimizer.frozen import FrozenPrompt
 from optimizer.history import TrialRecord
@@ -141,8 +142,7 @@ class View:
             return self.prompt("winner")
         if self.archive is None:
             return frozen_prompt(self.frozen, self.path)
-        kept = self.frozen.evidence.get("frozen", "winner")
-        return self.prompt("baseline" if kept == "baseline" else "winner")
+        return self.prompt("baseline" if frozen_side(self.frozen) == "baseline" else "winner")
 
     def prompts(self) -> tuple[Viewed, ...]:
         """Return every prompt whose messages are known, each once under its best name, in the order of the trials."""

@@ -288,6 +288,67 @@ def test_without_a_shared_example_there_is_no_comparison(
     assert compare_evaluations([("p", "a", one), ("p", "b", other)], examples, scorer) is None
 
 
+def test_what_has_no_score_takes_nothing_from_the_others(
+    scorer_and_examples: tuple[Scorer, tuple[Example, ...]],
+) -> None:
+    scorer, examples = scorer_and_examples
+    right = [example.target for example in examples]
+    whole = evaluation_of(scorer, examples, right)
+    wrong = evaluation_of(scorer, examples, ["", *right[1:]])
+    nothing = evaluation_of(scorer, examples, [None] * 6)
+    rows: list[tuple[str, str, Evaluation | str]] = [("p", "gone", "wrong key."), ("p", "a", whole)]
+    rows += [("p", "b", wrong), ("p", "refusing", nothing)]
+    found = compare_evaluations(rows, examples, scorer, baseline=2)
+    assert found is not None
+    assert (found.examples, found.left_out) == (tuple(example.id for example in examples), ())
+    assert [cell.name for cell in found.cells] == ["p@a", "p@b"]
+    assert found.cells[found.baseline].name == "p@b"
+    assert found.cells[0].gain is not None
+    assert [(each.name, each.reason, each.baseline) for each in found.absent] == [
+        ("p@gone", "wrong key.", False),
+        ("p@refusing", "6 of 6 examples failed; no answer", False),
+    ]
+    lines = list(matrix_lines(found))
+    assert lines[3:5] == [
+        f"   p      {model:<8}  no score: it is not compared, and why is said below"
+        for model in ("gone", "refusing")
+    ]
+    said = sentences(found)
+    assert said[-2].startswith(
+        "p@gone has no score and takes no part: wrong key. Once that is mended the same command"
+    )
+    assert json.loads(json.dumps(found.figures))["absent"][1] == {
+        "cell": "p@refusing",
+        "prompt": "p",
+        "model": "refusing",
+        "reason": "6 of 6 examples failed; no answer",
+    }
+    # Without the one that the others were to be compared with, they are with the first that has a score.
+    found = compare_evaluations(rows, examples, scorer)
+    assert found is not None
+    assert found.cells[found.baseline].name == "p@a"
+    assert "The others were to be compared with it; they are compared with p@a in its place." in sentences(
+        found
+    )
+    assert compare_evaluations([rows[0], rows[3]], examples, scorer) is None
+
+
+def test_tokens_that_some_answer_does_not_state_are_not_known(
+    scorer_and_examples: tuple[Scorer, tuple[Example, ...]],
+) -> None:
+    scorer, examples = scorer_and_examples
+    whole = evaluation_of(scorer, examples, [example.target for example in examples])
+    first, *others = whole.results
+    untold = replace(first, completions=(Completion(text="red"),))
+    part = replace(whole, results=(untold, *others))
+    found = compare_evaluations([("p", "a", whole), ("p", "b", part)], examples, scorer)
+    assert found is not None
+    used = [cell.contender.usage for cell in found.cells]
+    assert [each and (each.tokens_in, each.tokens_out) for each in used] == [(10.0, 2.0), (None, None)]
+    lines = list(matrix_lines(found))
+    assert [line.split()[-3] for line in lines[1:3]] == ["10+2", "-"]
+
+
 def test_what_travels_is_compared_with_the_prompt_that_was_tuned_for_the_model(
     scorer_and_examples: tuple[Scorer, tuple[Example, ...]],
 ) -> None:
@@ -448,8 +509,19 @@ def test_rows_of_prompts_and_models_with_a_common_beginning_are_told_apart(apart
 
 def test_what_a_comparison_used_is_told_however_little_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     found = compare_recorded(book_of({"a": [1, 0], "b": [1, 1]}))
-    _say(found, [], {"asked": {"a": {"spent": {"calls": 2, "cached": 0, "usd": 0.0000123}}}})
+    known = {"calls": 2, "prompt_tokens": 9, "cached": 0, "usd": 0.0000123}
+    _say(found, [], {"asked": {"a": {"spent": known}}})
     assert "used 2 calls, 0.0000123 US dollars; 0 answers from the store" in capsys.readouterr().out
+    free, unknown = {**known, "usd": 0.0}, {**known, "usd": None}
+    for used, told in (
+        ((known, unknown), ", at least 0.0000123 US dollars, the price of 1 cell not known"),
+        ((unknown, unknown, free), ", the price of 2 cells not known"),
+        # All of it came from the store, or was refused.
+        ((known, {**unknown, "prompt_tokens": 0}), ", 0.0000123 US dollars"),
+        ((free,), ""),
+    ):
+        _say(found, [], {"asked": {str(k): {"spent": each} for k, each in enumerate(used)}})
+        assert f"used {2 * len(used)} calls{told}; 0 answers" in capsys.readouterr().out
 
 
 def test_sentences_name_the_cheapest_and_the_fastest_of_those_that_tie(

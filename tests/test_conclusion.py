@@ -114,7 +114,7 @@ def test_of_prompts_that_do_equally_well_the_cheapest_wins(world: World) -> None
 
     outcome = world(right_in(rewards_wording), ROOMY)
     costs = {
-        row.fingerprint: (row.prompt_tokens + row.completion_tokens) / row.n
+        row.fingerprint: (row.tokens or 0) / row.n
         for row in outcome.trials
         if row.stage == "confirm" and row.trial != outcome.trials[0].trial
     }

@@ -12,7 +12,7 @@ from optimizer.answer import OUTCOMES
 from optimizer.commands._drift import rescored_lines
 from optimizer.drift import Pairs, _allowed, drift
 from optimizer.evidence import comparison_figures
-from optimizer.recording import Row
+from optimizer.recording import Row, short
 from optimizer.significance import binomial_tail
 
 BASE = Row(
@@ -135,6 +135,55 @@ def test_the_longer_a_text_the_more_often_it_may_be_another_one() -> None:
     assert told(long) == ()
 
 
+UNKNOWN: dict[str, object] = {"prompt_tokens": 0, "completion_tokens": 0}
+
+
+def test_tokens_that_were_not_stated_are_no_change_and_nothing_is_known_of_the_length_of_their_texts() -> (
+    None
+):
+    def signs(pairs: Pairs, most: int | None = None) -> dict[str, tuple[int, bool]]:
+        found = drift(pairs, same_requests=True, deterministic=True, most_written=most)
+        return {sign.sign: (sign.n, sign.tells) for sign in found.signs}
+
+    silent = changed(40, 40, **UNKNOWN)
+    assert {"length", "reading"}.isdisjoint(signs(silent))
+    assert told(silent) == told(Pairs(then=silent.now, now=silent.then)) == ()
+    some = signs(changed(30, 40, **UNKNOWN))
+    assert some["length"] == some["reading"] == (10, False)
+    # Three of ten texts are others: of two tokens each that is a change, of a hundred each it is not.
+    texts = changed(18, 60, completion="b")
+    assert signs(texts)["answers"] == (60, True)
+    dark = Pairs(
+        then=tuple(replace(row, **UNKNOWN) for row in texts.then),  # type: ignore[arg-type]  # of a row
+        now=tuple(replace(row, **UNKNOWN) for row in texts.now),  # type: ignore[arg-type]  # of a row
+    )
+    assert signs(dark)["answers"] == (60, False)
+    assert signs(dark, most=2)["answers"] == (60, True)  # no longer than they may be
+    assert signs(Pairs(then=dark.then, now=texts.now))["answers"] == (60, True)  # those of now are known
+    all_others = changed(60, 60, completion="b", **UNKNOWN)
+    assert told(Pairs(then=dark.then, now=all_others.now)) == ("answers",)
+
+
+def test_an_empty_text_is_known_to_be_of_no_tokens() -> None:
+    empty = changed(12, 40, completion=short(""), completion_tokens=0)
+    assert told(empty, deterministic=False) == ("length",)
+
+
+def test_what_chose_a_prompt_counts_for_as_much_as_it_was_chosen_among() -> None:
+    pairs = changed(8, 40, score=0.0)
+    alone, of_three, of_ten = (
+        drift(pairs, same_requests=True, deterministic=True, chosen_among=k) for k in (1, 3, 10)
+    )
+    assert alone.telling == of_three.telling == ("score",)
+    assert of_ten.telling == ()
+    by_name = {sign.sign: sign.adjusted for sign in of_three.signs}
+    assert by_name["score"] == 2 * 3 * 2 / 2**8
+    others = changed(12, 40, completion="b")  # texts that are others chose nothing
+    assert drift(others, same_requests=True, deterministic=True, chosen_among=99).telling == ("answers",)
+    with pytest.raises(ValueError, match="among at least one, but got 0"):
+        drift(pairs, same_requests=True, deterministic=True, chosen_among=0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4000), st.floats(0.02, 0.5), st.data())
 def test_the_tail_is_that_of_the_binomial(n: int, share: float, data: st.DataObject) -> None:
@@ -150,7 +199,10 @@ def test_the_tail_is_that_of_the_binomial(n: int, share: float, data: st.DataObj
 def test_the_score_is_told_with_the_p_value_that_the_verdict_was_given_by() -> None:
     found = drift(changed(6, 40, score=0.0), same_requests=True, deterministic=True)
     assert found.score is not None
-    side = {"outcomes": dict.fromkeys(OUTCOMES, 0), "strict": None, "cost_usd": None, "seconds": None}
+    side: dict[str, object] = dict.fromkeys(
+        ("strict", "prompt_tokens", "completion_tokens", "cost_usd", "seconds")
+    )
+    side |= {"outcomes": dict.fromkeys(OUTCOMES, 0)}
     figures = {
         "lost": ["e1"],
         "verdict": found.verdict,
@@ -161,6 +213,8 @@ def test_the_score_is_told_with_the_p_value_that_the_verdict_was_given_by() -> N
         ],
         "model": {"recorded": "a", "asked": "a"},
         "metric": "accuracy",
+        "judges": None,
+        "chosen_among": 1,
         "difference": comparison_figures(found.score),
         "then": {**side, "score": 1.0},
         "now": {**side, "score": 0.85},

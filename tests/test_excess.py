@@ -164,6 +164,7 @@ def test_where_nothing_was_counted_or_answered_nothing_is_told() -> None:
 def test_a_constraint_on_what_no_answer_states_is_told_and_one_answer_that_does_is_enough(name: str) -> None:
     prompt = template(500)
     counted = results(prompt, 4.0, seen=1)
+    priced = [replace(r, completions=tuple(replace(c, cost_usd=0.5) for c in r.completions)) for r in counted]
     silent = replace(
         counted[0],
         completions=tuple(replace(c, prompt_tokens=0, completion_tokens=0) for c in counted[0].completions),
@@ -171,7 +172,7 @@ def test_a_constraint_on_what_no_answer_states_is_told_and_one_answer_that_does_
     for bounds in ({name: Bound(max=1)}, {name: Bound(min=1)}):
         with pytest.raises(InputError, match=rf"constraints\.{name}: cannot be measured"):
             check_measurable(bounds, [silent, silent])
-        check_measurable(bounds, [silent, *counted])
+        check_measurable(bounds, [silent, *priced])
         check_measurable(bounds, [replace(silent, completions=())])
     check_measurable({"valid": Bound(min=1)}, [silent])
 
@@ -182,3 +183,10 @@ def test_every_later_call_counts_what_it_says_itself() -> None:
     excess.learn(baseline, results(baseline, 4.0, seen=3))
     assert not excess.expected(template(100, 100))
     assert excess.expected(template(100, 900))
+
+
+def test_a_constraint_on_money_is_told_where_no_price_is_known() -> None:
+    counted = results(template(500), 4.0, seen=1)
+    with pytest.raises(InputError, match=r"constraints\.cost: cannot be measured: the price .* is not known"):
+        check_measurable({"cost": Bound(max=1), "tokens": Bound(max=1e9)}, counted)
+    check_measurable({"tokens": Bound(max=1)}, counted)

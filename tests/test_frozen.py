@@ -309,6 +309,12 @@ def test_a_completion_says_itself_why_it_ended() -> None:
     assert frozen().parse(cut).outcome == "truncated"
 
 
+def test_a_message_without_a_text_is_an_empty_completion() -> None:
+    assert frozen().parse(None) == frozen().parse("") == Answer(text=None, outcome="invalid")
+    assert frozen(2).parse("shipping", None).outcome == "invalid"
+    assert frozen(2).messages(None, message="m") == frozen(2).messages("", message="m")
+
+
 @pytest.mark.parametrize(
     ("n_calls", "completions", "message"),
     [

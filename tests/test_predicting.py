@@ -1018,6 +1018,30 @@ def test_progress_ends_with_the_last_row(play: Any) -> None:
     assert [p.rows for p in seen] == sorted(p.rows for p in seen)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_tokens_that_the_endpoint_does_not_state_are_not_known(play: Any, form: str) -> None:
+    def untold(request: Request) -> Completion | str:
+        asked = request.messages[-1].content
+        if "item 3," in asked:
+            raise RejectedError("too long")
+        if "item 4," in asked:  # of a filter before the model, which read nothing
+            return Completion(text="", finish_reason="refused")
+        told = (7, 1) if "item 2," in asked else (0, 0)
+        return Completion(text="red", prompt_tokens=told[0], completion_tokens=told[1])
+
+    write_rows(5)
+    play(Scripted(untold))
+    found = predict(job(output=f"out.{form}"))
+    assert (found.prompt_tokens, found.completion_tokens, found.cost_usd) == (None, None, None)
+    rows = answers(f"out.{form}")
+    expected = [("", "", ""), ("", "", ""), ("7", "1", "1.7e-05"), ("", "", ""), ("0", "0", "0.0")]
+    assert [(row["prompt_tokens"], row["completion_tokens"], row["cost_usd"]) for row in rows] == expected
+    # What failed and is not known to have cost a thing takes nothing from what the answers say.
+    Path("rows.csv").write_text('id,text\nr2,"item 2,"\nr3,"item 3,"\n')
+    found = predict(job(output=f"known.{form}"))
+    assert (found.prompt_tokens, found.completion_tokens, found.errors) == (7, 1, 1)
+
+
 # ---- The command ----
 
 
@@ -1221,6 +1245,70 @@ def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_sa
     assert (said.options, named.options) == ({"timeout_seconds": 900}, {})
     assert (said.base_url, said.capabilities) == ("http://127.0.0.1:2/v1", ("prefill",))
     assert (named.base_url, named.capabilities) == (None, None)
+
+
+def test_the_price_is_that_of_the_study_beside_the_prompt_but_for_what_is_said(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[PriceSpec | None] = []
+
+    async def noted(job: Job, **_: Any) -> None:
+        seen.append(job.price)
+        raise BudgetError("seen")
+
+    monkeypatch.setattr("optimizer.commands.predict._predict", noted)
+    write_rows()
+    tuned = {"provider": "openai_compatible", "name": "m"}
+    Path("prompt.json").write_text(replace(frozen(), model=tuned).dumps())
+    prices = "budget: {calls: 700, prices: {m: {input: 3, output: 4}, n: {input: 5, output: 6}}}"
+    Path("study.yaml").write_text(STUDY.replace("budget: {calls: 700}", prices))
+    for options in ((), ("--price", "0,0"), ("--model", "openai_compatible:m")):
+        assert call("--output", "out.csv", *options).code == 4
+    assert seen == [PriceSpec(input=3, output=4), PriceSpec(input=0, output=0), None]
+
+
+def test_an_input_that_the_study_has_as_a_list_is_shown_as_one(call: Any, play: Any) -> None:
+    sent: list[str] = []
+
+    def noted(request: Request) -> str:
+        sent.append(request.messages[-1].content)
+        return "red"
+
+    play(Scripted(noted))
+    Path("rows.csv").write_text('id,text\na,"[""x"", ""y""]"\n')
+    Path("prompt.json").write_text(frozen().dumps())
+    options = ("--model-path", "rules.json", "--quiet")
+    # No data of the task is there, as where a prompt is used.
+    task = """schema: 1
+name: colours
+dataset: {path: data.csv, inputs: {text: {type: list}}, target: colour}
+output: {type: label, labels: [red, green, blue]}
+metric: accuracy
+instruction: Name the colour.
+"""
+    Path("task.yaml").write_text(task)
+    Path("study.yaml").write_text(STUDY)
+    told = call("--output", "beside.csv", *options, "--model", "scripted:rules")
+    assert (told.code, told.err) == (0, "")
+    Path("study.yaml").unlink()
+    assert call("--output", "named.csv", *options, "--list", "text").code == 0
+    assert call("--output", "alone.csv", *options).code == 0
+    assert sent[0] == sent[1] != sent[2]
+    assert "[1] x\n\n[2] y" in sent[0]
+    assert '["x", "y"]' in sent[2]
+
+
+def test_a_study_without_its_task_says_that_lists_are_to_be_named(call: Any, play: Any) -> None:
+    play(Scripted(colour))
+    write_rows()
+    Path("prompt.json").write_text(frozen().dumps())
+    Path("study.yaml").write_text(STUDY)
+    told = call("--output", "out.csv", "--model-path", "rules.json", "--quiet")
+    assert told.code == 0
+    assert told.err == (
+        "Caution: whether the task has inputs that are lists is not known; name them with --list: "
+        "study.yaml:2: task: expected a file, found none at task.yaml\n"
+    )
 
 
 def test_a_prompt_that_names_no_model_needs_one_that_is_named(call: Any) -> None:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat, AnswerKind
 from optimizer.candidate import Candidate, Demonstration, DemonstrationSet, Instruction
-from optimizer.completion import Completion, Constraint, Role
+from optimizer.completion import Completion, Constraint, FinishReason, Role
 from optimizer.digest import canonical
 from optimizer.document import Located
 from optimizer.errors import InputError, OptimizerError
@@ -53,7 +53,7 @@ EXPORTER = EXPORTERS["python_module"]
 written = Files("python_module").text
 COMPLETIONS = Path(__file__).resolve().parent / "data" / "completions.json"
 
-EVIDENCE = {"test": {"winner": {"score": 0.625, "lower": 0.5, "upper": 0.75, "n": 150}}}
+EVIDENCE = {"frozen": "winner", "test": {"winner": {"score": 0.625, "lower": 0.5, "upper": 0.75, "n": 150}}}
 LABELS = ("billing", "order status", "Réclamation")
 SCHEMA = canonical({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
 TARGETS: dict[OutputType, tuple[str, ...]] = {
@@ -105,7 +105,7 @@ sys.stdout.buffer.write(json.dumps(found, ensure_ascii=False).encode("utf-8", "s
 """
 
 # A function of a module, completions, and what is given by name.
-Call = tuple[str, Sequence[str], dict[str, str]]
+Call = tuple[str, Sequence[str | None], dict[str, str]]
 
 
 def run(folder: Path, asked: Sequence[tuple[str, Sequence[Call]]]) -> list[list[Any]]:
@@ -393,6 +393,26 @@ def test_every_completion_at_hand_is_read_alike_by_each_kind(tmp_path: Path) -> 
     for prompt, found in zip(prompts, run(tmp_path, asked), strict=True):
         answers = [prompt.parse(text) for text in texts]
         assert found == [[each.text, each.outcome, each.strict, each.reader] for each in answers]
+
+
+def test_a_message_without_a_text_is_read_and_shown_as_an_empty_completion(tmp_path: Path) -> None:
+    reasons: tuple[FinishReason, ...] = ("stop", "length", "refused")
+    prompts = [
+        *map(reading, formats()[::9]),
+        next(each for each in made_up() if len(each.template.calls) == 2),
+    ]
+    asked: list[tuple[str, list[Call]]] = []
+    expected: list[list[Any]] = []
+    for prompt in prompts:
+        several = len(prompt.template.calls) > 1
+        so_far, inputs = (None,) * several, dict.fromkeys(prompt.inputs, "m")
+        calls: list[Call] = [("parse", (*so_far, None), {"finish_reason": reason}) for reason in reasons]
+        asked.append((written(prompt), [("messages", so_far, inputs), *calls]))
+        empty = [Completion(text="", finish_reason=reason) for reason in reasons]
+        answers = [prompt.parse(*so_far, each) for each in empty]
+        read = [[each.text, each.outcome, each.strict, each.reader] for each in answers]
+        expected.append([prompt.messages(*("",) * several, **inputs), *read])
+    assert run(tmp_path, asked) == expected
 
 
 # ---- what a module is

@@ -47,6 +47,25 @@ def test_compressed_and_json_lines_tables_hold_the_same(table: Path, tmp_path: P
     assert read_recorded(lines).scores == {"a": {"x": 1.0}, "b": {"x": 0.25}}
 
 
+def test_a_factor_that_is_null_or_absent_has_the_level_of_an_empty_cell(tmp_path: Path) -> None:
+    rows = tmp_path / "scores.csv"
+    rows.write_text("prompt_id,example_id,score,style,shots\na,x,1,direct,\nb,x,0.25,,4\nb,y,1,,4\n")
+    lines = tmp_path / "scores.jsonl"
+    lines.write_text(
+        '{"prompt_id": "a", "example_id": "x", "score": 1, "style": "direct"}\n'
+        '{"prompt_id": "b", "example_id": "x", "score": 0.25, "style": null, "shots": 4}\n'
+        '{"prompt_id": "b", "example_id": "y", "score": 1, "shots": 4}\n'
+    )
+    found = read_recorded(lines)
+    assert found == read_recorded(rows)
+    assert found.factors == {"a": {"style": "direct", "shots": ""}, "b": {"style": "", "shots": "4"}}
+    lines.write_text(lines.read_text().replace('"style": null', '"style": "direct"'))
+    with pytest.raises(
+        InputError, match=r":3: style: expected 'direct' as in the other rows of 'b', found ''"
+    ):
+        read_recorded(lines)
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [

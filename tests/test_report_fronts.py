@@ -13,11 +13,13 @@ from optimizer.archive import Call, open_archive
 from optimizer.completion import Completion, Request
 from optimizer.errors import InputError
 from optimizer.frozen import FrozenPrompt
+from optimizer.historytable import load_history
 from optimizer.language import ENGLISH, Language
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.recording import read_records
 from optimizer.report import page, study_page
 from optimizer.report._arms import arms
+from optimizer.report._block import block
 from optimizer.report._break_even import break_even
 from optimizer.report._front_prompts import front_prompts
 from optimizer.report._fronts import Front, FrontPoint, _figure, study_front
@@ -96,6 +98,20 @@ def test_what_answers_without_usage_cost_is_told_as_unknown(
     frozen = finished(plan, silent).selection.frozen
     assert frozen.evidence["saving"] is None
     assert frozen.evidence["test"]["winner"]["metrics"]["tokens"] is None
+    assert {(row["prompt_tokens"], row["completion_tokens"], row["cost_usd"]) for row in frozen.history} == {
+        (None, None, None)
+    }
+    written = load_history(plan.database)
+    assert written[["prompt_tokens", "completion_tokens", "cost_usd"]].isna().all().all()
+    with open_archive(plan.database) as archive:
+        answers = archive.completions(archive.scores)
+        assert answers
+        found = arms(plan, frozen, archive, answers, Teller(ENGLISH))
+        by_trial = arms(plan, frozen, archive, {}, Teller(ENGLISH))  # where no answer is left
+        assert {(arm.tokens, arm.cost) for arm in (*found, *by_trial)} == {(None, None)}
+        cells = block(plan, archive, found, answers, Teller(ENGLISH))["cells"]
+        calls = [call for arm in cells for cell in arm for call in cell[6] or ()]
+        assert {(call[2], call[3]) for call in calls} == {(None, None)}
     front = front_of(plan, frozen)
     assert {point.measures["cost"] for point in front.points} == {None}
     assert front.notes[-1].endswith("and so no part of the front: cost, output_tokens.")
@@ -328,8 +344,18 @@ def check_break_even(plan: StudyPlan, frozen: FrozenPrompt) -> None:
     assert told(value=3.0, upper=5.0).endswith("savings never repay the study.")
     assert told(upper=1.0).endswith("whether savings repay the study is not known.")
     assert told(value=None) == ""
+    # What some answer took is not known, and not nothing.
+    silent = {**answers, ("p", "100"): (Completion(text="red", key="silent"),)}
+    for unit in ("tokens", "usd"):
+        saving = {"unit": unit, "value": -40.0, "lower": -50.0, "upper": -30.0}
+        evidence = {"winner_fingerprint": "w", "baseline_fingerprint": "b", "saving": saving}
+        asked = dataclasses.replace(frozen, evidence=evidence)
+        assert break_even(plan, asked, silent, (), ENGLISH).endswith("do not state their tokens.")
+        assert break_even(plan, asked, silent, (), Language.of("fr")).endswith(
+            "n’indiquent pas leurs tokens."
+        )
     # A hundredth of a cent is no zero.
-    cheap = {("p", "a"): (Completion(text="", prompt_tokens=0, completion_tokens=0, key="c"),)}
+    cheap = dict[tuple[str, str], tuple[Completion, ...]]()
     one = [Call(key="r", payer=0, role="", prompt_tokens=1, completion_tokens=0, usd=0.0)]
     thousandth = dataclasses.replace(
         plan.file.budget, prices={"rules": dataclasses.replace(plan.file.budget.prices["rules"], input=0.05)}

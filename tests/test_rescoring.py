@@ -11,6 +11,7 @@ import pytest
 
 from optimizer.answer import AnswerFormat
 from optimizer.budget import Spent
+from optimizer.comparable import chosen_among, is_deterministic, most_written
 from optimizer.completion import Request
 from optimizer.config import RunSpec
 from optimizer.errors import BudgetError, InputError, ModelError, OverloadedError
@@ -25,7 +26,6 @@ from optimizer.rescoring import (
     Job,
     _number,
     finish_all,
-    is_deterministic,
     job_problems,
     open_job,
     own_model,
@@ -243,3 +243,33 @@ def test_only_a_stated_temperature_of_0_makes_texts_comparable() -> None:
     assert not is_deterministic(template())
     both = replace(template(temperature=0), calls=(*template(temperature=0).calls, *template().calls))
     assert not is_deterministic(both)
+
+
+@pytest.mark.parametrize(
+    ("split", "temperature", "judged", "among"),
+    [
+        ("validation", 0.7, False, 8),
+        ("validation", 0, False, 1),  # answers that are the same each time
+        ("validation", 0, True, 8),
+        ("test", 0.7, True, 1),
+    ],
+)
+def test_only_sampled_answers_of_validation_choose_a_prompt_by_luck(
+    job: Job, split: str, temperature: float, judged: bool, among: int
+) -> None:
+    records = {"split": split, "metric": "accuracy"}
+    made = replace(job.frozen, template=template(temperature=temperature), records=records)
+    assert chosen_among(replace(made, evidence={"candidates": 7}), judged=judged) == among
+    # A prompt of before that was told has its trials, the baseline among them.
+    assert chosen_among(replace(made, history=({},) * 8), judged=judged) == among
+    assert chosen_among(replace(made, records=None), judged=judged) == 1
+
+
+def test_answers_are_as_long_as_all_calls_together_may_make_them() -> None:
+    def bound(*parameters: dict[str, float]) -> int | None:
+        calls = tuple(template(**each).calls[0] for each in parameters)
+        return most_written(replace(template(), calls=calls))
+
+    assert bound({"max_tokens": 16}) == 16
+    assert bound({"max_tokens": 16, "max_completion_tokens": 9}, {"max_tokens": 5}) == 14
+    assert bound({"max_tokens": 16}, {}) is None

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optimizer.archive import open_archive
+from optimizer.commands._looking import exchange_lines
 from optimizer.completion import Completion, Request
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import load_plan
 from optimizer.storage import open_storage
-from optimizer.viewing import open_view
+from optimizer.store import ScoreRow
+from optimizer.viewing import Exchange, open_view
 
 if TYPE_CHECKING:
     from tests.conftest import Outcome
@@ -221,6 +223,17 @@ def test_the_wording_of_the_test_has_the_style_that_the_test_gave_it(
         assert view.prompt("wording").style == first
 
 
+def test_of_an_answer_that_does_not_state_its_tokens_none_are_told() -> None:
+    row = ScoreRow(example="e", outcome="ok", answer="red", score=1.0)
+    asked = [
+        Exchange(request=None, completion=Completion(text="red", prompt_tokens=read, completion_tokens=1))
+        for read in (9, 0)
+    ]
+    told = [line.strip() for line in exchange_lines("winner", asked, row)]
+    assert "(stop, 9 tokens read, 1 written)" in told
+    assert "(stop, tokens not stated)" in told
+
+
 def test_an_example_is_shown_with_what_every_prompt_made_of_it(parcels: Path) -> None:
     found = document("show", parcels, "--example", "p21")
     with open_archive(parcels / "study.db") as archive:
@@ -333,3 +346,70 @@ def test_what_there_is_not_is_told(parcels: Path, options: list[str], told: str)
     assert found.code == 2
     assert told in found.err
     assert found.out == ""
+
+
+# What version 0.2 kept, and its prompt told: of a trial, of a demonstration set, and as evidence.
+_TRIAL_OF_02 = (
+    "trial", "stage", "state", "digest", "fingerprint", "point", "n", "score", "lower", "upper", "valid", "errors", "feasible",
+    "calls", "cached", "prompt_tokens", "completion_tokens", "parents",
+)  # fmt: skip
+_SET_OF_02 = ("id", "demonstrations", "selector")
+_EVIDENCE_OF_02 = (
+    "baseline_fingerprint", "decision", "difference", "difference_over_format", "metric", "smallest_provable_difference",
+    "test", "test_opened", "validation", "winner_fingerprint",
+)  # fmt: skip
+
+
+def _as_of_02(folder: Path) -> None:
+    """Leave of a study what version 0.2 would have kept of it."""
+    with sqlite3.connect(folder / "study.db") as connection:
+        for table in ("ps_template", "ps_completion", "ps_call", "ps_failure", "ps_run"):
+            connection.execute(f"DROP TABLE {table}")
+        for column in ("strict", "reader", "completions"):
+            connection.execute(f"ALTER TABLE ps_score DROP COLUMN {column}")
+        connection.execute("DELETE FROM ps_migration WHERE name > '_m002'")
+        for kind, kept in (("trial", _TRIAL_OF_02), ("demonstrations", _SET_OF_02)):
+            query = "SELECT number, content FROM ps_record WHERE kind = ?"
+            for number, content in connection.execute(query, (kind,)).fetchall():
+                left = json.dumps({name: json.loads(content)[name] for name in kept})
+                where = (left, kind, number)
+                connection.execute("UPDATE ps_record SET content = ? WHERE kind = ? AND number = ?", where)
+    connection.close()
+    frozen = FrozenPrompt.load(folder / "prompt.json")
+    evidence = {name: frozen.evidence[name] for name in _EVIDENCE_OF_02}
+    (folder / "prompt.json").write_text(replace(frozen, evidence=evidence, records=None).dumps())
+
+
+def test_a_study_of_version_0_2_is_shown_as_far_as_its_files_hold_it(own_parcels: Path) -> None:
+    new = document("show", own_parcels, "--history")["trials"]
+    _as_of_02(own_parcels)
+    old = document("show", own_parcels, "--history")["trials"]
+    assert [(row["trial"], row["score"]) for row in old] == [(row["trial"], row["score"]) for row in new]
+    assert {row["cost_usd"] for row in old} == {None}
+    for command, *options in (["show"], ["show", "--history"], ["report"], ["report", "--guide"]):
+        told = optimizer(command, own_parcels, *options)
+        assert told.code == 0, (command, options, told.err)
+    # The baseline was kept, and the evidence tells it by the fingerprint alone.
+    assert optimizer("diff", own_parcels, own_parcels).out.startswith("A baseline (trial 0)")
+    for others in (["explain", own_parcels], ["diff", f"{own_parcels}#baseline", f"{own_parcels}#winner"]):
+        told = optimizer(*others)
+        assert (told.code, "an older version scored it" in told.err) == (2, True)
+
+
+def test_a_study_of_version_0_2_whose_baseline_won_is_explained(own_parcels: Path) -> None:
+    _as_of_02(own_parcels)
+    frozen = FrozenPrompt.load(own_parcels / "prompt.json")
+    same = {"winner_fingerprint": frozen.fingerprint, "decision": "not distinguishable"}
+    (own_parcels / "prompt.json").write_text(replace(frozen, evidence={**frozen.evidence, **same}).dumps())
+    told = optimizer("explain", own_parcels)
+    assert told.code == 0, told.err
+    assert "The study decided: not distinguishable; the baseline was frozen." in told.out
+
+
+def test_evidence_that_names_no_metric_is_shown_without_it(own_parcels: Path) -> None:
+    frozen = FrozenPrompt.load(own_parcels / "prompt.json")
+    left = {name: value for name, value in frozen.evidence.items() if name != "metric"}
+    (own_parcels / "prompt.json").write_text(replace(frozen, evidence=left).dumps())
+    told = optimizer("show", own_parcels)
+    assert told.code == 0, told.err
+    assert re.search(r"^on test +score ", told.out, re.MULTILINE)

@@ -84,8 +84,6 @@ def rescored_figures(
 ) -> dict[str, Any]:
     """Return what asking again came to; `cause` says what changed, null where nothing tells of a change.
 
-    Where the metric changed, that is the cause unless another sign than the score tells.
-
     Args:
         seconds: How long examples took then, by id, as far as that is known.
     """
@@ -97,21 +95,20 @@ def rescored_figures(
     told, then, now = found.drift, found.then, found.now
     recorded = f"{verified.frozen.model.get('provider')}:{verified.frozen.model.get('name')}"
     asked = f"{spec.provider}:{spec.name}"
-    changed = "wording" if verified.rendered.reworded else "model"
-    # A metric explains the scores alone, and those of two metrics are no sign.
-    cause = changed if told is not None and told.telling else None if found.same_metric else "metric"
     kept = [(a, b) for a, b in zip(then, now, strict=True) if b.id not in found.lost]
     both = [(a, b) for a, b in kept if a.score is not None and b.score is not None]
     score = None if told is None or told.score is None else comparison_figures(told.score)
     seconds_then, seconds_now = _seconds(found, seconds or {})
     return {
         "verdict": None if told is None else told.verdict,
-        "cause": cause,
+        "cause": _cause(found, reworded=bool(verified.rendered.reworded)),
         "telling": [] if told is None else list(told.telling),
         "signs": [] if told is None else [_sign_figures(sign) for sign in told.signs],
         "model": {"recorded": recorded, "asked": asked},
         "metric": found.metrics[0],
         "metric_now": found.metrics[1],
+        "judges": None if found.judges is None else _judges_figures(found.judges),
+        "chosen_among": found.chosen_among,
         "difference": score,
         "n": 0 if told is None else told.n,
         "lost": list(found.lost),
@@ -120,6 +117,24 @@ def rescored_figures(
         "now": _side([b for _, b in kept], price)
         | {"score": _mean(b.score for _, b in both), "seconds": seconds_now},
     }
+
+
+def _cause(found: "Rescored", *, reworded: bool) -> str | None:
+    """Return what changed, as far as the figures tell; None where none tells.
+
+    A metric, and a judge that it asks, explain the scores alone. So where only the score tells, and a judge gives it, that
+    is the judge where equal answers are scored otherwise, and else either of the two.
+    """
+    changed, judges = "wording" if reworded else "model", found.judges
+    telling = () if found.drift is None else found.drift.telling
+    if set(telling) - {"score"}:
+        return changed
+    if not found.same_metric:
+        only_judge = judges is not None and judges.differ and found.metrics[0] == found.metrics[1]
+        return "judge" if only_judge else "metric"
+    if not telling or judges is None:
+        return changed if telling else None
+    return "judge" if judges.tells else changed if reworded else "model or judge"
 
 
 def used_figures(opened: "Opened") -> dict[str, Any]:
@@ -143,23 +158,36 @@ def _sign_figures(sign: Any) -> dict[str, Any]:  # noqa: ANN401  # a `Told`, who
     }
 
 
-def _side(rows: "Sequence[Row]", price: "Price | None") -> dict[str, Any]:
-    """Return the figures of one round; its cost is what its tokens cost at the price of today."""
-    outcomes = Counter(row.outcome for row in rows)
-    cost = None
-    if price is not None and rows:
-        cost = fmean(price(row.prompt_tokens, row.completion_tokens) for row in rows)
+def _judges_figures(judges: Any) -> dict[str, Any]:  # noqa: ANN401  # `Judges`, whose module is heavy
     return {
-        "outcomes": {name: outcomes[name] for name in OUTCOMES},
-        "strict": fmean(row.strict for row in rows) if rows else None,
-        "prompt_tokens": fmean(row.prompt_tokens for row in rows) if rows else None,
-        "completion_tokens": fmean(row.completion_tokens for row in rows) if rows else None,
-        "cost_usd": cost,
+        "roles": list(judges.roles),
+        "replaced": list(judges.replaced),
+        "n": judges.n,
+        "changed": judges.changed,
+        "p_value": judges.p_value,
+        "tells": judges.tells,
     }
 
 
-def _mean(scores: Iterable[float | None]) -> float | None:
-    known = [score for score in scores if score is not None]
+def _side(rows: "Sequence[Row]", price: "Price | None") -> dict[str, Any]:
+    """Return the figures of one round; its cost is what its tokens cost at the price of today.
+
+    Tokens that the endpoint did not state are not known, and are left out.
+    """
+    outcomes = Counter(row.outcome for row in rows)
+    known = [row for row in rows if row.counted and row.measured]
+    cost = None if price is None else (price(row.prompt_tokens, row.completion_tokens) for row in known)
+    return {
+        "outcomes": {name: outcomes[name] for name in OUTCOMES},
+        "strict": fmean(row.strict for row in rows) if rows else None,
+        "prompt_tokens": _mean(row.prompt_tokens for row in rows if row.counted),
+        "completion_tokens": _mean(row.completion_tokens for row in rows if row.measured),
+        "cost_usd": None if cost is None else _mean(cost),
+    }
+
+
+def _mean(figures: Iterable[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
     return fmean(known) if known else None
 
 
@@ -196,6 +224,12 @@ def rescored_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     if figures["verdict"] is None:
         return
     yield from _why(figures)
+    yield from _judging(figures)
+    if figures["chosen_among"] > 1:
+        yield (
+            f"the recorded answers chose this prompt among {figures['chosen_among']}, so they are lucky, too: what differs"
+            " has to be as rare as of the luckiest of so many"
+        )
     difference = figures["difference"]
     if difference is None:
         yield from _uncompared(figures)
@@ -227,6 +261,8 @@ def _uncompared(figures: Mapping[str, Any]) -> Iterator[str]:
     if figures["then"]["score"] is None or figures["now"]["score"] is None:
         return
     then, now = figures["metric"], figures["metric_now"]
+    if figures["cause"] == "judge":
+        return  # told already
     if then == now:
         yield f"{then} scores equal answers otherwise now than then, so the scores are not compared"
     else:
@@ -243,8 +279,38 @@ def _why(figures: Mapping[str, Any]) -> Iterator[str]:
         yield f"the requests are those that were recorded; {model['asked']} was asked, not {model['recorded']}"
     elif figures["cause"] == "model":
         yield "the requests are those that were recorded, so the model, its sampling or its context changed"
+    elif figures["cause"] == "model or judge":
+        yield (
+            "the requests are those that were recorded and the score alone tells, so the model, its sampling, its context"
+            f" or {_asked(figures)} that scores it changed"
+        )
+    elif figures["cause"] == "judge" and figures["verdict"] == "drifted":
+        yield f"the score alone tells, and by equal answers: {_asked(figures)} that scores them changed, not the model"
     elif other:
         yield f"{model['asked']} was asked, not {model['recorded']}"
+
+
+def _judging(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what equal answers tell of who scores them, where it tells of a change."""
+    judges = figures["judges"]
+    if judges is None:
+        return
+    differ = ENGLISH.plural(
+        judges["n"],
+        "{changed} of {n} equal answer",
+        "{changed} of {n} equal answers",
+        changed=judges["changed"],
+    )
+    if judges["replaced"] and judges["changed"]:
+        yield f"{_asked(figures)} is another than then and scores {differ} otherwise, so the scores are not compared"
+    elif judges["tells"] and figures["cause"] is not None:
+        yield f"{_asked(figures)} scores {differ} otherwise now than then, {p_text(judges['p_value'])}"
+
+
+def _asked(figures: Mapping[str, Any]) -> str:
+    """Return who is asked for the scores, in words."""
+    names = {"judge": "the judge", "embeddings": "the model of embeddings"}
+    return " or ".join(names[role] for role in figures["judges"]["roles"])
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -255,8 +321,10 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     )
     if then["strict"] is not None:
         yield f"form kept {percent(then['strict'])} to {percent(now['strict'])}"
-        yield f"tokens read {then['prompt_tokens']:.1f} to {now['prompt_tokens']:.1f}"
-        yield f"tokens written {then['completion_tokens']:.1f} to {now['completion_tokens']:.1f}"
+    for name, words in (("prompt_tokens", "read"), ("completion_tokens", "written")):
+        sides = [None if side[name] is None else f"{side[name]:.1f}" for side in (then, now)]
+        if any(sides):
+            yield f"tokens {words} {' to '.join(side or 'not known' for side in sides)}"
     if then["cost_usd"] and now["cost_usd"] is not None:
         ratio = _ratio(then["cost_usd"], now["cost_usd"])
         yield f"cost of an example {ENGLISH.dollars(then['cost_usd'])} to {ENGLISH.dollars(now['cost_usd'])} US dollars{ratio}, at the price of today"

@@ -250,7 +250,9 @@ def exchange_lines(called: str, exchanges: "Sequence[Exchange]", row: "ScoreRow"
             yield "  the answer is no longer stored"
         else:
             yield from message_lines("said", each.completion.text)
-            used = f"{each.completion.prompt_tokens} tokens read, {each.completion.completion_tokens} written"
+            said = each.completion
+            used = f"{said.prompt_tokens} tokens read, {said.completion_tokens} written"
+            used = used if said.counted else "tokens not stated"
             yield f"  {'':<11}({each.completion.finish_reason}, {used})"
     told = f"read by {read_by(row)}" if row.reader else "nothing could be read"
     yield f"  {'read:':<11}{answer(row)} ({told}), score {score(row)}"

@@ -11,7 +11,7 @@ from optimizer.elision import padded, told_apart, width
 from optimizer.explanation import percent, score_text, signed_points
 
 if TYPE_CHECKING:
-    from optimizer.comparison import Cell, Comparison
+    from optimizer.comparison import Absentee, Cell, Comparison, Contender
 
 # Columns of a paragraph, and characters of a name in the table: a row then has 118, unless names need more to differ.
 _WIDTH, _NAME = 100, 22
@@ -22,20 +22,24 @@ _LISTED = 5  # names in a sentence
 def matrix_lines(comparison: "Comparison") -> Iterator[str]:
     """Yield the table, a row a cell, highest score first, and what its marks mean."""
     rows = comparison.ranked
-    shown = told_apart((cell.contender.prompt for cell in rows), _NAME)
-    prompts = [shown[cell.contender.prompt] for cell in rows]
-    shown = told_apart((cell.contender.model for cell in rows), _NAME)
-    models = [shown[cell.contender.model] for cell in rows]
+    every: list[Contender | Absentee] = [*(cell.contender for cell in rows), *comparison.absent]
+    shown = told_apart((each.prompt for each in every), _NAME)
+    prompts = [shown[each.prompt] for each in every]
+    shown = told_apart((each.model for each in every), _NAME)
+    models = [shown[each.model] for each in every]
     wide = [max(map(width, names)) for names in (["prompt", *prompts], ["model", *models])]
     used = any(cell.contender.usage is not None for cell in rows)
     named = any(models)
     head = f"   {'prompt':<{wide[0]}}" + (f" {'model':<{wide[1]}}" if named else "")
     head += f"  score  {'95 % interval':<14}  {'gain':<14}"
     yield (head + ("  invalid    tokens seconds  $/1,000" if used else "")).rstrip()
-    for cell, prompt, model in zip(rows, prompts, models, strict=True):
-        line = f"{_mark(comparison, cell)} {padded(prompt, wide[0])}"
-        line += f" {padded(model, wide[1])}" if named else ""
-        yield (line + _scores(comparison, cell) + (_usage(cell) if used else "")).rstrip()
+    told = [
+        (_mark(comparison, cell), _scores(comparison, cell) + (_usage(cell) if used else "")) for cell in rows
+    ]
+    told += [("  ", "  no score: it is not compared, and why is said below")] * len(comparison.absent)
+    for (mark, figures), prompt, model in zip(told, prompts, models, strict=True):
+        line = f"{mark} {padded(prompt, wide[0])}" + (f" {padded(model, wide[1])}" if named else "")
+        yield (line + figures).rstrip()
     yield ""
     yield "* highest score   ≈ not distinguishable from it" + (
         "   F not beaten in score, cost and seconds at once" if used else ""
@@ -68,7 +72,8 @@ def _usage(cell: "Cell") -> str:
     usage = cell.contender.usage
     if usage is None:
         return ""
-    tokens = f"{usage.tokens_in:.0f}+{usage.tokens_out:.0f}"
+    unknown = usage.tokens_in is None or usage.tokens_out is None
+    tokens = "-" if unknown else f"{usage.tokens_in:.0f}+{usage.tokens_out:.0f}"
     cost = "-" if usage.cost is None else _brief(1000 * usage.cost)
     return f"  {percent(usage.invalid):>7} {tokens:>9} {_brief(usage.seconds):>7}  {cost:>7}"
 
@@ -106,7 +111,18 @@ def sentences(comparison: "Comparison") -> list[str]:
     if comparison.left_out:
         left = len(comparison.left_out)
         said.append(f"{left} of {n + left} examples are left out, because some cell has no score for them.")
-    return said
+    return [*said, *_absent(comparison)]
+
+
+def _absent(comparison: "Comparison") -> Iterator[str]:
+    for each in comparison.absent:
+        yield (
+            f"{each.name} has no score and takes no part: {each.reason.rstrip('.')}. Once that is mended the same "
+            "command asks for what is missing, and for nothing else."
+        )
+        if each.baseline:
+            base = comparison.cells[comparison.baseline].name
+            yield f"The others were to be compared with it; they are compared with {base} in its place."
 
 
 def _cheapest(ties: "Sequence[Cell]") -> Iterator[str]:

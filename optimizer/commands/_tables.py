@@ -106,7 +106,7 @@ def _words(evidence: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{'on test, ' + evidence['metric']:<40}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
+    yield f"{_headed('on test', evidence):<40}{'score':>7}  {'95 % interval':<16}{'n':>5}{'invalid':>9}{'errors':>8}"
     for key, name in _rows(evidence["test"]):
         yield _row(name, evidence["test"][key])
     yield from _outcomes(evidence["test"])
@@ -116,9 +116,14 @@ def _test_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield from _over_format(evidence)
 
 
+def _headed(protocol: str, evidence: Mapping[str, Any]) -> str:
+    """Return what heads the scores; evidence of an older version may not tell their metric."""
+    return f"{protocol}, {evidence['metric']}" if evidence.get("metric") else protocol
+
+
 def _cross_validation_lines(evidence: Mapping[str, Any]) -> Iterator[str]:
     found = evidence["cross_validation"]
-    yield f"{'cross-validated, ' + evidence['metric']:<40}{'score':>7}{'n':>7}"
+    yield f"{_headed('cross-validated', evidence):<40}{'score':>7}{'n':>7}"
     yield f"{'baseline':<40}{score_text(found['baseline']):>7}{found['n']:>7}"
     yield f"{'choice, judged on examples held out':<40}{score_text(found['chosen']):>7}{found['n']:>7}"
     yield from (

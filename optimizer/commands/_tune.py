@@ -202,8 +202,13 @@ def _together(
         if each.evaluation is not None
     }
     known = travels.evaluations(answered)
+    failed = {
+        (each.seat.prompt, each.seat.rival.label): str(each.error)
+        for each in scored
+        if each.error is not None
+    }
     order = [(prompt, rival.label) for rival in tuning.models for prompt in tuned]
-    found = {pair: known[pair] for pair in order if pair in known}
+    found = {pair: known.get(pair, failed.get(pair, "")) for pair in order if pair in known or pair in failed}
     scorer = own_evaluation(next(iter(tuned.values()))).scorer
     examples = getattr(tuning.plans[0].dataset, tuning.split)
     first = next(label for label in tuned)
@@ -214,7 +219,8 @@ def _together(
         baseline=list(found).index((first, first)),
     )
     shared = () if comparison is None else comparison.examples
-    moved = transfers(found, [each for each in examples if each.id in shared], scorer) if shared else ()
+    travelled = {pair: known[pair] for pair in order if pair in known and known[pair].scored}
+    moved = transfers(travelled, [each for each in examples if each.id in shared], scorer) if shared else ()
     errors = [*(each.error for each in outcomes), *(each.error for each in scored)]
     codes = [report_error(error) for error in errors if error is not None]
     missing = sum(each.evaluation.n_errors for each in scored if each.evaluation is not None)
@@ -244,7 +250,7 @@ def _figures(
         for rival, outcome in zip(tuning.models, outcomes, strict=True)
     }
     barred = {} if travels is None else {"@".join(pair): reason for pair, reason in travels.barred.items()}
-    asked = {each.seat.name: {"spent": each.spent.to_dict()} for each in scored}
+    asked = {each.seat.name: {"spent": each.used} for each in scored}
     return {
         "task": tuning.plans[0].task.name,
         "split": tuning.split,

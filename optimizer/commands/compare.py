@@ -284,21 +284,21 @@ def _tune(tuning: "Tuning", asking: "Asking", told: Telling, *, dry_run: bool) -
 
 
 def _compared(entry: Entry, found: "Sequence[Scored]") -> "Comparison | None":
-    """Return the comparison of the cells that were asked; None without the baseline, or an example they share."""
+    """Return the comparison of the cells that have a score; None without any, or without an example they share."""
     from optimizer.comparison import compare_evaluations
 
-    asked = [each for each in found if each.evaluation is not None]
-    wanted = found[entry.baseline]
-    if wanted.evaluation is None:
+    scorer = next((each.evaluation.scorer for each in found if each.evaluation is not None), None)
+    if scorer is None:
         return None
     rows = [
-        (each.seat.prompt, each.seat.rival.label, each.evaluation)
-        for each in asked
-        if each.evaluation is not None
+        (
+            each.seat.prompt,
+            each.seat.rival.label,
+            str(each.error) if each.evaluation is None else each.evaluation,
+        )
+        for each in found
     ]
-    return compare_evaluations(
-        rows, entry.terms.examples, wanted.evaluation.scorer, baseline=asked.index(wanted)
-    )
+    return compare_evaluations(rows, entry.terms.examples, scorer, baseline=entry.baseline)
 
 
 def _figures(entry: Entry, found: "Sequence[Scored]") -> dict[str, Any]:
@@ -309,7 +309,7 @@ def _figures(entry: Entry, found: "Sequence[Scored]") -> dict[str, Any]:
             "provider": each.seat.rival.spec.provider,
             "model_name": each.seat.rival.spec.name,
             "parameters_changed": dict(each.seat.changed),
-            "spent": each.spent.to_dict(),
+            "spent": each.used,
             "asked": dict(each.bench),
             "error": None if each.error is None else str(each.error),
         }
@@ -355,11 +355,19 @@ def _say(comparison: "Comparison", said: "Sequence[str]", document: "Mapping[str
     spent = [cell["spent"] for cell in document.get("asked", {}).values()]
     if spent:
         calls, cached = (sum(each[name] for each in spent) for name in ("calls", "cached"))
-        usd = sum(each["usd"] for each in spent)
-        paid = f", {ENGLISH.dollars(usd, 4)} US dollars" if usd else ""
-        say(f"used {calls:,} calls{paid}; {counted(cached, 'answer')} from the store")
+        say(f"used {calls:,} calls{_paid(spent)}; {counted(cached, 'answer')} from the store")
     for path in document.get("files", ()):
         say(f"wrote {path}")
+
+
+def _paid(spent: "Sequence[Mapping[str, Any]]") -> str:
+    """Return what some cells cost, to go behind their calls; what has no known price is told, and is not free."""
+    usd = sum(each["usd"] or 0 for each in spent)
+    unknown = sum(each["usd"] is None and each["prompt_tokens"] > 0 for each in spent)
+    if not unknown:
+        return f", {ENGLISH.dollars(usd, 4)} US dollars" if usd else ""
+    least = f", at least {ENGLISH.dollars(usd, 4)} US dollars" if usd else ""
+    return f"{least}, the price of {counted(unknown, 'cell')} not known"
 
 
 def _write(path: Path, document: "Mapping[str, Any]", scores: str) -> list[str]:

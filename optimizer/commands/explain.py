@@ -171,6 +171,7 @@ def _evidence_lines(view: "View", flips: "Flips") -> Iterator[str]:
     Of a loss nothing is left, and a metric of the whole corpus is not what the flips add up to.
     """
     from optimizer.explanation import signed_points
+    from optimizer.exporters import frozen_side
 
     evidence = {} if view.frozen is None else view.frozen.evidence
     over = evidence.get("difference_over_guess")
@@ -181,8 +182,9 @@ def _evidence_lines(view: "View", flips: "Flips") -> Iterator[str]:
             "Had the best constant answer stood in place of every answer of the baseline that could not be read, "
             f"{value} points ({lower} to {upper}) would be left of the gain."
         )
-    if evidence:
-        yield f"The study decided: {evidence['decision']}; the {evidence['frozen']} was frozen."
+    if view.frozen is not None and "decision" in evidence:
+        side = frozen_side(view.frozen)  # no older evidence names it
+        yield f"The study decided: {evidence['decision']}{f'; the {side} was frozen' if side else ''}."
 
 
 def _parts_lines(flips: "Flips") -> Iterator[str]:

@@ -17,10 +17,12 @@ from optimizer.commands._tables import outcome_line, spent_lines
 from optimizer.language import ENGLISH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from optimizer.config import PriceSpec, RunSpec
+    from optimizer.frozen import FrozenPrompt
     from optimizer.job import Bound, Job
+    from optimizer.models import ModelSpec
     from optimizer.predicting import Predicted, Prediction, Progress
 
 Rows = Annotated[
@@ -33,7 +35,11 @@ Keep = Annotated[
 KeepAll = Annotated[bool, typer.Option("--keep-all", help="Copy all columns of the rows.")]
 Lists = Annotated[
     list[str] | None,
-    typer.Option("--list", metavar="INPUT", help="An input whose cells are JSON arrays of texts."),
+    typer.Option(
+        "--list",
+        metavar="INPUT",
+        help="An input whose cells are JSON arrays of texts; those that the task has as lists are.",
+    ),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Write completions beside the answers.")]
 RequestsPerMinute = Annotated[
@@ -91,9 +97,8 @@ def predict(  # the options of a command line
     from optimizer.frozen import FrozenPrompt
     from optimizer.intake import intake_of
     from optimizer.job import Job
-    from optimizer.rescoring import own_model, study_beside
 
-    frozen = FrozenPrompt.load(prompt_path(path))
+    frozen = FrozenPrompt.load(path := prompt_path(path))
     stated = Stated(
         name=model,
         base_url=base_url,
@@ -102,14 +107,16 @@ def predict(  # the options of a command line
         capabilities=capabilities,
         timeout_seconds=timeout_seconds,
     )
+    spec, usual = _asked(frozen, path, stated)
+    named = _listed(frozen, path, lists or ())
     job = Job(
         frozen=frozen,
-        spec=stated.over(own_model(frozen, study_beside(prompt_path(path))) if model is None else None),
-        intake=intake_of(frozen.template, rows, lists=lists or (), kept=None if keep_all else keep or ()),
+        spec=spec,
+        intake=intake_of(frozen.template, rows, lists=named, kept=None if keep_all else keep or ()),
         output=output,
         run=_run(concurrency, requests_per_minute),
         raw=raw,
-        price=_price(price),
+        price=_price(price) or usual,
         max_calls=max_calls,
         max_usd=max_usd,
         fresh=fresh,
@@ -117,6 +124,37 @@ def predict(  # the options of a command line
     found = asyncio.run(_predict(job, quiet=quiet))
     _say(found, output, as_json=as_json)
     _check(found)
+
+
+def _asked(frozen: "FrozenPrompt", path: Path, stated: Stated) -> "tuple[ModelSpec, PriceSpec | None]":
+    """Return the model that is asked, and its price where the study beside the prompt states one."""
+    from optimizer.rescoring import own_model, study_beside
+
+    # A study says how its own model is asked and what that costs, and nothing of another.
+    if stated.name is not None:
+        return stated.over(None), None
+    beside = study_beside(path)
+    spec = stated.over(own_model(frozen, beside))
+    return spec, None if beside is None else beside[0].budget.prices.get(spec.name)
+
+
+def _listed(frozen: "FrozenPrompt", path: Path, named: "Sequence[str]") -> list[str]:
+    """Return the inputs whose cells are lists: those that are named, and those of the task, whichever model is asked.
+
+    A row is then shown as the examples were that the prompt was scored on. Where the study beside the prompt has its
+    task elsewhere that is told: of a cell in a table nothing else says that it is a list.
+    """
+    from optimizer.errors import InputError
+    from optimizer.origin import listed_inputs
+
+    try:
+        return [*named, *listed_inputs(frozen, path)]
+    except InputError as error:
+        why = f": {error.problems[0]}" if error.problems else ""
+        complain(
+            f"Caution: whether the task has inputs that are lists is not known; name them with --list{why}"
+        )
+        return list(named)
 
 
 def _run(concurrency: str | None, requests_per_minute: float | None) -> "RunSpec":
@@ -253,8 +291,13 @@ def _check(found: "Predicted") -> None:
 
 def _lines(found: "Predicted", output: Path) -> "Iterator[str]":
     yield f"wrote {output}: {found.rows:,} rows, {outcome_line(dict(found.outcomes))}"
-    cost = "price not known" if found.cost_usd is None else f"{ENGLISH.dollars(found.cost_usd, 4)} US dollars"
-    yield f"{'answers':<16}{found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
+    if found.prompt_tokens is None or found.completion_tokens is None:
+        # Without them no price says what the answers cost.
+        yield f"{'answers':<16}tokens not known, as the endpoint does not state those of every answer"
+    else:
+        usd = found.cost_usd
+        cost = "price not known" if usd is None else f"{ENGLISH.dollars(usd, 4)} US dollars"
+        yield f"{'answers':<16}{found.prompt_tokens:,} tokens read, {found.completion_tokens:,} written, {cost}"
     yield from _spent(found.spent)
 
 

@@ -95,8 +95,7 @@ class Look:
         codes = [_CODES[finding.weight] for finding in self.found.findings]
         codes += [] if self.error is None else [self.error.exit_code]
         if self.again is not None:
-            changed = self.again["verdict"] == "drifted" or self.again["cause"] == "metric"
-            codes += [3 if self.again["lost"] else 0, 1 if changed else 0]
+            codes += [3 if self.again["lost"] else 0, 0 if self.again["cause"] is None else 1]
         return codes
 
     @property
@@ -334,16 +333,17 @@ async def _asked(job: "Job", found: "Verified", signals: Signals) -> "tuple[Resc
     then = tuple(row for row, _ in found.rendered.alike)
     async with open_job(job, within=RESUMED_SECONDS) as opened:
         with signals.stopping(opened.stop):
-            again = rescored(job, then, await opened.evaluate())
+            again = rescored(job, then, await opened.evaluate(), identities=opened.bench.identities)
         return again, used_figures(opened), opened.number
 
 
 def _finish(looks: "Sequence[Look]", codes: set[int]) -> None:
-    """Record that all is over; where something is still to be asked, the same command goes on with the rest."""
+    """Record which looks are over: each with nothing left to ask, so that no model that is gone keeps others open."""
     from optimizer.rescoring import finish_all
 
-    if not codes & {70, 130, 3, 4}:
-        finish_all(look.begun for look in looks if look.begun is not None)
+    if 130 not in codes:  # after a stop the same command tells of all of them, and asks nothing twice
+        over = (look.begun for look in looks if not {70, 3, 4}.intersection(look.codes))
+        finish_all(begun for begun in over if begun is not None)
 
 
 def _show(look: Look) -> None:

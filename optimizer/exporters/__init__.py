@@ -208,8 +208,15 @@ def input_preconditions(frozen: FrozenPrompt, carries: frozenset[Feature]) -> li
 
 
 def frozen_side(frozen: FrozenPrompt) -> str:
-    """Return which side of the comparison was frozen, as the evidence names it."""
-    return str(frozen.evidence.get("frozen", "winner"))
+    """Return which prompt of the comparison was frozen: "winner" or "baseline", or "" where the evidence does not tell.
+
+    Evidence of version 0.2 and earlier names none, and the fingerprints that it has tell it.
+    """
+    sides = ("baseline", "winner")  # the baseline first: where nothing beat it, it is the winner as well
+    said = frozen.evidence.get("frozen")
+    if said in sides:
+        return str(said)
+    return next((s for s in sides if frozen.evidence.get(f"{s}_fingerprint") == frozen.fingerprint), "")
 
 
 def _input(hole: Hole) -> str:

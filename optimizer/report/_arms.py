@@ -151,18 +151,18 @@ def _measured(
     """Return the prompts with what an example takes, from their completions."""
     first, price = baseline_of(made), plan.price
 
-    def means(figure: Callable[[Completion], float]) -> dict[str, float]:
-        return matched(
-            {
-                name: {example: fsum(map(figure, several)) for example, several in rows.items()}
-                for name, rows in mine.items()
-            },
-            first,
-        )
+    def means(figure: Callable[[Completion], float | None]) -> dict[str, float]:
+        found: dict[str, dict[str, float]] = {name: {} for name in mine}
+        for name, rows in mine.items():
+            for example, several in rows.items():
+                figures = [each for each in map(figure, several) if each is not None]
+                if len(figures) == len(several):  # what one call took is not known to be nothing
+                    found[name][example] = fsum(figures)
+        return matched(found, first)
 
-    tokens = means(lambda call: call.prompt_tokens + call.completion_tokens)
+    tokens = means(lambda call: call.prompt_tokens + call.completion_tokens if call.counted else None)
     seconds = means(lambda call: call.seconds)
-    costs = {} if price is None else means(lambda call: price(call.prompt_tokens, call.completion_tokens))
+    costs = means(lambda call: call.cost_at(price))
     return [
         replace(
             arm,
@@ -179,10 +179,9 @@ def _by_trial(arm: Arm) -> Arm:
     row = arm.row
     if row is None or not row.n:
         return arm
-    tokens = row.prompt_tokens + row.completion_tokens
     return replace(
         arm,
-        tokens=tokens / row.n if tokens else None,
+        tokens=row.tokens / row.n if row.tokens else None,
         cost=None if row.cost_usd is None else row.cost_usd / row.n,
     )
 

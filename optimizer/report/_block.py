@@ -171,7 +171,7 @@ def _completion(each: Completion, texts: Texts) -> list[object]:
     return [
         texts.place(each.text),
         _FINISHED.index(each.finish_reason),
-        each.prompt_tokens,
-        each.completion_tokens,
+        each.prompt_tokens if each.counted else None,
+        each.completion_tokens if each.counted else None,
         round(each.seconds, 6),
     ]

@@ -1,10 +1,12 @@
 """After how many calls a cheaper prompt has repaid what the study that found it cost."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from optimizer.archive import Call
 from optimizer.completion import Completion
+from optimizer.exporters import frozen_side
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
 from optimizer.report._arms import Answers
@@ -29,7 +31,7 @@ def break_even(
     same = frozen.evidence.get("winner_fingerprint") == frozen.evidence.get("baseline_fingerprint")
     if value is None or upper is None or same:
         return ""
-    if frozen.evidence.get("frozen") == "baseline":
+    if frozen_side(frozen) == "baseline":
         return language.t(
             "The baseline is kept, so an example costs what it cost before: nothing repays the study."
         )
@@ -41,14 +43,27 @@ def break_even(
         return language.t(
             "That an example costs less with the new prompt is not shown: whether savings repay the study is not known."
         )
+    return _after(plan, saving, answers, others, language)
+
+
+def _after(
+    plan: StudyPlan, saving: Mapping[str, Any], answers: Answers, others: Sequence[Call], language: Language
+) -> str:
+    """Return after how many calls the prompt that saves has repaid the study."""
+    if not all(each.counted for each in _calls(answers)):
+        return language.t(
+            "An example costs less with the new prompt than with the baseline. After how many of them that has repaid "
+            "the study is not known: some of its answers do not state their tokens."
+        )
+    value = -(number(saving.get("value")) or 0.0)
     if saving.get("unit") == "usd":
-        return _in_dollars(plan, -value, _spent(answers, others), language)
+        return _in_dollars(plan, value, _spent(answers, others), language)
     spent = sum(read + written for read, written in _spent(answers, others))
     return language.t(
         "An example takes {saving} less with the new prompt than with the baseline: after {n} of them that has repaid "
         "the {total} tokens of the whole study.",
-        saving=language.amount(-value, "tokens"),
-        n=_repaid(spent, -value, language),
+        saving=language.amount(value, "tokens"),
+        n=_repaid(spent, value, language),
         total=language.figure(f"{spent:,}"),
     )
 

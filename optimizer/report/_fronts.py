@@ -224,11 +224,7 @@ def answer_of(row: ScoreRow) -> Answer:
 
 def _priced(plan: StudyPlan, several: Sequence[Completion]) -> tuple[Completion, ...]:
     price = plan.price
-    if price is None:
-        return tuple(several)
-    return tuple(
-        replace(each, cost_usd=price(each.prompt_tokens, each.completion_tokens)) for each in several
-    )
+    return tuple(replace(each, cost_usd=each.cost_at(price)) for each in several)
 
 
 def _figures(point: FrontPoint) -> tuple[float | None, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optimizer.archive import Archive
+from optimizer.exporters import frozen_side
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
 from optimizer.report._arms import Answers, Arm, arms
@@ -188,7 +189,7 @@ def _other(frozen: FrozenPrompt) -> bool:
 
 def _won(frozen: FrozenPrompt) -> bool:
     """Return whether the frozen prompt is the new one, whose differences from the baseline the evidence tells."""
-    return frozen.evidence.get("frozen") == "winner"
+    return frozen_side(frozen) == "winner"
 
 
 def _slice_heads(frozen: FrozenPrompt, say: Teller) -> list[str]:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from optimizer.archive import Archive
 from optimizer.dataset import Example
+from optimizer.exporters import frozen_side
 from optimizer.frozen import FrozenPrompt
 from optimizer.plan import StudyPlan
 from optimizer.report._failures import RIGHT, judged_examples
-from optimizer.report._reading import which
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
 from optimizer.store import ScoreRow
@@ -118,7 +118,7 @@ def _cautions(counts: Sequence[_Counts], frozen: FrozenPrompt, say: Teller) -> I
     enough = [each for each in counts if each.n >= FEWEST and not each.hits]
     never = [each for each in enough if not each.answered]
     wrong = [each for each in enough if each.answered]
-    prompt = say.t("the new prompt") if which(frozen) == "winner" else say.t("the baseline")
+    prompt = say.t("the new prompt") if frozen_side(frozen) == "winner" else say.t("the baseline")
     total = sum(each.n for each in counts)
     if never:
         told = say.t(

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from optimizer.frozen import FrozenPrompt
 from optimizer.report._language import mark
 
 ABSENT = "–"
@@ -58,16 +57,6 @@ def text(value: object) -> str:
 def short(fingerprint: object) -> str:
     """Return the beginning of a fingerprint."""
     return text(fingerprint)[:_SHORT]
-
-
-def which(frozen: FrozenPrompt) -> str:
-    """Return which prompt is frozen: "winner" or "baseline", or "" where the evidence does not say."""
-    said = frozen.evidence.get("frozen")
-    if said in ("winner", "baseline"):
-        return str(said)
-    # The baseline first: where nothing beat it, it is the winner as well.
-    arms = ("baseline", "winner")
-    return next((a for a in arms if frozen.evidence.get(f"{a}_fingerprint") == frozen.fingerprint), "")
 
 
 def known_prompts(evidence: Mapping[str, Any]) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optimizer.answer import OUTCOMES
+from optimizer.exporters import frozen_side
 from optimizer.frozen import FrozenPrompt
 from optimizer.metrics import METRICS
 from optimizer.report._behaviour import gaps_table, robustness_table, slices_table
@@ -22,7 +23,6 @@ from optimizer.report._reading import (
     number,
     short,
     text,
-    which,
 )
 from optimizer.report._table import Table, make_table
 from optimizer.report._telling import Teller
@@ -85,7 +85,7 @@ def _scores(frozen: FrozenPrompt, say: Teller) -> Table:
         say.t("Scores on the test examples: {metric}", metric=metric),
         [{say.t("prompt"): say.t(name), **_arm(mapping(test[key]), say)} for key, name in arms],
         words=(say.t("prompt"), say.t("outcomes")),
-        frozen=[k for k, (key, _) in enumerate(arms) if key == which(frozen)],
+        frozen=[k for k, (key, _) in enumerate(arms) if key == frozen_side(frozen)],
     )
 
 
@@ -195,7 +195,7 @@ def _search(frozen: FrozenPrompt, say: Teller) -> Table:
         say.t("Scores of the search, and after it"),
         rows,
         words=(say.t("prompt"),),
-        frozen=[k for k, arm in enumerate(arms) if arm == which(frozen)],
+        frozen=[k for k, arm in enumerate(arms) if arm == frozen_side(frozen)],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from optimizer.cautions import USUAL_LEVEL, retold
 from optimizer.explanation import in_words, provable_in_words
+from optimizer.exporters import frozen_side
 from optimizer.frozen import FrozenPrompt
 from optimizer.power import smallest_provable_difference
 from optimizer.report._behaviour import consistency_in_words, difference_of, stand_in_in_words
@@ -22,7 +23,6 @@ from optimizer.report._reading import (
     number,
     short,
     text,
-    which,
 )
 from optimizer.report._telling import Teller
 
@@ -101,7 +101,8 @@ def words(frozen: FrozenPrompt, say: Teller) -> Words:
     told = {f"{caution}{each}" for each in cautions}
     decision = _text(evidence.get("decision"))
     decided = say.t(decision) if decision in _DECISIONS else decision
-    kept = say.t(_FROZEN[which(frozen)]) if which(frozen) else ""
+    side = frozen_side(frozen)
+    kept = say.t(_FROZEN[side]) if side else ""
     return Words(
         model=f"{text(frozen.model.get('provider'))}:{text(frozen.model.get('name'))}",
         heading=_heading(evidence, say),

@@ -731,7 +731,7 @@
     const calls = cell[6];
     if (calls && calls.length) {
       const sum = (k) => calls.reduce((total, call) => total + call[k], 0);
-      fact(t("tokens"), t("{read} read, {written} written", { read: sum(2), written: sum(3) }));
+      if (calls.every((call) => call[2] !== null)) fact(t("tokens"), t("{read} read, {written} written", { read: sum(2), written: sum(3) }));
       fact(t("seconds"), decimal(sum(4), 3));
       fact(t("end"), endings[data.finished[calls[calls.length - 1][1]]]);
     }

@@ -83,6 +83,30 @@ def frozen(pair: Pair, make_draft: Callable[..., Draft], make_frozen: MakeFrozen
     return make_frozen(FORMATS[layout].render(make_draft(style, output=output)))
 
 
+@pytest.mark.parametrize(
+    ("evidence", "score"),
+    [
+        ({}, None),
+        ({"baseline_fingerprint": "it", "winner_fingerprint": "other"}, 0.25),
+        ({"baseline_fingerprint": "other", "winner_fingerprint": "it"}, 0.75),
+        ({"baseline_fingerprint": "it", "winner_fingerprint": "it"}, 0.25),
+        ({"baseline_fingerprint": "other", "winner_fingerprint": "another"}, None),
+        ({"frozen": "winner"}, 0.75),
+        ({"frozen": "front", "winner_fingerprint": "other"}, None),
+    ],
+)
+def test_the_score_that_is_stated_is_that_of_the_prompt_which_was_frozen(
+    make_frozen: MakeFrozen, evidence: dict[str, object], score: float | None
+) -> None:
+    frozen = make_frozen(one_call("Name the colour."))
+    found = {name: frozen.fingerprint if value == "it" else value for name, value in evidence.items()}
+    found["test"] = {"baseline": {"score": 0.25, "n": 40}, "winner": {"score": 0.75, "n": 40}}
+    provenance = Shipment(frozen=replace(frozen, evidence=found)).provenance
+    assert provenance.get("test") == (
+        None if score is None else {"score": score, "lower": None, "upper": None, "n": 40}
+    )
+
+
 @each
 def test_a_suffix_tells_the_format(name: str) -> None:
     suffixes = [EXPORTERS[other].suffix for other in EXPORTERS]

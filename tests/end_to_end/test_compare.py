@@ -24,7 +24,10 @@ from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import Until
     from tests.loopback_server import Loopback
+    from tests.output_schemas import mistake
     from tests.warm import Starter
+else:  # the tests are no package
+    from output_schemas import mistake
 
 LABELS = ("red", "green", "blue")
 TASK = """schema: 1
@@ -205,11 +208,47 @@ def test_a_model_that_cannot_be_asked_takes_nothing_from_the_others(
     document = json.loads(told.out)
     assert [cell["cell"] for cell in document["cells"]] == ["plain@good", "short@good"]
     assert "does not exist" in document["asked"]["plain@bad"]["error"]
+    assert [each["cell"] for each in document["absent"]] == ["plain@bad", "short@bad"]
     assert "plain@bad: " in told.err
-    assert call("compare", *ALL, "--baseline", "plain@bad", "--quiet").code == 3
+    told = call("compare", *ALL, "--baseline", "plain@bad", "--quiet")
+    assert told.code == 3
+    assert "they are compared with plain@good in its place" in " ".join(told.out.split())
     sent, server.models = len(server.bodies), None
     assert call("compare", *ALL, "--quiet").code == 0
     assert len(server.bodies) == sent + 60
+
+
+@pytest.mark.parametrize("cache", [(), ("--no-cache",)])
+def test_a_model_that_refuses_every_request_takes_nothing_from_the_others(
+    project: Path, server: "Loopback", call: Callable[..., Told], cache: tuple[str, ...]
+) -> None:
+    def refusing(body: Body) -> str | tuple[int, Body]:
+        if body["model"] == "good":
+            return reply(body)
+        error = {"message": "top_k is not supported", "type": "invalid_request_error"}
+        return 400, {"error": error}
+
+    # The first that is named is the one that the others are compared with.
+    (project / "models.yaml").write_text(served_by(server.base_url, "bad", "good"), encoding="utf-8")
+    server.reply = refusing
+    told = call("compare", *ALL, *cache, "--output", "found.json", "--quiet")
+    assert told.code == 3
+    assert "plain@bad: 30 of 30 examples failed; " in told.err
+    lines = told.out.splitlines()
+    assert [line.split()[-1] for line in lines[4:6]] == ["below", "below"]
+    assert "top_k is not supported" in " ".join(lines)
+    document = json.loads((project / "found.json").read_text(encoding="utf-8"))
+    assert mistake("compare", document) is None
+    assert [cell["cell"] for cell in document["cells"]] == ["plain@good", "short@good"]
+    assert document["baseline"] == "plain@good"
+    assert {name: each["spent"]["usd"] for name, each in document["asked"].items()} == dict.fromkeys(
+        ("plain@bad", "short@bad", "plain@good", "short@good")
+    )
+    assert "the price of 2 cells not known" in told.out  # what was refused cost nothing
+    assert all(len(line) <= 120 for line in lines)
+    sent, server.reply = len(server.bodies), reply
+    assert call("compare", *ALL, *cache, "--quiet").code == 0
+    assert [body["model"] for body in server.bodies[sent:]] == ["bad"] * 60
 
 
 def test_every_reason_against_a_comparison_is_told_at_once(
@@ -335,6 +374,29 @@ def test_prompts_that_were_tuned_for_one_model_are_asked_of_the_others(
     assert told.code == 2
     assert "--calls: expected more than the 60" in told.err
     assert call("compare", "--calls", "60").code == 2
+
+
+def test_a_model_that_refuses_every_request_takes_no_tuned_prompt_from_the_others(
+    project: Path, server: "Loopback", call: Callable[..., Told]
+) -> None:
+    (project / "study.yaml").write_text(STUDY, encoding="utf-8")
+
+    def refusing(body: Body) -> str | tuple[int, Body]:
+        if body["model"] == "bad":
+            return 400, {"error": {"message": "no such option", "type": "invalid_request_error"}}
+        return next(name for name in LABELS if f"is {name}" in body["messages"][-1]["content"])
+
+    server.reply = refusing
+    told = call("compare", "--tune", "study.yaml", "--models", "models.yaml", "--quiet", "--json")
+    assert told.code == 3
+    document = json.loads(told.out)
+    assert [cell["cell"] for cell in document["cells"]] == ["good@good"]
+    assert [each["cell"] for each in document["absent"]] == ["good@bad"]
+    assert "no such option" in document["absent"][0]["reason"]
+    assert [(each["prompt"], each["model"], each["score"]) for each in document["transfer"]] == [
+        ("good", "good", 1.0)
+    ]
+    assert mistake("compare", document) is None
 
 
 @pytest.mark.embedded

@@ -238,3 +238,48 @@ def test_a_score_asks_a_judge_and_a_model_of_embeddings_and_compares_with_people
     again = made.command(*told)
     assert "llm_judge and human: Cohen's kappa 0.00" in again.stdout
     assert "judge           0 calls" in again.stdout
+
+
+def look_again(made: Judged, *options: str) -> dict[str, Any]:
+    """Return what asking again told, with the lines that tell it; the judge's account is another each time."""
+    told = made.command("verify", "prompt.json", "--rescore", "--json", *options)
+    assert told.returncode in (0, 1), told.stderr
+    (found,) = json.loads(told.stdout)["prompts"].values()
+    said = made.command("verify", "prompt.json", "--rescore", *options).stdout
+    return {**found["rescored"], "code": told.returncode, "said": said}
+
+
+def test_a_judge_that_changed_is_told_from_a_model_that_did(judged: Judged) -> None:
+    blamed = "so the model, its sampling or its context changed"
+    assert judged.run().returncode == 0
+    found = look_again(judged)
+    assert (found["code"], found["verdict"], found["cause"]) == (0, "holds", None)
+    assert (found["judges"]["n"], found["judges"]["changed"]) == (12, 0)
+    # Equal answers are scored otherwise: it is the judge.
+    judged.judge.reply = lambda body: "fair"
+    found = look_again(judged)
+    assert (found["code"], found["verdict"], found["cause"]) == (1, "drifted", "judge")
+    assert (found["judges"]["changed"], found["judges"]["tells"]) == (12, True)
+    assert blamed not in found["said"]
+    assert "the judge that scores them changed, not the model" in found["said"]
+    assert "the judge scores 12 of 12 equal answers otherwise now than then" in found["said"]
+    # Another one is asked: two judges are not compared, as two metrics are not.
+    other = ("--judge", "openai_compatible:other", "--judge-base-url", judged.judge.base_url)
+    found = look_again(judged, *other)
+    assert (found["code"], found["verdict"], found["cause"]) == (1, "holds", "judge")
+    assert (found["judges"]["replaced"], found["difference"]) == (["judge"], None)
+    assert "the judge is another than then and scores 12 of 12 equal answers otherwise" in found["said"]
+    # Another one that says the same is no change.
+    judged.judge.reply = judges
+    found = look_again(judged, *other)
+    assert (found["code"], found["cause"], found["judges"]["replaced"]) == (0, None, ["judge"])
+    # Other answers of the same length, worse by the score alone: of the model or of its judge.
+    judged.model.reply = lambda body: f"It is {COLOURS[COLOURS.index(ASKED.findall(str(body))[-1]) - 1]}."
+    found = look_again(judged)
+    assert (found["telling"], found["cause"], found["judges"]["n"]) == (["score"], "model or judge", 0)
+    assert "its sampling, its context or the judge that scores it changed" in found["said"]
+    # Where the answers themselves are others by another sign, it is the model, whatever a judge says of them.
+    judged.model.reply = lambda body: answers(body) + " And so it is, as far as one can say."
+    found = look_again(judged)
+    assert (found["telling"], found["cause"]) == (["length"], "model")
+    assert blamed in found["said"]

@@ -583,7 +583,54 @@ def test_without_a_test_split_it_is_validation_that_is_recorded_and_asked_again(
     told = call("verify", path, "--rescore")
     assert told.code == 0, told.err
     assert "accuracy 1.000 then, 1.000 now" in told.out
+    assert "chose this prompt" not in told.out  # the temperature is 0: there was no luck
     assert len(server.bodies) == 15
+    warm = path.with_name("study.yaml")
+    text = warm.read_text(encoding="utf-8").replace("temperature: 0", "temperature: 0.7")
+    warm.write_text(text, encoding="utf-8")
+    assert call("run", warm, "--quiet", "--fresh").code == 0
+    told = call("verify", path, "--rescore")
+    among = 1 + json.loads(path.read_text(encoding="utf-8"))["evidence"]["candidates"]
+    assert f"\n  the recorded answers chose this prompt among {among}, so they are lucky, too: " in told.out
+
+
+def test_a_prompt_whose_model_is_gone_leaves_no_answers_of_the_others_for_another_time(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], tmp_path: Path, loopback_server: ModuleType
+) -> None:
+    here, gone = (shutil.copytree(prompt.parent, tmp_path / name) / "prompt.json" for name in ("a", "b"))
+    with loopback_server.Loopback() as other:
+        dead = other.base_url
+    study = gone.with_name("study.yaml")
+    study.write_text(study.read_text(encoding="utf-8").replace(server.base_url, dead), encoding="utf-8")
+    arguments = ("verify", tmp_path, "--rescore", "--json")
+    first = call(*arguments)
+    assert first.code == 3, first.err
+    found = json.loads(first.out)["prompts"]
+    assert (found[str(here)]["rescored"]["verdict"], len(server.bodies)) == ("holds", 40)
+    server.reply = lambda body: "none"
+    again = call(*arguments)
+    found = json.loads(again.out)["prompts"]
+    assert found[str(here)]["rescored"]["verdict"] == "drifted"
+    assert len(server.bodies) == 80
+
+
+def test_an_endpoint_that_states_no_tokens_any_more_is_no_other_model(
+    prompt: Path, server: "Loopback", call: Callable[..., Told], loopback_server: ModuleType
+) -> None:
+    def silent(body: Body) -> tuple[int, object]:
+        answer = loopback_server.completion(body, label(body))
+        del answer["usage"]
+        return 200, answer
+
+    server.reply = silent
+    told = call("verify", prompt, "--rescore")
+    assert told.code == 0, told.out
+    assert re.search(
+        r"\n  tokens read \d+\.\d to not known\n  tokens written \d\.\d to not known\n", told.out
+    )
+    again = figures(call("verify", prompt, "--rescore", "--json"))["rescored"]
+    assert (again["now"]["prompt_tokens"], again["now"]["completion_tokens"]) == (None, None)
+    assert {"length", "reading"}.isdisjoint(sign["sign"] for sign in again["signs"])
 
 
 def test_a_folder_is_looked_at_at_once_and_the_worst_code_and_a_case_each_are_given(

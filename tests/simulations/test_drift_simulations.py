@@ -71,12 +71,25 @@ def noisy(rows: Rows, rng: np.random.Generator, share: float) -> Rows:
     ]
 
 
-def looks(make: Callable[[np.random.Generator], tuple[Rows, Rows]], *, deterministic: bool) -> list[Drift]:
+def best_of(rng: np.random.Generator, p: list[float], k: int) -> Rows:
+    """Return the answers of the one of k equally good prompts that scored the most on them."""
+    scores = rng.random((k, N)) < p
+    best = scores[scores.sum(axis=1).argmax()]
+    return sampled(rng, [float(right) for right in best])  # sure of what it was
+
+
+def looks(
+    make: Callable[[np.random.Generator], tuple[Rows, Rows]],
+    *,
+    deterministic: bool,
+    chosen_among: int = 1,
+    seeds: int = SEEDS,
+) -> list[Drift]:
     found = []
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         then, now = make(np.random.default_rng(seed))
         pairs = Pairs(then=tuple(then), now=tuple(now))
-        found.append(drift(pairs, same_requests=True, deterministic=deterministic))
+        found.append(drift(pairs, same_requests=True, deterministic=deterministic, chosen_among=chosen_among))
     return found
 
 
@@ -145,3 +158,32 @@ def test_a_model_at_temperature_0_gives_few_alarms_for_what_company_its_requests
         return noisy(then, rng, share), noisy(then, rng, share)
 
     assert drifted(looks(make, deterministic=True)) <= 5
+
+
+@pytest.mark.parametrize("steady", [0.0, 0.5])
+def test_a_prompt_that_its_own_answers_chose_gives_few_alarms(steady: float) -> None:
+    def make(rng: np.random.Generator) -> tuple[Rows, Rows]:
+        p = chances(rng, steady)
+        return best_of(rng, p, 30), sampled(rng, p)
+
+    assert drifted(looks(make, deterministic=False, chosen_among=30)) <= 5
+
+
+def test_such_a_prompt_taken_for_one_that_nothing_chose_falls_back_too_often() -> None:
+    def make(rng: np.random.Generator) -> tuple[Rows, Rows]:
+        p = chances(rng, 0.0)
+        return best_of(rng, p, 30), sampled(rng, p)
+
+    assert drifted(looks(make, deterministic=False)) > 5
+
+
+@pytest.mark.parametrize(("share", "at_least"), [(1, 50), (2, 95)])
+def test_a_loss_of_a_prompt_that_its_own_answers_chose_is_told(share: int, at_least: int) -> None:
+    def make(rng: np.random.Generator) -> tuple[Rows, Rows]:
+        p = chances(rng, 0.5)
+        now = sampled(rng, p)
+        for _ in range(share):  # a tenth each
+            now = worse(now, rng)
+        return best_of(rng, p, 20), now
+
+    assert drifted(looks(make, deterministic=False, chosen_among=20)) >= at_least
