@@ -202,6 +202,7 @@ def _freeze(study: Study, arm: Arm, evidence: dict[str, object]) -> FrozenPrompt
             "name": plan.task.name,
             "version": plan.task.version,
             "metric": plan.task.metric,
+            "lists": [name for name in arm.template.inputs if name in plan.task.lists],
             "fingerprint": plan.task.digest,
             "dataset": {"fingerprint": dataset.digest, "splits": splits, "seed": plan.task.dataset.seed},
         },

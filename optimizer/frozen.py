@@ -53,7 +53,7 @@ class FrozenPrompt:
         capabilities: What a model must be able to do to run it.
         demonstration_ids: Ids of the training examples it shows.
         model: The model it was tuned for.
-        task: Name, version, metric, and fingerprints of the data and its splits.
+        task: Name, version, metric, inputs that are lists, and fingerprints of the data and its splits.
         evidence: Scores on validation and test, the baseline, the paired difference and the decision.
         history: Every trial of the search.
         tool_versions: Versions of what made it.

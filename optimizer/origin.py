@@ -51,13 +51,22 @@ def _task_path(path: Path, task: Path | None) -> Path | None:
 
 
 def listed_inputs(frozen: FrozenPrompt, path: Path, task: Path | None = None) -> tuple[str, ...]:
-    """Return the inputs of a prompt that its task has as lists; none where no task is found.
+    """Return the inputs of a prompt that its task has as lists, as the prompt says or, if older, the task's file.
 
-    Nothing but the task's file is read: where a prompt is used its data and its metrics need not be.
+    Nothing else is read: where a prompt is used the data and the metrics of its task need not be.
+
+    Args:
+        frozen: The prompt.
+        path: Its file.
+        task: A task file, which comes first; None for the study beside a prompt that does not say. Without one there are
+            no lists.
 
     Raises:
         InputError: When the task cannot be read.
     """
+    stated = frozen.task.get("lists")
+    if task is None and isinstance(stated, list):
+        return tuple(name for name in frozen.inputs if name in stated)
     named = _task_path(path, task)
     inputs = () if named is None else read(load_yaml(named), TaskFile).dataset.inputs
     kinds = inputs if isinstance(inputs, dict) else {}

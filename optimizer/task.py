@@ -111,6 +111,11 @@ class Task:
         return frozenset(name for name, kind in self.kinds.items() if kind.optional)
 
     @property
+    def lists(self) -> frozenset[str]:
+        """Return the inputs that are lists."""
+        return frozenset(name for name, kind in self.kinds.items() if kind.type == "list")
+
+    @property
     def images(self) -> frozenset[str]:
         """Return the inputs that are images."""
         return frozenset(name for name, kind in self.kinds.items() if kind.type == "image")

@@ -1293,7 +1293,9 @@ instruction: Name the colour.
     Path("study.yaml").unlink()
     assert call("--output", "named.csv", *options, "--list", "text").code == 0
     assert call("--output", "alone.csv", *options).code == 0
-    assert sent[0] == sent[1] != sent[2]
+    Path("prompt.json").write_text(replace(frozen(), task={"lists": ["text", "gone"]}).dumps())
+    assert call("--output", "said.csv", *options).code == 0
+    assert sent[0] == sent[1] == sent[3] != sent[2]
     assert "[1] x\n\n[2] y" in sent[0]
     assert '["x", "y"]' in sent[2]
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import optuna
 import pytest
@@ -28,6 +28,7 @@ from optimizer.storage import create_study, open_storage
 from optimizer.store import Store
 from optimizer.study import Progress, open_study
 from optimizer.styles import ReasoningStyle
+from optimizer.taskfile import InputSpec
 
 if TYPE_CHECKING:
     from tests.virtual_clock import RunVirtual
@@ -818,3 +819,13 @@ def test_the_scores_of_every_example_of_a_race_are_stored(write: Write, run: Run
     with open_storage(plan.database) as storage:
         store = Store(storage).of(1)
         assert all(len(store.scores(row.fingerprint)) >= row.n for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["text", "list"])
+def test_a_frozen_prompt_says_which_of_its_inputs_are_lists(
+    write: Write, run: Run, kind: Literal["text", "list"]
+) -> None:
+    plan = write(("calls: 300", "calls: 150"))
+    task = dataclasses.replace(plan.task, kinds={"text": InputSpec(type=kind)})
+    files = run(dataclasses.replace(plan, task=task), by_luck).files
+    assert json.loads(files["prompt.json"])["task"]["lists"] == (["text"] if kind == "list" else [])
