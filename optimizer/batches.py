@@ -33,7 +33,9 @@ class _Batches:
     def __init__(self, study: Study) -> None:
         self.study = study
         allowed = study.plan.file.run.max_error_rate * study.plan.screen
-        self._refusals = study.asked.refusals = Refusals(study.space.traits, allowed=allowed)
+        self._refusals = study.asked.refusals = Refusals(
+            study.space.traits, allowed=allowed, store=study.store
+        )
 
     async def run(self) -> tuple[TrialRecord, ...]:
         """Screen until the budget holds no further batch."""
@@ -146,7 +148,7 @@ class _Batches:
             )
         for row, evaluation in zip(rows, evaluations, strict=True):
             self._note(row, evaluation)
-        self._refusals.keep(self.study.store)
+        self._refusals.keep()
         self.study.keep(rows)
         return len(asked) == len(numbers)
 

@@ -54,12 +54,17 @@ def metric_names(frozen: FrozenPrompt, scorer: Scorer) -> tuple[str, str]:
     return now if frozen.records is None else str(frozen.records["metric"]), now
 
 
-def redefined(frozen: FrozenPrompt, task: Task, pairs: Pairs) -> bool:
-    """Return whether a task that changed scores an equal answer otherwise: its metric is another under the old name."""
+def redefined(frozen: FrozenPrompt, task: Task, pairs: Pairs, judges: Judges | None = None) -> bool:
+    """Return whether a task that changed scores equal answers otherwise: its metric is another under the old name.
+
+    Args:
+        judges: Who gives the scores, None where nobody is asked. A judge may score one answer in two ways, so it takes
+            more than one to tell that it is asked something else.
+    """
     if frozen.task.get("fingerprint", task.digest) == task.digest:
         return False
     before, after = _scores(_alike(pairs))
-    return before != after
+    return before != after and (judges is None or judges.tells)
 
 
 def judges_of(

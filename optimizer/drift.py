@@ -178,11 +178,11 @@ def drift(  # noqa: PLR0913  # all but the pairs say what may be compared
     if same_requests:
         counted = answered.where(lambda then, now: then.counted and now.counted)
         found.append(_paired("reading", counted, lambda row: row.prompt_tokens, seed))
-    found = [(sign, n, changed, min(1.0, chosen_among * p)) for sign, n, changed, p in found]
+    of = [chosen_among] * len(found)
     if same_requests and deterministic:
         # Which prompt was chosen says nothing of how often its texts are others.
-        found.append(_answers(answered, most_written))
-    signs = _adjusted([each for each in found if each[1]])
+        found, of = [*found, _answers(answered, most_written)], [*of, 1]
+    signs = _adjusted([pair for pair in zip(found, of, strict=True) if pair[0][1]])
     if score is not None:
         signs = (_of_score(score, chosen_among), *signs)
     return Drift(n=len(pairs.then), score=score, signs=signs)
@@ -199,12 +199,12 @@ def _of_score(score: PairedComparison, chosen_among: int) -> Told:
     )
 
 
-def _adjusted(found: Sequence[_Found]) -> tuple[Told, ...]:
-    """Return what the signs beside the score say, at half of the level."""
-    doubled = [min(1.0, 2 * value) for value in holm([p_value for *_, p_value in found])]
+def _adjusted(found: Sequence[tuple[_Found, int]]) -> tuple[Told, ...]:
+    """Return what the signs beside the score say, at half of the level; behind each, of how many it may be the luckiest."""
+    doubled = [min(1.0, 2 * value) for value in holm([min(1.0, among * each[3]) for each, among in found])]
     return tuple(
         Told(sign=sign, n=n, changed=changed, p_value=p_value, adjusted=adjusted)
-        for (sign, n, changed, p_value), adjusted in zip(found, doubled, strict=True)
+        for ((sign, n, changed, p_value), _), adjusted in zip(found, doubled, strict=True)
     )
 
 

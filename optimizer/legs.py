@@ -9,9 +9,10 @@ from optimizer.dataset import Example
 from optimizer.evaluation import Result
 from optimizer.pricing import Price
 
-# What was asked and got no score: arm, example, whether another attempt may well succeed, what became of it, and tokens
-# read and written in each of its calls that was answered. Earlier versions kept the first three, of errors alone.
-Lost = tuple[int, str, bool, Outcome, Sequence[tuple[int, int]]] | tuple[int, str, bool]
+# What was asked and got no score: arm, example, whether another attempt may well succeed, what became of it, and of each
+# of its calls that was answered the tokens read and written and whether they are known. Earlier versions kept the first
+# three, of errors alone.
+Lost = tuple[int, str, bool, Outcome, Sequence[tuple[int, int, bool]]] | tuple[int, str, bool]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -46,7 +47,7 @@ def lost_of(results: Mapping[int, Sequence[Result]]) -> list[Lost]:
             found.example.id,
             found.outage,
             found.answer.outcome,
-            [(each.prompt_tokens, each.completion_tokens) for each in found.completions],
+            [(each.prompt_tokens, each.completion_tokens, each.counted) for each in found.completions],
         )
         for number, of_arm in results.items()
         for found in of_arm
@@ -58,7 +59,16 @@ def restored(lost: Lost, example: Example, price: Price | None) -> Result:
     """Return an example without a score as it was when it was asked; what its calls cost counts all the same."""
     outage = lost[2]
     outcome, calls = ("error", ()) if len(lost) == 3 else lost[3:]
-    asked = [Completion(text="", prompt_tokens=read, completion_tokens=written) for read, written in calls]
+    asked = [
+        # Tokens that are known and none are those of a refusal, which takes none.
+        Completion(
+            text="",
+            prompt_tokens=read,
+            completion_tokens=written,
+            finish_reason="refused" if counted and not read else "stop",
+        )
+        for read, written, counted in calls
+    ]
     completions = tuple(replace(each, cost_usd=each.cost_at(price)) for each in asked)
     answer = Answer(text=None, outcome=outcome)
     return Result(example=example, answer=answer, score=None, completions=completions, outage=outage)

@@ -195,6 +195,7 @@ class Race:
 
     def _fill(self) -> Search:
         """Let fresh arms enter; of those that were there before, the better half of the places is theirs."""
+        yield from self._bar()  # of those that were there before
         places = width(self.calls, self._first, kindred=self.board.kindred, cost=self._cost)
         if len(self._live) > max(1, places // 2):
             self._rank()
@@ -288,6 +289,8 @@ class Race:
         """Let those leave that cannot be chosen: a place is worth more to others."""
         first = self.board.arms[0].number
         asked = tuple(number for number in (*self._live, *self._resting) if number != first)
+        if not asked:
+            return
         gone: frozenset[int] = yield Bar(arms=asked)
         if gone:
             self._given_up |= gone

@@ -6,7 +6,7 @@ somebody else's were: then no candidate with it is tried further. A prompt that 
 says nothing of the others.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,10 +17,10 @@ from optimizer.store import StudyStore
 Point = Mapping[str, Any]
 Level = tuple[str, str]
 
-_KEPT = "refused"
+_KEPT, _REASON = "refused", "refusal"
 
-# Requests of a level that were refused, on so many examples, before it is held to be what is refused.
-_LEAST, _EXAMPLES = 8, 2
+# Requests of a level that were refused, of so many prompts on so many examples, before it is held to be what is refused.
+_LEAST, _PROMPTS, _EXAMPLES = 8, 2, 2
 
 # The same of one prompt, none of whose requests was answered: with two it has lost a confirmation already, if errors are
 # as rare as studies allow.
@@ -35,7 +35,7 @@ class Refusal:
         factor: Its dimension.
         value: Its id there.
         requests: How many were sent, and refused.
-        reason: What the endpoint said to one of them, "" where that is not known any more.
+        reason: What the endpoint said to most of the prompts, of each the first time.
     """
 
     factor: str
@@ -63,7 +63,7 @@ class _Prompt:
     def __init__(self, point: Point) -> None:
         self.point = point
         self.answered = 0
-        self.refused: dict[str, str] = {}
+        self.refused: set[str] = set()
 
 
 class Refusals:
@@ -72,16 +72,25 @@ class Refusals:
     Args:
         traits: Gives the levels of a point by factor.
         allowed: Refusals of one prompt that are as many as a trial may have.
+        store: Keeps why prompts were refused, and the levels that are, so that another process says the same of them.
     """
 
-    def __init__(self, traits: Callable[[Point], Mapping[str, str]], *, allowed: float) -> None:
+    def __init__(
+        self, traits: Callable[[Point], Mapping[str, str]], *, allowed: float, store: StudyStore | None = None
+    ) -> None:
         self._traits = traits
         self._allowed = allowed
+        self._store = store
         self._prompts: dict[int, _Prompt] = {}
         self._answered: set[str] = set()  # examples
         self._any = False
         self._found: dict[Level, Refusal] | None = {}
         self._kept: Mapping[Level, Refusal] = {}
+        kept = {} if store is None else store.records(_REASON)
+        self._reasons = {
+            number: str(row["reason"]) for number, row in kept.items()
+        }  # the first, of each prompt
+        self._new: dict[int, dict[str, object]] = {}
 
     def note(
         self, number: int, point: Point, *, answered: Collection[str], refused: Mapping[str, str]
@@ -94,10 +103,11 @@ class Refusals:
         """
         prompt = self._prompts.setdefault(number, _Prompt(point))
         prompt.answered += len(answered)
-        prompt.refused |= refused
-        for example in prompt.refused.keys() & answered:  # refused once, and answered since
-            del prompt.refused[example]
+        prompt.refused = (prompt.refused | refused.keys()) - set(answered)  # refused once, and answered since
         self._answered.update(answered)
+        if refused and number not in self._reasons and (reason := next(filter(None, refused.values()), "")):
+            self._reasons[number] = reason
+            self._new[number] = {"reason": reason}
         self._any = self._any or bool(refused)
         if self._any:
             self._found = None
@@ -114,7 +124,7 @@ class Refusals:
         if not self._any or number not in self._prompts:
             return False
         prompt = self._prompts[number]
-        n = sum(example in self._answered for example in prompt.refused)
+        n = len(prompt.refused & self._answered)
         own = n > self._allowed or (n >= _LEAST_OF_ONE and not prompt.answered)
         return own or self.forbids(prompt.point)
 
@@ -122,48 +132,48 @@ class Refusals:
         """Return whether a point has a level that is refused."""
         return bool(self.found) and any(level in self.found for level in self._traits(point).items())
 
-    def keep(self, store: StudyStore) -> None:
-        """Keep what is refused with the study, where that has changed; the reason that was told first stays."""
-        if not self._any or self._kept == self.found:
+    def keep(self) -> None:
+        """Keep with the study why prompts were refused, and the levels that are, where that has changed."""
+        if self._store is None:
             return
-        reasons = {(each["factor"], each["value"]): each["reason"] for each in refused_levels(store)}
-        levels = [
-            {**asdict(each), "reason": reasons.get(level) or each.reason}
-            for level, each in self.found.items()
-        ]
-        store.record(_KEPT, 0, {"levels": levels})
-        self._kept = self.found
+        self._store.record_all(_REASON, self._new)
+        self._new = {}
+        if self._any and self._kept != self.found:
+            self._store.record(_KEPT, 0, {"levels": [asdict(each) for each in self.found.values()]})
+            self._kept = self.found
 
     def _look(self) -> dict[Level, Refusal]:
         left = {number: set(self._traits(each.point).items()) for number, each in self._prompts.items()}
         fine = {
             level for number, levels in left.items() if self._prompts[number].answered for level in levels
         }
+        refused = {number: self._prompts[number].refused & self._answered for number in sorted(left)}
+        having: dict[Level, list[int]] = defaultdict(list)
+        for number, names in refused.items():
+            for level in left[number] - fine if names else ():
+                having[level].append(number)
         found: dict[Level, Refusal] = {}
         while True:
-            requests: dict[Level, int] = defaultdict(int)
-            examples: dict[Level, set[str]] = defaultdict(set)
-            for number, levels in left.items():
-                refused = self._prompts[number].refused.keys() & self._answered
-                for level in levels - fine:
-                    requests[level] += len(refused)
-                    examples[level] |= refused
-            enough = [
-                level for level, n in requests.items() if n >= _LEAST and len(examples[level]) >= _EXAMPLES
-            ]
-            if not enough:
+            requests = {level: sum(len(refused[n]) for n in numbers) for level, numbers in having.items()}
+            worst = min(requests, key=lambda level: (-requests[level], level), default=None)
+            if worst is None or requests[worst] < _LEAST:
                 return found
-            worst = min(enough, key=lambda level: (-requests[level], level))
-            having = [number for number, levels in left.items() if worst in levels]
-            reasons = (reason for number in having for reason in self._prompts[number].refused.values())
+            numbers = having.pop(worst)
+            examples = set[str]().union(*(refused[n] for n in numbers))
+            together = [level for level, others in having.items() if others == numbers]
+            if len(numbers) < _PROMPTS or len(examples) < _EXAMPLES or together:
+                for level in together:  # nobody can tell which of them it is
+                    del having[level]
+                continue
+            reasons = Counter(self._reasons[n] for n in numbers if n in self._reasons)
             found[worst] = Refusal(
                 factor=worst[0],
                 value=worst[1],
                 requests=requests[worst],
-                reason=next(filter(None, reasons), ""),
+                reason=max(reasons, key=lambda each: (reasons[each], each), default=""),
             )
-            for number in having:
-                del left[number]
+            gone = set(numbers)
+            having = {level: [n for n in others if n not in gone] for level, others in having.items()}
 
 
 def refused_levels(store: StudyStore) -> list[dict[str, Any]]:

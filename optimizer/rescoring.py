@@ -299,7 +299,8 @@ def rescored(
     among = chosen_among(job.frozen, judged="judge" in scorer.per_example.needs)
     judges = judges_of(job.frozen, scorer, told, identities=identities or {}, chosen_among=among)
     replaced = judges is not None and judges.differ
-    same_metric = metrics[0] == metrics[1] and not replaced and not redefined(job.frozen, job.task, told)
+    other = redefined(job.frozen, job.task, told, judges)
+    same_metric = metrics[0] == metrics[1] and not replaced and not other
     found = None
     if told.then:
         found = drift(

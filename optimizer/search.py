@@ -85,7 +85,7 @@ class _Searching:
         self._pruning: Pruning | None = None
         self._excess = Excess(plan.file.constraints, plan.dataset.validation, plan.price)
         allowed = plan.file.run.max_error_rate * len(examples)
-        self._refusals = study.asked.refusals = Refusals(self._traits, allowed=allowed)
+        self._refusals = study.asked.refusals = Refusals(self._traits, allowed=allowed, store=study.store)
         self._race: Race | None = None
         self._leg = Leg(first=0, calls=0, budget={})
         self._n_tries = self._left = 0
@@ -306,7 +306,7 @@ class _Searching:
         for (_, _, number), evaluation in zip(jobs, evaluations, strict=True):
             self._arms[number].results |= {result.example.id: result for result in evaluation.results}
             self._note(number, evaluation.results)
-        self._refusals.keep(study.store)
+        self._refusals.keep()
         results = [result for evaluation in evaluations for result in evaluation.results]
         # One example alone may be what fails; of several in a row the endpoint is the likelier cause.
         if len(results) > 1 and all(result.outage for result in results):

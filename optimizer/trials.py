@@ -125,7 +125,7 @@ class Trials:
 
     def admits(self, point: Mapping[str, Any]) -> bool:
         """Return whether a candidate can be run and is known neither to read too much nor to be refused."""
-        if self.refusals is not None and self.refusals.forbids(point):
+        if self._refused(point):
             return False
         candidate = self.space.candidate(point)
         if self.excess is None or not self.excess.limited:
@@ -136,11 +136,16 @@ class Trials:
             self._admitted[key] = template is not None and not self.excess.expected(template)
         return self._admitted[key]
 
+    def _refused(self, point: Mapping[str, Any]) -> bool:
+        return self.refusals is not None and self.refusals.forbids(point)
+
     def _next(self, number: int, board: Board, tried: set[str], *, together: int) -> "FrozenTrial | None":
         """Return what the sampler wants next, that of a race not recorded yet; None when all were tried."""
         space = self.space
 
         def admissible(point: Mapping[str, Parameter]) -> bool:
+            if self._refused(point):  # before it is rendered: where a wording is refused these are many
+                return False
             found = self._print(space.candidate(point))
             return bool(found) and found not in tried and self.admits(point)
 

@@ -178,6 +178,7 @@ def test_what_chose_a_prompt_counts_for_as_much_as_it_was_chosen_among() -> None
     assert of_ten.telling == ()
     by_name = {sign.sign: sign.adjusted for sign in of_three.signs}
     assert by_name["score"] == 2 * 3 * 2 / 2**8
+    assert len({tuple(sign.p_value for sign in each.signs) for each in (alone, of_three, of_ten)}) == 1
     others = changed(12, 40, completion="b")  # texts that are others chose nothing
     assert drift(others, same_requests=True, deterministic=True, chosen_among=99).telling == ("answers",)
     with pytest.raises(ValueError, match="among at least one, but got 0"):

@@ -67,6 +67,19 @@ def test_a_few_requests_or_those_of_one_example_are_not_enough() -> None:
     assert not any(map(refusals.bars, GRID))
 
 
+def test_one_prompt_tells_of_none_of_its_levels_nor_do_several_that_have_two_in_common() -> None:
+    many = tuple(f"e{k}" for k in range(20))
+    points: dict[int, Point] = {k: {"format": "p", "wording": str(k % 5), "demos": str(k)} for k in range(5)}
+    points[5] = {"format": "p", "wording": "w", "demos": "d"}
+    refusals = asked(points, lambda point, _name: point["wording"] == "w", many)
+    assert not refusals.found
+    assert [refusals.bars(n) for n in points] == [False] * 5 + [True]
+    points[6] = {"format": "p", "wording": "w", "demos": "d"}
+    assert not asked(points, lambda point, _name: point["wording"] == "w", many).found
+    points[7] = {"format": "p", "wording": "w", "demos": "e"}
+    assert set(asked(points, lambda point, _name: point["wording"] == "w", many).found) == {("wording", "w")}
+
+
 def test_whoever_has_more_refusals_than_a_trial_may_have_is_barred() -> None:
     points = {0: {"wording": "a"}, 1: {"wording": "b"}}
     for n_refused, barred in ((3, False), (4, True)):

@@ -11,9 +11,10 @@ import pytest
 
 from optimizer.answer import AnswerFormat
 from optimizer.budget import Spent
-from optimizer.comparable import chosen_among, is_deterministic, most_written
+from optimizer.comparable import Judges, chosen_among, is_deterministic, most_written, redefined
 from optimizer.completion import Request
 from optimizer.config import RunSpec
+from optimizer.drift import Pairs
 from optimizer.errors import BudgetError, InputError, ModelError, OverloadedError
 from optimizer.evaluation import Evaluation
 from optimizer.frozen import FrozenPrompt
@@ -21,6 +22,7 @@ from optimizer.models import ModelSpec
 from optimizer.models.scripted import Scripted
 from optimizer.plan import load_examples
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
+from optimizer.recording import Row
 from optimizer.rescoring import (
     RESUMED_SECONDS,
     Job,
@@ -32,6 +34,7 @@ from optimizer.rescoring import (
     store_of,
     study_beside,
 )
+from optimizer.significance import compare_paired
 from optimizer.storage import open_storage
 from optimizer.store import Store
 
@@ -273,3 +276,27 @@ def test_answers_are_as_long_as_all_calls_together_may_make_them() -> None:
     assert bound({"max_tokens": 16}) == 16
     assert bound({"max_tokens": 16, "max_completion_tokens": 9}, {"max_tokens": 5}) == 14
     assert bound({"max_tokens": 16}, {}) is None
+
+
+@pytest.mark.parametrize(("others", "by_judge"), [(0, False), (1, False), (30, True)])
+def test_a_judge_of_a_task_that_changed_may_score_an_answer_otherwise_and_a_metric_may_not(
+    job: Job, others: int, by_judge: bool
+) -> None:
+    def row(n: int, score: float) -> Row:
+        return Row(
+            id=f"e{n}", input="", target="", request="r", completion="c", score=score, outcome="ok",
+            strict=True, prompt_tokens=5, completion_tokens=3,
+        )  # fmt: skip
+
+    pairs = Pairs(
+        then=tuple(row(n, 1.0) for n in range(60)), now=tuple(row(n, 1.0 - (n < others)) for n in range(60))
+    )
+    made = replace(job.frozen, task={"fingerprint": "of another text"})
+    p_value = (
+        1.0
+        if not others
+        else compare_paired([1.0] * 60, [1.0 - (n < others) for n in range(60)], seed=0).p_value
+    )
+    judges = Judges(roles=("judge",), replaced=(), n=60, changed=others, p_value=p_value)
+    assert redefined(made, job.task, pairs) == (others > 0)
+    assert redefined(made, job.task, pairs, judges) == by_judge

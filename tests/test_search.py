@@ -548,6 +548,49 @@ def test_what_an_endpoint_refuses_for_good_takes_few_requests_and_is_told(
     assert Counter(map(str, sent)) == Counter(map(str, whole.requests))
 
 
+@pytest.mark.parametrize("way", ["race", "batches"])
+def test_of_several_levels_that_are_refused_each_is_told_with_its_own_reason_whoever_runs_it(
+    write: Write, run: Run, way: str
+) -> None:
+    changes = (("calls: 300", "calls: 900"), *([TPE] if way == "batches" else [("screen: 2", "screen: 1")]))
+
+    def script(request: Request) -> str:
+        if "What do you see?" in text(request):
+            raise RejectedError("answered 400: that is impolite")
+        if wants_json(request):
+            raise RejectedError("answered 400: no such format")
+        return by_luck(request)
+
+    whole = run(write(*changes, folder="undisturbed"), script)
+    found = {
+        (level["factor"], level["reason"])
+        for level in json.loads(whole.files["prompt.json"])["evidence"]["refused"]
+    }
+    assert found == {
+        ("format", "answered 400: no such format"),
+        ("statement", "answered 400: that is impolite"),
+    }
+    for share in (0.2, 0.4, 0.7):
+        plan = write(*changes, folder=f"stopped{share}")
+        with pytest.raises(InterruptedRunError):
+            run(plan, Stop(int(len(whole.requests) * share), script))
+        assert run(plan, script).files == whole.files
+        assert run(plan, script).files == whole.files  # and once it is over
+
+
+def test_a_larger_budget_asks_nothing_again_of_what_is_refused(write: Write, run: Run) -> None:
+    def script(request: Request) -> str:
+        if wants_json(request):
+            raise RejectedError("answered 400: no such format")
+        return by_luck(request)
+
+    small, large = ("calls: 300", "calls: 500"), ("calls: 300", "calls: 1000")
+    run(write(small, ("screen: 2", "screen: 1")), script)
+    sent = run(write(large, ("screen: 2", "screen: 1")), script).requests
+    assert sent
+    assert not any(map(wants_json, sent))
+
+
 def test_what_fails_now_and_then_cannot_win_by_what_is_left(write: Write, run: Run) -> None:
     def script(request: Request) -> str:
         if wants_json(request) and draw(request) > 0.5:

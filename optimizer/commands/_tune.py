@@ -207,6 +207,7 @@ def _together(
         for each in scored
         if each.error is not None
     }
+    failed |= {pair: failed[other] for pair, other in travels.twins.items() if other in failed}
     order = [(prompt, rival.label) for rival in tuning.models for prompt in tuned]
     found = {pair: known.get(pair, failed.get(pair, "")) for pair in order if pair in known or pair in failed}
     scorer = own_evaluation(next(iter(tuned.values()))).scorer
