@@ -41,6 +41,10 @@ KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
 KINDRED_ARMS = 40
 
+# Share of a race's places that are taken when it opens, below which it goes by their own scores alone: then there are so few
+# arms that each can be asked, and kin tell less of them than that (docs/design/search.md).
+CROWDED = 0.5
+
 # Kin take turns at so many of the first examples. Asked for the same one, all that prefer its answer are ranked first, and
 # with them all their kin, or an example that is too hard for anybody tells nothing and costs as many calls as there are arms.
 TURNS = 8
@@ -132,6 +136,7 @@ class Race:
         self._given_up: set[int] = set()  # by the pruner in this race, or since they cannot be chosen
         self._position = 0
         self._bend = BEND
+        self._crowded = False
 
     @property
     def ranking(self) -> tuple[int, ...]:
@@ -173,7 +178,7 @@ class Race:
 
     def _shares(self, places: int) -> bool:
         wide = int(self.calls / self._cost) // CALLS_PER_ARM >= KINDRED_ARMS
-        return self.board.kindred and wide and places >= KINDRED_ARMS
+        return self.board.kindred and wide and places >= KINDRED_ARMS and self._crowded
 
     def _gather(self, places: int) -> Search:
         """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""
@@ -204,6 +209,7 @@ class Race:
         fresh: Sequence[Arm] = yield Open(most=places - len(self._live))
         self.board.enter(fresh)
         self._live += [arm.number for arm in fresh]
+        self._crowded = len(self._live) >= CROWDED * places
 
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""

@@ -380,6 +380,16 @@ def test_who_cannot_be_chosen_leaves_at_the_first_cut_and_its_place_is_given_to_
     assert all(0 not in arms for arms in bars)
 
 
+@pytest.mark.parametrize(("pool", "by_kin"), [(101, True), (99, False)])
+def test_a_race_that_less_than_half_fills_goes_by_own_scores_alone(pool: int, by_kin: bool) -> None:
+    track = Track(score=luck(5), kindred=True, pool=pool)
+    assert width(600, 1, kindred=True) == 200
+    trial_of(track, 600)
+    # Who goes by kin asks for fresh arms at its first cuts, and has arms take turns at the first examples.
+    assert (sum(isinstance(move, Open) for move in track.moves) > 1) == by_kin
+    assert (len({example for _, example in track.asked[:80]}) > 1) == by_kin
+
+
 def test_a_pruner_that_gives_up_everybody_is_not_heeded_unless_the_baseline_is_left() -> None:
     track = Track(score=luck(6), doubt=lambda doubt: frozenset(doubt.arms))
     race = trial_of(track, 100)
