@@ -71,6 +71,7 @@ class Board:
         arms: In the order in which they entered; the first is the baseline.
         propose: Gives up to so many points that may still be tried, by a seeded draw; a sampler ranks them.
         kindred: Whether arms are to be told of each other by what they have in common.
+        growing: Whether points are made while the search runs, beside those that there are.
         traits: Gives what is compared of a point: its levels by factor.
     """
 
@@ -80,12 +81,14 @@ class Board:
         propose: Callable[[Random, int], Sequence[Point]] = lambda _rng, _n: (),
         *,
         kindred: bool = False,
+        growing: bool = False,
         traits: Callable[[Point], Mapping[str, str]] = _levels,
     ) -> None:
         self.examples = tuple(examples)
         self.arms: list[Arm] = []
         self.propose = propose
         self.kindred = kindred
+        self.growing = growing
         self.traits = traits
         self._outlook: Outlook | None = None
         self._place = {example: k for k, example in enumerate(examples)}

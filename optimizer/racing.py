@@ -42,7 +42,8 @@ KINDRED_BEND = 1.6
 KINDRED_ARMS = 40
 
 # Share of a race's places that are taken when it opens, below which it goes by their own scores alone: then there are so few
-# arms that each can be asked, and kin tell less of them than that (docs/design/search.md).
+# arms that each can be asked, and kin tell less of them than that (docs/design/search.md). Where new ones are made as it
+# runs, they take the other places, and only kin tell which are worth one.
 CROWDED = 0.5
 
 # Kin take turns at so many of the first examples. Asked for the same one, all that prefer its answer are ranked first, and
@@ -209,7 +210,7 @@ class Race:
         fresh: Sequence[Arm] = yield Open(most=places - len(self._live))
         self.board.enter(fresh)
         self._live += [arm.number for arm in fresh]
-        self._crowded = len(self._live) >= CROWDED * places
+        self._crowded = self.board.growing or len(self._live) >= CROWDED * places
 
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""

@@ -77,7 +77,10 @@ class _Searching:
         self._study = study
         self._examples = {example.id: example for example in plan.dataset.validation}
         examples, varied = tuple(self._examples), study.space.varied
-        self._board = Board(examples, self._propose, kindred=varied, traits=self._traits)
+        self._most = max(plan.file.search.demos.sizes, default=0)
+        self._board = Board(
+            examples, self._propose, kindred=varied, growing=self._most > 0, traits=self._traits
+        )
         self._goes_by_kin = self._board.kindred and SAMPLERS[plan.file.search.sampler.name].races
         self._arms: dict[int, _Contestant] = {}
         self._untold = 0
@@ -130,11 +133,14 @@ class _Searching:
         study, estimates = self._study, self._board.estimates()
         best = [self._arms[n].candidate for n in sorted(estimates, key=lambda n: -estimates[n])]
         parents = [candidate for candidate in best if candidate.demonstrations.size][:_PARENTS]
-        most = max(study.plan.file.search.demos.sizes, default=0)
         points = list[Point]()
         for parent in parents:
             child = vary(
-                parent.demonstrations, study.plan.dataset.train, rng.randrange(2**31), most=most, least=1
+                parent.demonstrations,
+                study.plan.dataset.train,
+                rng.randrange(2**31),
+                most=self._most,
+                least=1,
             )
             before = len(study.space.demonstration_sets)
             if child is None or before >= MOST_PARTS:

@@ -380,9 +380,14 @@ def test_who_cannot_be_chosen_leaves_at_the_first_cut_and_its_place_is_given_to_
     assert all(0 not in arms for arms in bars)
 
 
-@pytest.mark.parametrize(("pool", "by_kin"), [(101, True), (99, False)])
-def test_a_race_that_less_than_half_fills_goes_by_own_scores_alone(pool: int, by_kin: bool) -> None:
+@pytest.mark.parametrize(
+    ("pool", "growing", "by_kin"), [(101, False, True), (99, False, False), (99, True, True)]
+)
+def test_a_race_that_less_than_half_fills_goes_by_own_scores_alone_unless_more_are_made(
+    pool: int, growing: bool, by_kin: bool
+) -> None:
     track = Track(score=luck(5), kindred=True, pool=pool)
+    track.board.growing = growing
     assert width(600, 1, kindred=True) == 200
     trial_of(track, 600)
     # Who goes by kin asks for fresh arms at its first cuts, and has arms take turns at the first examples.
