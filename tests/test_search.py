@@ -31,7 +31,10 @@ from optimizer.styles import ReasoningStyle
 from optimizer.taskfile import InputSpec
 
 if TYPE_CHECKING:
+    from tests.output_schemas import mistake
     from tests.virtual_clock import RunVirtual
+else:
+    from output_schemas import mistake
 
 LABELS = ("red", "green", "blue")
 PLANTED = "Say the colour in one word."
@@ -537,7 +540,9 @@ def test_what_an_endpoint_refuses_for_good_takes_few_requests_and_is_told(
     # About a third of all candidates, and nearly as much of the requests, where nobody takes note.
     assert 8 <= sum(row.calls for row in refused) < whole.calls / 9
     assert max(row.n for row in refused) <= 3 or not way.startswith("race")
-    (level,) = json.loads(whole.files["prompt.json"])["evidence"]["refused"]
+    shown = json.loads(whole.files["prompt.json"])
+    assert mistake("show", shown) is None
+    (level,) = shown["evidence"]["refused"]
     assert (level["factor"], level["value"]) == ("format", "json")
     assert level["reason"] == "answered 400: no such format"
     plan = write(*changes)

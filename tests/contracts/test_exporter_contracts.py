@@ -233,7 +233,9 @@ SCORE = "0.4375"
 
 def scored(frozen: FrozenPrompt) -> FrozenPrompt:
     """Return a prompt with a score on the test that is found again in any text."""
-    return replace(frozen, evidence={"test": {"winner": {"score": float(SCORE), "n": 64}}})
+    return replace(
+        frozen, evidence={"frozen": "winner", "test": {"winner": {"score": float(SCORE), "n": 64}}}
+    )
 
 
 @each
