@@ -1,9 +1,9 @@
 """What an endpoint refuses for good, as far as it lies in a prompt: a response format that it does not know, a style.
 
-A request that is refused for what its example says is refused of every prompt; so only those count whose example another
-prompt got an answer to. Of a level of the space nobody was answered, on several examples, and of each prompt that has it
-somebody else's were: then no candidate with it is tried further. A prompt that is refused because of one of its levels
-says nothing of the others.
+A request may be refused for what its example says, whatever the prompt is; so only those count whose example another prompt
+got an answer to. Where of several such requests, of two or more prompts, all of one level of the space were refused, no
+candidate with it is tried further. The level of most requests is held to be the cause first, and what it explains speaks
+against no other; of levels that came together alone nobody can tell which it is.
 """
 
 from collections import Counter, defaultdict
