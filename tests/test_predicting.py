@@ -1219,19 +1219,25 @@ budget: {calls: 700}
 """
 
 
-def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_said(
-    call: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[ModelSpec] = []
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """Return the jobs that `predict` is about to do, of rows and of a prompt for the model `m`; none of them is done."""
+    seen: list[Job] = []
 
     async def noted(job: Job, **_: Any) -> None:
-        seen.append(job.spec)
+        seen.append(job)
         raise BudgetError("seen")
 
     monkeypatch.setattr("optimizer.commands.predict._predict", noted)
     write_rows()
     tuned = {"provider": "openai_compatible", "name": "m"}
     Path("prompt.json").write_text(replace(frozen(), model=tuned).dumps())
+    return seen
+
+
+def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_said(
+    call: Any, jobs: list[Job]
+) -> None:
     Path("study.yaml").write_text(STUDY)
     for options in (
         (),
@@ -1239,7 +1245,7 @@ def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_sa
         ("--model", "openai_compatible:m"),
     ):
         assert call("--output", "out.csv", *options).code == 4
-    own, said, named = seen
+    own, said, named = (job.spec for job in jobs)
     assert (own.base_url, own.capabilities) == ("http://127.0.0.1:1/v1", ("choice",))
     assert own.options == {"timeout_seconds": 300, "read_seconds": 200}
     assert (said.options, named.options) == ({"timeout_seconds": 900}, {})
@@ -1248,23 +1254,13 @@ def test_the_prompts_own_model_is_that_of_the_study_beside_it_but_for_what_is_sa
 
 
 def test_the_price_is_that_of_the_study_beside_the_prompt_but_for_what_is_said(
-    call: Any, monkeypatch: pytest.MonkeyPatch
+    call: Any, jobs: list[Job]
 ) -> None:
-    seen: list[PriceSpec | None] = []
-
-    async def noted(job: Job, **_: Any) -> None:
-        seen.append(job.price)
-        raise BudgetError("seen")
-
-    monkeypatch.setattr("optimizer.commands.predict._predict", noted)
-    write_rows()
-    tuned = {"provider": "openai_compatible", "name": "m"}
-    Path("prompt.json").write_text(replace(frozen(), model=tuned).dumps())
     prices = "budget: {calls: 700, prices: {m: {input: 3, output: 4}, n: {input: 5, output: 6}}}"
     Path("study.yaml").write_text(STUDY.replace("budget: {calls: 700}", prices))
     for options in ((), ("--price", "0,0"), ("--model", "openai_compatible:m")):
         assert call("--output", "out.csv", *options).code == 4
-    assert seen == [PriceSpec(input=3, output=4), PriceSpec(input=0, output=0), None]
+    assert [job.price for job in jobs] == [PriceSpec(input=3, output=4), PriceSpec(input=0, output=0), None]
 
 
 def test_an_input_that_the_study_has_as_a_list_is_shown_as_one(call: Any, play: Any) -> None:
