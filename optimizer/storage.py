@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine, Table
 
 # How much of the newest work a power cut may take.
 SYNC_SECONDS = 1.0
@@ -285,12 +285,13 @@ def _open(path: Path) -> Storage:
 
     url = sqlalchemy.URL.create("sqlite", database=str(path))
     try:
-        _write_ahead(url)
+        _prepare(url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # notes on experimental options, none of which is used
             trials = RDBStorage(
                 url.render_as_string(hide_password=False),
-                engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}},
+                engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS, "factory": _connected}},
+                skip_table_creation=True,
             )
     except sqlalchemy.exc.OperationalError as error:
         message = f"{path} cannot be read or written ({error.orig})"
@@ -299,10 +300,7 @@ def _open(path: Path) -> Storage:
         raise InputError(
             [Problem(file=str(path), message=f"is not a study's database: {error.orig}")]
         ) from error
-    engine = trials.engine
-    sqlalchemy.event.listen(engine, "connect", _on_connect)
-    engine.dispose()
-    return Storage(path=path, engine=engine, trials=trials)
+    return Storage(path=path, engine=trials.engine, trials=trials)
 
 
 @contextmanager
@@ -357,14 +355,46 @@ def _told(path: Path) -> Iterator[None]:
         raise StorageError(message) from error
 
 
-def _write_ahead(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it
-    import sqlalchemy
+def _connected(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # of the driver's, which makes nothing else
+    """Return a new connection of the driver; in a log that is written ahead, a commit need not wait for the disk."""
+    import sqlite3
 
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    connection = sqlite3.Connection(*arguments, **named)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+def _prepare(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by the functions that need it
+    """Have a log written ahead, and all tables of Optuna with their indexes."""
+    import sqlalchemy
+    from optuna.storages._rdb.models import BaseModel
+
+    tables = BaseModel.metadata.sorted_tables
+    wanted = {each.name for table in tables for each in (table, *table.indexes)}
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "factory": _connected})
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        made = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+        if not wanted <= made:
+            _make(connection, tables)
     engine.dispose()
 
 
-def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401  # a raw driver connection
-    connection.execute("PRAGMA synchronous=NORMAL")
+def _make(connection: "Connection", tables: Sequence["Table"]) -> None:
+    """Make what is missing of some tables and their indexes, all of it or nothing.
+
+    Optuna makes one after the other, and an index only with its table. Where a process was killed between the two, a
+    study could be made twice under its name, and neither was found any more; the second has nothing in it.
+    """
+    import sqlalchemy
+
+    # The driver begins no transaction before a change of tables.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for table in tables:
+        table.create(connection, checkfirst=True)
+    studies, *_ = (table for table in tables if table.name == "studies")
+    first = sqlalchemy.select(sqlalchemy.func.min(studies.c.study_id)).group_by(studies.c.study_name)
+    connection.execute(studies.delete().where(studies.c.study_id.not_in(first)))
+    for index in (each for table in tables for each in table.indexes):
+        index.create(connection, checkfirst=True)
+    connection.commit()

@@ -37,6 +37,71 @@ def test_commits_go_to_a_write_ahead_log(tmp_path: Path) -> None:
         assert pragma(storage, "synchronous") == 1  # NORMAL
 
 
+class Cut(BaseException):
+    """What ends a process in the middle of something."""
+
+
+@contextmanager
+def cut(at: int) -> Iterator[None]:
+    """End the block before that statement, with nothing committed by it."""
+    n = 0
+
+    def count(*_: object) -> None:
+        nonlocal n
+        n += 1
+        if n > at:
+            raise Cut
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    try:
+        yield
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", count)
+
+
+def everything_in(path: Path) -> dict[str, str]:
+    """Return what made each table and index of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+
+
+def test_a_database_whose_making_ended_anywhere_is_whole_when_it_is_opened_again(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.db"
+    with open_storage(whole) as storage:
+        create_study(storage, "colours")
+    for at in range(200):
+        path = tmp_path / f"cut{at}.db"
+        try:
+            with cut(at), open_storage(path) as storage:
+                create_study(storage, "colours")
+        except Cut:
+            pass
+        else:
+            break
+        with open_storage(path) as storage:
+            for _ in range(2):
+                assert create_study(storage, "colours").get_trials() == []
+        assert everything_in(path) == everything_in(whole)
+    assert 20 < at < 199
+
+
+def test_of_two_studies_of_one_name_the_first_stays_where_a_database_was_made_without_its_index(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "study.db"
+    with open_storage(path) as storage:
+        create_study(storage, "colours").ask()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP INDEX ix_studies_study_name")
+        connection.execute("INSERT INTO studies (study_name) VALUES ('colours'), ('sizes'), ('colours')")
+        connection.commit()
+    with open_storage(path) as storage:
+        assert len(create_study(storage, "colours").get_trials()) == 1
+        with storage.engine.connect() as connection:
+            names = connection.exec_driver_sql("SELECT study_name FROM studies ORDER BY study_id")
+            assert list(names.scalars()) == ["colours", "sizes"]
+
+
 def test_a_second_opener_is_refused_with_the_number_of_the_process(tmp_path: Path) -> None:
     path = tmp_path / "study.db"
     with open_storage(path):
