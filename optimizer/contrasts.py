@@ -35,7 +35,8 @@ FEWEST_ARMS = 4  # of fewer no variance between arms can be told
 # Standard deviations that the effects of a factor, or of arms, may have; a format may decide everything.
 _SCALES = np.array([0.003, 0.006, 0.012, 0.02, 0.035, 0.06, 0.1, 0.16, 0.25, 0.4])
 _USUAL = 0.1  # scale of the half-Cauchy prior
-_WARM, _DRAWS = 150, 1000
+_ANY = 1e3  # scale of the mean, of which nothing is known beforehand
+_WARM, _DRAWS, _CHAINS = 150, 1000, 10
 _LEAST_EXAMPLES = 1e-4  # variance
 _DIGITS = 6  # of what is told; far below what draws can tell
 
@@ -209,34 +210,32 @@ def _information(scores: Scores, arms: Sequence[str], factors: Factors) -> tuple
 
 
 def _draws(design: _Design, random: np.random.Generator) -> Array:
-    """Return draws of all effects from their posterior; (n_draws, n_effects)."""
+    """Return draws of all effects from their posterior, of some chains side by side; (n_draws, n_effects)."""
     names = [name for name, _ in design.columns]
-    blocks = [
-        np.array([1 + k for k, each in enumerate(names) if each == name]) for name in dict.fromkeys(names)
-    ]
-    prior = np.log(_SCALES) - np.log1p(
-        (_SCALES / _USUAL) ** 2
-    )  # half-Cauchy on scales evenly spaced in their logarithm
+    kinds = list(dict.fromkeys(names))
+    block = np.array([kinds.index(name) for name in names], dtype=np.intp)
+    member = np.eye(len(kinds))[block]  # (n_effects - 1, n_factors)
+    # Half-Cauchy on scales evenly spaced in their logarithm.
+    prior = np.log(_SCALES) - np.log1p((_SCALES / _USUAL) ** 2)
+    usual = prior - np.outer(member.sum(axis=0), np.log(_SCALES))  # (n_factors, n_scales)
     spreads = design.variance[:, None] + _SCALES**2  # (n_arms, n_scales)
-    known = [_weighed(design, spreads[:, k]) for k in range(len(_SCALES))]
-    own, scales = len(_SCALES) // 2, np.full(1 + len(names), 1e3)
-    kept = np.zeros((_DRAWS, 1 + len(names)))
-    for sweep in range(-_WARM, _DRAWS):
-        for block in blocks:
-            if sweep == -_WARM:
-                scales[block] = _USUAL
-                continue
-            size = float(kept[sweep - 1][block] @ kept[sweep - 1][block])
-            fit = prior - len(block) * np.log(_SCALES) - size / (2 * _SCALES**2)
-            scales[block] = _SCALES[_picked(fit, random)]
-        matrix, right = known[own]
-        factor = np.linalg.cholesky(matrix + np.diag(scales**-2.0))
-        mean = np.linalg.solve(factor.T, np.linalg.solve(factor, right))
-        effects = mean + np.linalg.solve(factor.T, random.standard_normal(len(mean)))
-        left = (design.seen - design.effects @ effects)[:, None] ** 2
-        own = _picked(prior - (np.log(spreads) + left / spreads).sum(axis=0) / 2, random)
-        kept[sweep] = effects  # those of the warm-up are overwritten
-    return kept
+    known = [_weighed(design, spread) for spread in spreads.T]
+    matrices, rights = (np.stack(each) for each in zip(*known, strict=True))
+    far, weights = prior - np.log(spreads).sum(axis=0) / 2, 1 / spreads
+    own, scales = np.full(_CHAINS, len(_SCALES) // 2), np.full((_CHAINS, len(names)), _USUAL)
+    kept = np.zeros((_DRAWS // _CHAINS, _CHAINS, 1 + len(names)))
+    for sweep in range(-_WARM, len(kept)):
+        loose = np.hstack([np.full((_CHAINS, 1), _ANY), scales])[:, :, None] ** -2.0
+        factor = np.linalg.cholesky(matrices[own] + loose * np.eye(1 + len(names)))
+        noise = random.standard_normal((_CHAINS, 1 + len(names), 1))
+        turned = np.linalg.solve(factor, rights[own][:, :, None]) + noise
+        effects = np.linalg.solve(factor.transpose(0, 2, 1), turned)[:, :, 0]
+        left = (design.seen - effects @ design.effects.T) ** 2
+        own = _picked(far - left @ weights / 2, random)
+        sizes = effects[:, 1:] ** 2 @ member  # (n_chains, n_factors)
+        scales = _SCALES[_picked(usual - sizes[:, :, None] / (2 * _SCALES**2), random)][:, block]
+        kept[sweep % len(kept)] = effects  # those of the warm-up are overwritten
+    return kept.reshape(_DRAWS, -1)
 
 
 def _weighed(design: _Design, spread: Array) -> tuple[Array, Array]:
@@ -244,7 +243,9 @@ def _weighed(design: _Design, spread: Array) -> tuple[Array, Array]:
     return weighed.T @ design.effects, weighed.T @ design.seen
 
 
-def _picked(fit: Array, random: np.random.Generator) -> int:
-    """Return a position drawn by its log weight."""
-    weights = np.exp(fit - fit.max()).cumsum()
-    return int(np.searchsorted(weights, random.random() * weights[-1]))
+def _picked(fit: Array, random: np.random.Generator) -> NDArray[np.intp]:
+    """Return a position along the last axis for each row of log weights, drawn by them."""
+    weights = np.exp(fit - fit.max(axis=-1, keepdims=True)).cumsum(axis=-1)
+    drawn = random.random(fit.shape[:-1]) * weights[..., -1]
+    positions: NDArray[np.intp] = np.argmax(weights >= drawn[..., None], axis=-1)
+    return positions
