@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,12 +30,10 @@ def data(page: "Page") -> Any:
     return json.loads(page.evaluate("document.getElementById('study-data').textContent"))
 
 
-def expected(archive: Archive, fingerprint: str, example: Any) -> list[Any]:
-    """Return the messages of every call that was made for an example, as they were sent."""
+def expected(archive: Archive, fingerprint: str, example: Any, texts: Sequence[str]) -> list[Any]:
+    """Return the messages of every call that was made for an example, as they were sent, by what was answered."""
     template = archive.templates[fingerprint]
     row = archive.scores[fingerprint][example.id]
-    found = archive.completions([fingerprint]).get((fingerprint, example.id), ())
-    texts = [completion.text for completion in found]
     made = len(texts) + (row.outcome == "error")
     return [
         [message.to_dict() for message in template.request(example.values, texts[:k]).messages]
@@ -56,10 +54,12 @@ def test_every_message_is_filled_as_it_was_sent(hostile: "Finished", page: "Open
     examples = {each.id: each for each in (*dataset.validation, *dataset.test)}
     kinds = set()
     with open_archive(hostile.plan.database) as archive:
+        said = archive.completions(archive.templates)
         for (arm, place), messages in zip(asked, made, strict=True):
             fingerprint = found["arms"][arm]["fingerprint"]
             example = examples[found["strings"][found["examples"][place][0]]]
-            wanted = expected(archive, fingerprint, example)
+            texts = [each.text for each in said.get((fingerprint, example.id), ())]
+            wanted = expected(archive, fingerprint, example, texts)
             # A prompt of several calls whose first failed was sent the first alone.
             assert messages == (wanted or [messages[0]])
             template = archive.templates[fingerprint]
