@@ -292,8 +292,10 @@ def _answer_bound_problems(file: StudyConfig, source: Located) -> list[Problem]:
 
 
 def _unknown_price_problems(file: StudyConfig, source: Located) -> list[Problem]:
-    """Return a mistake when money is counted and the model has no known price: it is never taken for nothing."""
-    if file.budget.usd is None:
+    """Return mistakes where money is counted and the model has no known price: it is never taken for nothing."""
+    counted = {("budget", "usd"): file.budget.usd, ("constraints", "cost"): file.constraints.get("cost")}
+    wanted = [where for where, value in counted.items() if value is not None]
+    if not wanted:
         return []
     model, tier = file.model, "service_tier"
     unknown = [
@@ -315,7 +317,7 @@ def _unknown_price_problems(file: StudyConfig, source: Located) -> list[Problem]
         f"the price of {what} is not known; state it in US dollars per million tokens, "
         f"`budget.prices: {{{model.name}: {{input: ..., output: ...}}}}`"
     )
-    return [source.problem(("budget", "usd"), message)]
+    return [source.problem(where, message) for where in wanted]
 
 
 def _list_problems(file: StudyConfig, source: Located) -> list[Problem]:

@@ -22,13 +22,8 @@ from optimizer.prompt import CallTemplate, Hole, PromptTemplate
 # Bytes that a token holds at most on average over a text of some length, and at least.
 _MOST_BYTES, _LEAST_BYTES = 6, 1
 
-# What the constraints that go by tokens are measured by; where tokens are stated, money takes a price as well.
-_COUNTED = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "tokens": "tokens",
-    "cost": "tokens",
-}
+# The constraints that go by tokens; the price that money takes as well is known before a study begins.
+_COUNTED = ("input_tokens", "output_tokens", "tokens", "cost")
 
 
 def check_measurable(bounds: Mapping[str, Bound], results: Sequence[Result]) -> None:
@@ -40,16 +35,12 @@ def check_measurable(bounds: Mapping[str, Bound], results: Sequence[Result]) -> 
     answered = [result for result in results if result.completions]
     problems = list[Problem]()
     for name in bounds if answered else ():
-        if name not in _COUNTED:
-            continue
-        if not _measured(_COUNTED[name], answered):
-            reason = "the answers of the model do not state their tokens (`usage`)"
-        elif not _measured(name, answered):
-            reason = "the price of the model is not known, which `budget.prices` states; then the same command goes on"
-        else:
-            continue
-        message = f"cannot be measured: {reason}; without the constraint, --fresh asks nothing again that was answered"
-        problems.append(Problem(file="", field=f"constraints.{name}", message=message))
+        if name in _COUNTED and not _measured(name, answered):
+            message = (
+                "cannot be measured: the answers of the model do not state their tokens (`usage`); without the "
+                "constraint, --fresh asks nothing again that was answered"
+            )
+            problems.append(Problem(file="", field=f"constraints.{name}", message=message))
     if problems:
         raise InputError(problems)
 

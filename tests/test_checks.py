@@ -307,6 +307,10 @@ def test_an_unknown_price_is_a_mistake_where_money_is_counted(
         f"`budget.prices: {{{name}: {{input: ..., output: ...}}}}`"
     )
     assert told(budget(f"usd: 1, prices: {{{name}: {{input: 1, output: 2}}}}"), change) == []
+    limit = ("budget:", "constraints: {cost: {max: 0.01}}\nbudget:")
+    [message] = told(limit, change)
+    assert f"constraints.cost: the price of {what} is not known; " in message
+    assert len(told(limit, budget("usd: 1"), change)) == 2
 
 
 @pytest.mark.parametrize(
