@@ -11,7 +11,7 @@ from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import NUMBER
 from optimizer.samplers import IDS, SAMPLERS, Numbered, WithinSpace, free_point
-from optimizer.storage import Ending, add_trials, describe_trial, end_trials
+from optimizer.trialrows import Ending, add_trials, describe_trial, end_trials
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,8 @@ from optimizer.board import Arm, Board, Reading
 from optimizer.candidate import Candidate
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan, load_plan
-from optimizer.storage import Ending, add_trials, create_study, end_trials, open_storage
+from optimizer.storage import create_study, open_storage
+from optimizer.trialrows import Ending, add_trials, end_trials
 from optimizer.trials import Trials
 
 TASK = """schema: 1
