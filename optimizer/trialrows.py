@@ -1,13 +1,20 @@
-"""Trials written into Optuna's tables many at a time: what Optuna does with a transaction and a dozen queries for each."""
+"""A study of Optuna in memory, and its rows in the database.
+
+Samplers look at the study in memory, and what happens to it is written at once, many trials in one transaction. Nothing
+is read again: one process at a time holds a database. Optuna's own storage reads all trials that are under way for
+every question, of which TPE has several for each trial that it is asked for.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, TrialState
 
 
@@ -25,85 +32,154 @@ class Ending:
     value: float | None = None
     step: int | None = None
 
+    @property
+    def reported(self) -> dict[int, float]:
+        """Return what is still to be reported, by step."""
+        if self.value is None or self.step is None or self.step in self.trial.intermediate_values:
+            return {}
+        return {self.step: self.value}
 
-def add_trials(study: "Study", trials: Sequence["FrozenTrial"]) -> None:
-    """Add some trials, under way or ended, in one transaction.
 
-    Optuna's own way is a transaction and a dozen queries for each, and `Study.ask` reads all that are under way before
-    it: a race, all of whose arms are under way at once, would take a minute to ask for a thousand of them.
+class MirroredStudy:
+    """A study in memory that holds what its rows hold.
+
+    Attributes:
+        study: What samplers look at. The id of a trial is its number, whatever its row is known by.
     """
+
+    def __init__(self, stored: "Study") -> None:
+        """Read the rows, once."""
+        import optuna
+
+        self._stored = stored
+        self.study = optuna.create_study(
+            study_name=stored.study_name, direction="maximize", pruner=optuna.pruners.NopPruner()
+        )
+        self._notes: dict[str, Any] = {}
+        for key, value in _notes(stored).items():
+            self.study._storage.set_study_system_attr(self.study._study_id, key, value)  # noqa: SLF001  # no public way
+            self._notes[key] = json.dumps(value)
+        self.study.add_trials(stored.get_trials(deepcopy=False))
+
+    @property
+    def trials(self) -> "Sequence[FrozenTrial]":
+        """Return all trials in the order of their numbers; they are not to be changed."""
+        return self.study.get_trials(deepcopy=False)
+
+    def ask(
+        self,
+        sampler: "BaseSampler",
+        space: "Mapping[str, BaseDistribution]",
+        attributes: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    ) -> "FrozenTrial":
+        """Return a trial as a sampler wants it, with attributes that follow from its parameters, and write it down."""
+        self.study.sampler = sampler
+        trial = self.study.ask(fixed_distributions=dict(space))
+        for key, value in attributes(trial.params).items():
+            trial.set_user_attr(key, value)
+        found = self.trials[trial.number]
+        notes = {key: json.dumps(value) for key, value in _notes(self.study).items()}
+        with _session(self._stored) as session:
+            _write(session, self._stored, [found])
+            _note(session, self._stored, {k: v for k, v in notes.items() if self._notes.get(k) != v})
+        self._notes = notes
+        return found
+
+    def add(self, trials: "Sequence[FrozenTrial]") -> None:
+        """Add some trials, under way or ended, in one transaction."""
+        if trials:
+            first = len(self.trials)
+            self.study.add_trials(trials)
+            with _session(self._stored) as session:
+                _write(session, self._stored, self.trials[first:])
+
+    def end(self, endings: Sequence[Ending]) -> None:
+        """End some trials in one transaction.
+
+        `Study.tell` is for the process that asked: it talks to sampler and pruner, which here decide elsewhere.
+        """
+        from optuna.storages._rdb.models import TrialModel
+        from sqlalchemy import select
+
+        if not endings:
+            return
+        memory, study = self.study._storage, self._stored._study_id  # noqa: SLF001  # no public way
+        by_number = {each.trial.number: each for each in endings}
+        query = select(TrialModel).where(TrialModel.study_id == study, TrialModel.number.in_(by_number))
+        with _session(self._stored) as session:
+            for row in session.scalars(query).all():
+                ending = by_number[row.number]
+                row.state, row.datetime_complete = ending.state, datetime.now()  # noqa: DTZ005  # as Optuna does
+                if ending.value is not None:
+                    session.add(_value(row.trial_id, ending.value))
+                for step, value in ending.reported.items():
+                    session.add(_report(row.trial_id, step, value))
+        for n, each in by_number.items():
+            for step, value in each.reported.items():
+                memory.set_trial_intermediate_value(n, step, value)
+            memory.set_trial_state_values(n, each.state, None if each.value is None else [each.value])
+
+
+def _notes(study: "Study") -> dict[str, Any]:
+    """Return what samplers noted of a study."""
+    found: dict[str, Any] = study._storage.get_study_system_attrs(study._study_id)  # noqa: SLF001  # no public way
+    return found
+
+
+def _write(session: Any, study: "Study", trials: "Sequence[FrozenTrial]") -> None:  # noqa: ANN401  # see `_session`
+    """Write the rows of some trials."""
     from optuna.distributions import distribution_to_json
     from optuna.storages._rdb import models
-    from sqlalchemy import func, select
 
-    number, rows = study._study_id, list[Any]()  # noqa: SLF001  # no public way
-    with _session(study) as session:
-        n = session.scalar(
-            select(func.count()).select_from(models.TrialModel).where(models.TrialModel.study_id == number)
+    made: list[Any] = [
+        models.TrialModel(
+            study_id=study._study_id,  # noqa: SLF001  # no public way
+            number=trial.number,
+            state=trial.state,
+            datetime_start=trial.datetime_start,
+            datetime_complete=trial.datetime_complete,
         )
-        made: list[Any] = [
-            models.TrialModel(
-                study_id=number,
-                number=n + k,
-                state=t.state,
-                datetime_start=t.datetime_start,
-                datetime_complete=t.datetime_complete,
-            )
-            for k, t in enumerate(trials)
-        ]
-        session.add_all(made)
-        session.flush()
-        for row, trial in zip(made, trials, strict=True):
-            rows += [
-                models.TrialParamModel(
-                    trial_id=row.trial_id,
-                    param_name=name,
-                    param_value=distribution.to_internal_repr(trial.params[name]),
-                    distribution_json=distribution_to_json(distribution),
-                )
-                for name, distribution in trial.distributions.items()
-            ]
-            rows += _attributes(row.trial_id, trial.user_attrs)
-            if trial.value is not None:
-                rows.append(_value(row.trial_id, trial.value))
-            rows += [_report(row.trial_id, step, v) for step, v in trial.intermediate_values.items()]
-        session.add_all(rows)
-
-
-def describe_trial(study: "Study", trial_id: int, attributes: Mapping[str, Any]) -> None:
-    """Give a trial attributes that it does not have yet, in one transaction."""
-    with _session(study) as session:
-        session.add_all(_attributes(trial_id, attributes))
-
-
-def end_trials(study: "Study", endings: Sequence[Ending]) -> None:
-    """End some trials in one transaction.
-
-    `Study.tell` is for the process that asked: it reads each trial twice more, and talks to sampler and pruner, which
-    here decide elsewhere.
-    """
-    from optuna.storages._rdb.models import TrialModel
-    from sqlalchemy import select
-
-    by_id = {each.trial._trial_id: each for each in endings}  # noqa: SLF001  # no public way
-    with _session(study) as session:
-        for row in session.scalars(select(TrialModel).where(TrialModel.trial_id.in_(by_id))).all():
-            ending, number = by_id[row.trial_id], row.trial_id
-            row.state, row.datetime_complete = ending.state, datetime.now()  # noqa: DTZ005  # as Optuna does
-            if ending.value is None:
-                continue
-            session.add(_value(number, ending.value))
-            if ending.step is not None and ending.step not in ending.trial.intermediate_values:
-                session.add(_report(number, ending.step, ending.value))
-
-
-def _attributes(trial_id: int, attributes: Mapping[str, Any]) -> list[Any]:
-    from optuna.storages._rdb.models import TrialUserAttributeModel
-
-    return [
-        TrialUserAttributeModel(trial_id=trial_id, key=key, value_json=json.dumps(value))
-        for key, value in attributes.items()
+        for trial in trials
     ]
+    session.add_all(made)
+    session.flush()
+    rows = list[Any]()
+    for row, trial in zip(made, trials, strict=True):
+        rows += [
+            models.TrialParamModel(
+                trial_id=row.trial_id,
+                param_name=name,
+                param_value=distribution.to_internal_repr(trial.params[name]),
+                distribution_json=distribution_to_json(distribution),
+            )
+            for name, distribution in trial.distributions.items()
+        ]
+        for model, attributes in (
+            (models.TrialUserAttributeModel, trial.user_attrs),
+            (models.TrialSystemAttributeModel, trial.system_attrs),
+        ):
+            rows += [
+                model(trial_id=row.trial_id, key=key, value_json=json.dumps(value))
+                for key, value in attributes.items()
+            ]
+        if trial.value is not None:
+            rows.append(_value(row.trial_id, trial.value))
+        rows += [_report(row.trial_id, step, value) for step, value in trial.intermediate_values.items()]
+    session.add_all(rows)
+
+
+def _note(session: Any, study: "Study", notes: Mapping[str, str]) -> None:  # noqa: ANN401  # see `_session`
+    """Write what samplers noted anew of a study, as JSON."""
+    from optuna.storages._rdb.models import StudySystemAttributeModel
+
+    number = study._study_id  # noqa: SLF001  # no public way
+    before = session.query(StudySystemAttributeModel).filter_by(study_id=number) if notes else ()
+    known = {row.key: row for row in before}
+    for key, value in notes.items():
+        if key in known:
+            known[key].value_json = value
+        else:
+            session.add(StudySystemAttributeModel(study_id=number, key=key, value_json=value))
 
 
 def _value(trial_id: int, value: float) -> Any:  # noqa: ANN401  # of Optuna's, which is imported where needed

@@ -11,7 +11,7 @@ from optimizer.plan import StudyPlan
 from optimizer.prompt import PromptTemplate
 from optimizer.pruners import NUMBER
 from optimizer.samplers import IDS, SAMPLERS, Numbered, WithinSpace, free_point
-from optimizer.trialrows import Ending, add_trials, describe_trial, end_trials
+from optimizer.trialrows import Ending, MirroredStudy
 
 if TYPE_CHECKING:
     import optuna
@@ -45,14 +45,13 @@ class Trials:
         self.excess: Excess | None = None
         self.refusals: Refusals | None = None
         self._plan = plan
-        self._optuna = study
+        self._optuna = MirroredStudy(study)
         self._prints: dict[str, str] = {}
         self._admitted: dict[str, bool] = {}
         self._told: dict[int, TrialRecord] = {}
         self._held: dict[int, FrozenTrial] | None = None
-        for trial in study.get_trials(deepcopy=False):
-            if not trial.state.is_finished() and NUMBER not in trial.user_attrs:
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        left = [t for t in self._optuna.trials if not t.state.is_finished() and NUMBER not in t.user_attrs]
+        self._optuna.end([Ending(trial=trial, state=optuna.trial.TrialState.FAIL) for trial in left])
 
     def tell(self, rows: Sequence[TrialRecord]) -> None:
         """Tell every recorded trial that was not told; what failed or was pruned and completed later becomes one anew."""
@@ -76,10 +75,8 @@ class Trials:
                 added.append(self._added(row))
             elif not trial.state.is_finished():
                 endings.append(_ending(trial, row))
-        if added:
-            add_trials(self._optuna, added)
-        if endings:
-            end_trials(self._optuna, endings)
+        self._optuna.add(added)
+        self._optuna.end(endings)
         if added or endings:
             self._held = None
         self._told |= {row.trial: row for row in news}
@@ -118,7 +115,7 @@ class Trials:
             tried.add(template.fingerprint)
             board.claim(candidate.point)
             found.append((number, candidate, template))
-        add_trials(self._optuna, fresh)
+        self._optuna.add(fresh)
         if fresh:
             self._held = None
         return found
@@ -168,22 +165,23 @@ class Trials:
 
         running, distributions = optuna.trial.TrialState.RUNNING, self._distributions()
         blank = optuna.create_trial(state=running)
-        params = sampler.sample_relative(self._optuna, blank, dict(distributions))
-        candidate = self.space.candidate(self._point(params))
-        attributes = {"instruction": candidate.instruction.text, "digest": candidate.digest, **numbered}
+        params = sampler.sample_relative(self._optuna.study, blank, dict(distributions))
+        attributes = self._described(params, numbered)
         return optuna.create_trial(
             state=running, params=params, distributions=distributions, user_attrs=attributes
         )
 
     def _asked_for(self, sampler: Numbered, numbered: Mapping[str, int]) -> "FrozenTrial":
         """Ask for a trial as samplers of Optuna need it, which keep notes of their own with it."""
-        self._optuna.sampler = sampler
         self._held = None
-        trial = self._optuna.ask(fixed_distributions=self._distributions())
-        candidate = self.space.candidate(self._point(trial.params))
-        attributes = {"instruction": candidate.instruction.text, "digest": candidate.digest, **numbered}
-        describe_trial(self._optuna, trial._trial_id, attributes)  # noqa: SLF001  # no public way
-        return self._optuna.get_trials(deepcopy=False)[trial.number]
+        return self._optuna.ask(
+            sampler, self._distributions(), lambda params: self._described(params, numbered)
+        )
+
+    def _described(self, params: Mapping[str, Any], numbered: Mapping[str, int]) -> dict[str, Any]:
+        """Return what is kept with a trial, for whoever looks at it with Optuna."""
+        candidate = self.space.candidate(self._point(params))
+        return {"instruction": candidate.instruction.text, "digest": candidate.digest, **numbered}
 
     def _distributions(self) -> "dict[str, BaseDistribution]":
         """Return the space as Optuna stores it."""
@@ -206,9 +204,9 @@ class Trials:
         return self._prints[key]
 
     def _asked(self) -> "dict[int, FrozenTrial]":
-        """Return Optuna's trials by our numbers; it reads again what is under way, so only once it was told anything."""
+        """Return Optuna's trials by our numbers."""
         if self._held is None:
-            trials = self._optuna.get_trials(deepcopy=False)
+            trials = self._optuna.trials
             self._held = {trial.user_attrs[NUMBER]: trial for trial in trials if NUMBER in trial.user_attrs}
         return self._held
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from optimizer.board import Arm, Board, Reading
@@ -14,7 +15,7 @@ from optimizer.candidate import Candidate
 from optimizer.history import TrialRecord
 from optimizer.plan import StudyPlan, load_plan
 from optimizer.storage import create_study, open_storage
-from optimizer.trialrows import Ending, add_trials, end_trials
+from optimizer.trialrows import Ending, MirroredStudy
 from optimizer.trials import Trials
 
 TASK = """schema: 1
@@ -243,40 +244,70 @@ def test_many_trials_at_once_read_as_if_optuna_had_added_and_told_each(
             params=dict(p),
             distributions=distributions,
             user_attrs={"trial": k, "é": [k]},
+            system_attrs={"noted": k},
+            intermediate_values={4: 0.25} if k == 3 else {},
         )
         for k, p in enumerate(drawn)
     ]
-    add_trials(at_once, made[:2])
-    add_trials(at_once, made[2:])
+    mirrored = MirroredStudy(at_once)
+    mirrored.add(made[:2])
+    mirrored.add(made[2:])
     for trial in made:
         singly.add_trial(trial)
-    first = at_once.get_trials()
-    at_once._storage.set_trial_intermediate_value(first[3]._trial_id, 4, 0.25)
-    first = at_once.get_trials()
+    first = mirrored.trials
     endings = [
         Ending(trial=first[0], state=TrialState.COMPLETE, value=0.5),
         Ending(trial=first[2], state=TrialState.PRUNED, value=0.25, step=7),
         Ending(trial=first[3], state=TrialState.PRUNED, value=0.25, step=4),
         Ending(trial=first[4], state=TrialState.FAIL),
     ]
-    end_trials(at_once, endings)
-    end_trials(at_once, [])
+    mirrored.end(endings)
+    mirrored.end([])
     singly.tell(0, 0.5)
-    for number, step in ((2, 7), (3, 4)):
-        singly._storage.set_trial_intermediate_value(singly.get_trials()[number]._trial_id, step, 0.25)
+    singly._storage.set_trial_intermediate_value(singly.get_trials()[2]._trial_id, 7, 0.25)
+    for number in (2, 3):
         singly.tell(number, state=TrialState.PRUNED)
     singly.tell(4, state=TrialState.FAIL)
 
     def shown(study: optuna.Study) -> list[tuple[object, ...]]:
         return [
-            (t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.intermediate_values)
+            (
+                *(t.number, t.state, t.values, t.params, t.distributions, t.user_attrs, t.system_attrs),
+                t.intermediate_values,
+            )
             for t in study.get_trials()
         ]
 
     assert shown(at_once) == shown(singly)
+    assert shown(mirrored.study) == shown(MirroredStudy(at_once).study) == shown(singly)
     for trial in at_once.get_trials():
         assert trial.datetime_start is not None
         assert (trial.datetime_complete is not None) == trial.state.is_finished()
+
+
+class Noting(optuna.samplers.RandomSampler):
+    """Draws at random, and counts what it was asked for, with the study and with each trial."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        storage = study._storage
+        n = storage.get_study_system_attrs(study._study_id).get("n", 0) + 1
+        storage.set_study_system_attr(study._study_id, "n", n)
+        storage.set_trial_system_attr(trial._trial_id, "nth", n)
+        return {}
+
+
+def test_what_a_sampler_notes_is_there_when_the_study_is_opened_again(
+    plan: StudyPlan, stored: Callable[[str], optuna.Study]
+) -> None:
+    study, space = stored("noted#1"), plan.space.distributions()
+    for n in (1, 2, 3):
+        trial = MirroredStudy(study).ask(Noting(seed=n), space, lambda params: {"format": params["format"]})
+        assert trial.system_attrs["nth"] == n
+    assert study._storage.get_study_system_attrs(study._study_id) == {"n": 3}
+    assert [trial.system_attrs["nth"] for trial in study.get_trials()] == [1, 2, 3]
+    assert all(trial.user_attrs["format"] == trial.params["format"] for trial in study.get_trials())
 
 
 def test_a_baseline_outside_the_space_is_held_without_a_place_in_it(
