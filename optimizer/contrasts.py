@@ -36,7 +36,7 @@ FEWEST_ARMS = 4  # of fewer no variance between arms can be told
 _SCALES = np.array([0.003, 0.006, 0.012, 0.02, 0.035, 0.06, 0.1, 0.16, 0.25, 0.4])
 _USUAL = 0.1  # scale of the half-Cauchy prior
 _ANY = 1e3  # scale of the mean, of which nothing is known beforehand
-_WARM, _DRAWS, _CHAINS = 150, 1000, 10
+_WARM, _DRAWS, _CHAINS = 150, 1000, 5
 _LEAST_EXAMPLES = 1e-4  # variance
 _DIGITS = 6  # of what is told; far below what draws can tell
 

@@ -238,7 +238,11 @@ def _connected(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401  # of the 
     import sqlite3
 
     connection = sqlite3.Connection(*arguments, **named)
-    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -250,19 +254,21 @@ def _prepare(url: Any) -> None:  # noqa: ANN401  # sqlalchemy is imported by the
     tables = BaseModel.metadata.sorted_tables
     wanted = {each.name for table in tables for each in (table, *table.indexes)}
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "factory": _connected})
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-        made = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
-        if not wanted <= made:
-            _make(connection, tables)
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            made = set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+            if not wanted <= made:
+                _make(connection, tables)
+    finally:
+        engine.dispose()
 
 
 def _make(connection: "Connection", tables: Sequence["Table"]) -> None:
     """Make what is missing of some tables and their indexes, all of it or nothing.
 
     Optuna makes one after the other, and an index only with its table. Where a process was killed between the two, a
-    study could be made twice under its name, and neither was found any more; the second has nothing in it.
+    study could be made twice under its name, and neither was found any more; the second has no trials.
     """
     import sqlalchemy
 
@@ -273,6 +279,9 @@ def _make(connection: "Connection", tables: Sequence["Table"]) -> None:
     studies, *_ = (table for table in tables if table.name == "studies")
     first = sqlalchemy.select(sqlalchemy.func.min(studies.c.study_id)).group_by(studies.c.study_name)
     connection.execute(studies.delete().where(studies.c.study_id.not_in(first)))
+    for table in (table for table in tables if "study_id" in table.c and table is not studies):
+        left = sqlalchemy.select(studies.c.study_id)
+        connection.execute(table.delete().where(table.c.study_id.not_in(left)))
     for index in (each for table in tables for each in table.indexes):
         index.create(connection, checkfirst=True)
     connection.commit()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, TrialState
 
+# What samplers note of a study as JSON, by kind ("user" or "system") and key.
+Notes = dict[tuple[str, str], str]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
@@ -55,10 +58,8 @@ class MirroredStudy:
         self.study = optuna.create_study(
             study_name=stored.study_name, direction="maximize", pruner=optuna.pruners.NopPruner()
         )
-        self._notes: dict[str, Any] = {}
-        for key, value in _notes(stored).items():
-            self.study._storage.set_study_system_attr(self.study._study_id, key, value)  # noqa: SLF001  # no public way
-            self._notes[key] = json.dumps(value)
+        self._notes = _notes(stored)
+        self._remember(self._notes)
         self.study.add_trials(stored.get_trials(deepcopy=False))
 
     @property
@@ -77,12 +78,11 @@ class MirroredStudy:
         trial = self.study.ask(fixed_distributions=dict(space))
         for key, value in attributes(trial.params).items():
             trial.set_user_attr(key, value)
+        memory = self.study._storage  # noqa: SLF001  # no public way
+        for key, value in self.trials[trial.number].system_attrs.items():
+            memory.set_trial_system_attr(trial.number, key, _as_stored(value))
         found = self.trials[trial.number]
-        notes = {key: json.dumps(value) for key, value in _notes(self.study).items()}
-        with _session(self._stored) as session:
-            _write(session, self._stored, [found])
-            _note(session, self._stored, {k: v for k, v in notes.items() if self._notes.get(k) != v})
-        self._notes = notes
+        self._keep([found])
         return found
 
     def add(self, trials: "Sequence[FrozenTrial]") -> None:
@@ -90,8 +90,24 @@ class MirroredStudy:
         if trials:
             first = len(self.trials)
             self.study.add_trials(trials)
-            with _session(self._stored) as session:
-                _write(session, self._stored, self.trials[first:])
+            self._keep(self.trials[first:])
+
+    def _keep(self, trials: "Sequence[FrozenTrial]") -> None:
+        """Write new trials down, and what samplers noted of the study meanwhile."""
+        notes = _notes(self.study)
+        news = {where: value for where, value in notes.items() if self._notes.get(where) != value}
+        with _session(self._stored) as session:
+            _write(session, self._stored, trials)
+            _note(session, self._stored, news)
+        self._notes = notes
+        self._remember(news)
+
+    def _remember(self, notes: Notes) -> None:
+        """Hold notes as they will be read, such as a list where a sampler noted a tuple."""
+        memory, study = self.study._storage, self.study._study_id  # noqa: SLF001  # no public way
+        for (kind, key), text in notes.items():
+            put = memory.set_study_user_attr if kind == "user" else memory.set_study_system_attr
+            put(study, key, json.loads(text))
 
     def end(self, endings: Sequence[Ending]) -> None:
         """End some trials in one transaction.
@@ -107,7 +123,9 @@ class MirroredStudy:
         by_number = {each.trial.number: each for each in endings}
         query = select(TrialModel).where(TrialModel.study_id == study, TrialModel.number.in_(by_number))
         with _session(self._stored) as session:
-            for row in session.scalars(query).all():
+            rows = session.scalars(query).all()
+            assert len(rows) == len(by_number)  # what is in memory is in the database
+            for row in rows:
                 ending = by_number[row.number]
                 row.state, row.datetime_complete = ending.state, datetime.now()  # noqa: DTZ005  # as Optuna does
                 if ending.value is not None:
@@ -120,10 +138,15 @@ class MirroredStudy:
             memory.set_trial_state_values(n, each.state, None if each.value is None else [each.value])
 
 
-def _notes(study: "Study") -> dict[str, Any]:
-    """Return what samplers noted of a study."""
-    found: dict[str, Any] = study._storage.get_study_system_attrs(study._study_id)  # noqa: SLF001  # no public way
-    return found
+def _notes(study: "Study") -> Notes:
+    """Return what was noted of a study."""
+    storage, number = study._storage, study._study_id  # noqa: SLF001  # no public way
+    kinds = {"user": storage.get_study_user_attrs(number), "system": storage.get_study_system_attrs(number)}
+    return {(kind, key): json.dumps(value) for kind, found in kinds.items() for key, value in found.items()}
+
+
+def _as_stored(value: Any) -> Any:  # noqa: ANN401  # whatever a sampler notes
+    return json.loads(json.dumps(value))
 
 
 def _write(session: Any, study: "Study", trials: "Sequence[FrozenTrial]") -> None:  # noqa: ANN401  # see `_session`
@@ -168,18 +191,18 @@ def _write(session: Any, study: "Study", trials: "Sequence[FrozenTrial]") -> Non
     session.add_all(rows)
 
 
-def _note(session: Any, study: "Study", notes: Mapping[str, str]) -> None:  # noqa: ANN401  # see `_session`
-    """Write what samplers noted anew of a study, as JSON."""
-    from optuna.storages._rdb.models import StudySystemAttributeModel
+def _note(session: Any, study: "Study", notes: Notes) -> None:  # noqa: ANN401  # see `_session`
+    """Write what was noted of a study, in place of what was noted before."""
+    from optuna.storages._rdb import models
 
     number = study._study_id  # noqa: SLF001  # no public way
-    before = session.query(StudySystemAttributeModel).filter_by(study_id=number) if notes else ()
-    known = {row.key: row for row in before}
-    for key, value in notes.items():
-        if key in known:
-            known[key].value_json = value
+    for (kind, key), text in notes.items():
+        model = models.StudyUserAttributeModel if kind == "user" else models.StudySystemAttributeModel
+        row = session.query(model).filter_by(study_id=number, key=key).one_or_none()
+        if row is None:
+            session.add(model(study_id=number, key=key, value_json=text))
         else:
-            session.add(StudySystemAttributeModel(study_id=number, key=key, value_json=value))
+            row.value_json = text
 
 
 def _value(trial_id: int, value: float) -> Any:  # noqa: ANN401  # of Optuna's, which is imported where needed

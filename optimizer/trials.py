@@ -35,7 +35,7 @@ class Trials:
     """
 
     def __init__(self, plan: StudyPlan, study: "optuna.Study") -> None:
-        """Close trials that a killed process left before they had a number; their asks are repeated."""
+        """Close trials that an earlier version left before they had a number; their asks are repeated."""
         import optuna
 
         self.space = plan.space

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy as sa
 
@@ -90,16 +91,19 @@ def test_of_two_studies_of_one_name_the_first_stays_where_a_database_was_made_wi
 ) -> None:
     path = tmp_path / "study.db"
     with open_storage(path) as storage:
-        create_study(storage, "colours").ask()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP INDEX ix_studies_study_name")
-        connection.execute("INSERT INTO studies (study_name) VALUES ('colours'), ('sizes'), ('colours')")
-        connection.commit()
+        create_study(storage, "colours#1").ask()
+        with storage.engine.begin() as connection:
+            connection.exec_driver_sql("DROP INDEX ix_studies_study_name")
+        for _ in range(2):  # it is made, and then not found
+            with pytest.raises(optuna.exceptions.StorageInternalError) as failed:
+                create_study(storage, "colours#1")
+            assert "Multiple rows" in str(failed.value.__cause__)
     with open_storage(path) as storage:
-        assert len(create_study(storage, "colours").get_trials()) == 1
+        assert len(create_study(storage, "colours#1").get_trials()) == 1
+        assert create_study(storage, "colours#2").get_trials() == []
         with storage.engine.connect() as connection:
             names = connection.exec_driver_sql("SELECT study_name FROM studies ORDER BY study_id")
-            assert list(names.scalars()) == ["colours", "sizes"]
+            assert list(names.scalars()) == ["colours#1", "colours#2"]
 
 
 def test_a_second_opener_is_refused_with_the_number_of_the_process(tmp_path: Path) -> None:

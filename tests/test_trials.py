@@ -291,23 +291,40 @@ class Noting(optuna.samplers.RandomSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        storage = study._storage
-        n = storage.get_study_system_attrs(study._study_id).get("n", 0) + 1
-        storage.set_study_system_attr(study._study_id, "n", n)
-        storage.set_trial_system_attr(trial._trial_id, "nth", n)
+        storage, n = study._storage, study.user_attrs.get("n", 0) + 1
+        study.set_user_attr("n", n)
+        storage.set_study_system_attr(study._study_id, "asked", {n: (n,)})
+        storage.set_trial_system_attr(trial._trial_id, "nth", (n,))
         return {}
 
 
 def test_what_a_sampler_notes_is_there_when_the_study_is_opened_again(
     plan: StudyPlan, stored: Callable[[str], optuna.Study]
 ) -> None:
+    def seen(study: optuna.Study) -> tuple[object, ...]:
+        notes = study._storage.get_study_system_attrs(study._study_id)
+        return study.user_attrs, notes, [(t.params, t.user_attrs, t.system_attrs) for t in study.get_trials()]
+
     study, space = stored("noted#1"), plan.space.distributions()
+    study.set_user_attr("pool", "closed")
+    whole = MirroredStudy(study)
     for n in (1, 2, 3):
-        trial = MirroredStudy(study).ask(Noting(seed=n), space, lambda params: {"format": params["format"]})
-        assert trial.system_attrs["nth"] == n
-    assert study._storage.get_study_system_attrs(study._study_id) == {"n": 3}
-    assert [trial.system_attrs["nth"] for trial in study.get_trials()] == [1, 2, 3]
-    assert all(trial.user_attrs["format"] == trial.params["format"] for trial in study.get_trials())
+        mirrored = whole if n < 3 else MirroredStudy(study)
+        trial = mirrored.ask(Noting(seed=n), space, lambda params: {"format": params["format"]})
+        assert trial.system_attrs["nth"] == [n]
+        assert trial.user_attrs == {"format": trial.params["format"]}
+        assert study.user_attrs == {"pool": "closed", "n": n}
+        assert seen(mirrored.study) == seen(study) == seen(MirroredStudy(study).study)
+
+
+def test_what_a_sampler_notes_in_a_race_is_there_when_it_is_opened_again(
+    plan: StudyPlan, stored: Callable[[str], optuna.Study]
+) -> None:
+    study = stored("raced#1")
+    mirrored = MirroredStudy(study)
+    mirrored.study.set_user_attr("n", 1)
+    mirrored.add([optuna.create_trial(state=TrialState.RUNNING)])
+    assert study.user_attrs == MirroredStudy(study).study.user_attrs == {"n": 1}
 
 
 def test_a_baseline_outside_the_space_is_held_without_a_place_in_it(
