@@ -181,7 +181,7 @@ def test_a_call_that_failed_at_last_is_not_answered_and_stays_begun(store: Store
     assert (failure["key"], failure["reason"], failure["message"]) == ("a", "time-out", "no answer")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=8))
 def test_the_earliest_trial_that_uses_a_call_pays_for_it_whatever_the_order(
     store: Store, uses: list[tuple[int, bool]]
@@ -312,7 +312,11 @@ def test_a_full_disk_takes_nothing_of_a_group(tmp_path: Path) -> None:
         ledger.fail("b", "429", "x")
         with store.engine.connect() as connection:
             n_pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {n_pages + 8}")
+
+        @sa.event.listens_for(store.engine, "checkout")
+        def _confine(connection: Any, *_: object) -> None:
+            connection.execute(f"PRAGMA max_page_count = {n_pages + 8}")
+
         with pytest.raises(sa.exc.OperationalError, match="full"):
             ledger.commit()
         assert contents(store) == before
@@ -599,7 +603,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(MODES), st.lists(steps, min_size=10, max_size=40))
 def test_the_figures_equal_those_of_an_account_kept_by_hand(
     store: Store, cache: CacheMode, taken: list[Step]
