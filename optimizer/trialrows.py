@@ -92,23 +92,6 @@ class MirroredStudy:
             self.study.add_trials(trials)
             self._keep(self.trials[first:])
 
-    def _keep(self, trials: "Sequence[FrozenTrial]") -> None:
-        """Write new trials down, and what samplers noted of the study meanwhile."""
-        notes = _notes(self.study)
-        news = {where: value for where, value in notes.items() if self._notes.get(where) != value}
-        with _session(self._stored) as session:
-            _write(session, self._stored, trials)
-            _note(session, self._stored, news)
-        self._notes = notes
-        self._remember(news)
-
-    def _remember(self, notes: Notes) -> None:
-        """Hold notes as they will be read, such as a list where a sampler noted a tuple."""
-        memory, study = self.study._storage, self.study._study_id  # noqa: SLF001  # no public way
-        for (kind, key), text in notes.items():
-            put = memory.set_study_user_attr if kind == "user" else memory.set_study_system_attr
-            put(study, key, json.loads(text))
-
     def end(self, endings: Sequence[Ending]) -> None:
         """End some trials in one transaction.
 
@@ -136,6 +119,23 @@ class MirroredStudy:
             for step, value in each.reported.items():
                 memory.set_trial_intermediate_value(n, step, value)
             memory.set_trial_state_values(n, each.state, None if each.value is None else [each.value])
+
+    def _keep(self, trials: "Sequence[FrozenTrial]") -> None:
+        """Write new trials down, and what samplers noted of the study meanwhile."""
+        notes = _notes(self.study)
+        news = {where: value for where, value in notes.items() if self._notes.get(where) != value}
+        with _session(self._stored) as session:
+            _write(session, self._stored, trials)
+            _note(session, self._stored, news)
+        self._notes = notes
+        self._remember(news)
+
+    def _remember(self, notes: Notes) -> None:
+        """Hold notes as they will be read, such as a list where a sampler noted a tuple."""
+        memory, study = self.study._storage, self.study._study_id  # noqa: SLF001  # no public way
+        for (kind, key), text in notes.items():
+            put = memory.set_study_user_attr if kind == "user" else memory.set_study_system_attr
+            put(study, key, json.loads(text))
 
 
 def _notes(study: "Study") -> Notes:
