@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
 
 from optimizer.budget import Spent
 from optimizer.completion import Completion, Model, Request
@@ -32,11 +31,6 @@ if TYPE_CHECKING:
     from tests.loopback_server import Loopback
     from tests.virtual_clock import RunVirtual
     from tests.warm import Starter
-
-
-# Laws hold however long a busy machine takes.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from optimizer.answer import Answer
 from optimizer.metrics import METRICS, Setting
 
 LABELS = ("a", "b", "c", "d")
-few = settings(max_examples=30)
+few = settings(max_examples=30, deadline=None)
 single = st.lists(
     st.tuples(st.sampled_from(LABELS) | st.none(), st.sampled_from(LABELS)), min_size=1, max_size=14
 )

@@ -128,7 +128,7 @@ def test_relatives_are_counted_together() -> None:
     assert gains[1].comparison.p_value == pytest.approx(2 / 2**3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from([0, 1]), min_size=6, max_size=6), min_size=1, max_size=4),
     st.integers(0, 3),

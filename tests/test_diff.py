@@ -26,7 +26,7 @@ from optimizer.frozen import FrozenPrompt
 from optimizer.prompt import CallTemplate, Hole, MessageTemplate, PromptTemplate
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", " ", "\n", "."]), max_size=12)
-FEW = settings(max_examples=60)
+FEW = settings(max_examples=60, deadline=None)
 
 
 @FEW

@@ -185,7 +185,7 @@ def test_what_chose_a_prompt_counts_for_as_much_as_it_was_chosen_among() -> None
         drift(pairs, same_requests=True, deterministic=True, chosen_among=0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 4000), st.floats(0.02, 0.5), st.data())
 def test_the_tail_is_that_of_the_binomial(n: int, share: float, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, n))

@@ -52,7 +52,7 @@ def edited(draw: st.DrawFn) -> list[str]:
     return texts
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(edited())
 def test_exactly_the_pairs_that_looking_at_all_of_them_finds_are_found(texts: list[str]) -> None:
     assert near(texts) == by_looking_at_all(texts)

@@ -102,7 +102,7 @@ def pairs(draw: st.DrawFn) -> tuple[Viewed, Viewed, View]:
     return before, after, view
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(drawn=pairs())
 def test_every_example_is_counted_once_and_the_parts_are_the_whole(
     drawn: tuple[Viewed, Viewed, View],

@@ -55,6 +55,7 @@ HOSTILE = (
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=8), max_size=4).map("".join)
 quick = settings(
     max_examples=15,
+    deadline=None,
     phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow],
 )

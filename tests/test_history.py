@@ -24,7 +24,7 @@ from optimizer.historytable import TYPES, Entry, history_entries, write_history
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).with_name("data") / "parcels"
 NOTEBOOK = ROOT / "docs" / "notebooks" / "history.ipynb"
-FEW = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -1159,7 +1159,7 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
 PARTS = st.lists(WORDS | st.sampled_from([TEXT, NOTE]), max_size=5)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(PARTS, min_size=1, max_size=3), value=WORDS)
 def test_imported_messages_are_those_of_the_file_whatever_they_say(
     colours: Task, parts: list[list[Any]], value: str
@@ -1176,7 +1176,7 @@ def test_imported_messages_are_those_of_the_file_whatever_they_say(
     assert messages(guarded.template, **harmless) == messages(prompt, **harmless)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=60)
     | st.text(max_size=60).map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -257,7 +257,7 @@ def test_an_answer_that_gives_orders_is_shown_as_material() -> None:
     assert "<|im_end|>" not in user
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=30), min_size=1, max_size=3))
 def test_no_text_can_close_its_tag_and_all_are_shown_as_they_are(texts: list[str]) -> None:
     material = tuple((f"part {n}", text) for n, text in enumerate(texts))

@@ -90,7 +90,7 @@ class Driver:
         self.wake()
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     work=st.lists(works, min_size=1, max_size=5),
     limit=st.integers(1, 4),

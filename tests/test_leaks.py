@@ -275,7 +275,7 @@ def some_texts(seed: int, n: int) -> list[str]:
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), place=st.floats(0, 1), character=st.characters())
 def test_a_planted_near_duplicate_is_always_found(seed: int, n: int, place: float, character: str) -> None:
     texts = some_texts(seed, 2 * n)
@@ -284,7 +284,7 @@ def test_a_planted_near_duplicate_is_always_found(seed: int, n: int, place: floa
     assert pairs(found) == {(f"test-{n}", "train-0")}
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20))
 def test_unrelated_texts_are_never_a_leak(seed: int, n: int) -> None:
     texts = some_texts(seed, 5 * n)
@@ -312,7 +312,7 @@ def relatives(rows: list[tuple[int, int, int, list[tuple[int, str]]]]) -> list[d
     return splits
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rows=families)
 def test_the_search_finds_exactly_the_pairs_that_looking_at_all_of_them_finds(
     rows: list[tuple[int, int, int, list[tuple[int, str]]]],
@@ -328,7 +328,7 @@ def test_the_search_finds_exactly_the_pairs_that_looking_at_all_of_them_finds(
     assert {(leak.example, leak.other): leak.similarity for leak in found} == pytest.approx(expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(rows=families, random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(
     rows: list[tuple[int, int, int, list[tuple[int, str]]]], random: Random

@@ -273,7 +273,7 @@ charges = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     tokens=st.integers(0, 200),
     usd=st.integers(0, 200).map(lambda n: n / 8),

@@ -385,7 +385,7 @@ def happen(line: Line, what: str, how: float | None) -> None:
             line.hear(what, wait=how)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(paces(), happenings, clocks)
 def test_limit_and_room_stay_within_their_bounds(
     made: tuple[Pace, int], events: list[tuple[str, float | None]], now: float
@@ -399,7 +399,7 @@ def test_limit_and_room_stay_within_their_bounds(
             assert 0 <= room <= max(0, line.pace.limit - under_way)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(paces(), happenings, clocks)
 def test_room_opens_exactly_when_it_was_said_to(
     made: tuple[Pace, int], events: list[tuple[str, float | None]], now: float
@@ -421,7 +421,7 @@ def test_room_opens_exactly_when_it_was_said_to(
             assert pace.room(opens, under_way) > 0
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(happenings, clocks, st.floats(0.1, 10_000) | st.integers(1, 60), st.integers(1, 64))
 def test_no_minute_ever_holds_more_requests_than_the_rate(
     events: list[tuple[str, float | None]], now: float, rate: float, most: int
@@ -432,7 +432,7 @@ def test_no_minute_ever_holds_more_requests_than_the_rate(
     assert most_in_a_minute(line.sends) <= max(1, rate)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 700), clocks, st.lists(st.floats(0, 90), max_size=5))
 def test_sending_as_fast_as_allowed_keeps_the_rate_across_restarts(
     rate: int, now: float, lives: list[float]
@@ -450,7 +450,7 @@ def test_sending_as_fast_as_allowed_keeps_the_rate_across_restarts(
     assert rate - 1 <= most_in_a_minute(sends) <= rate
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(paces(), happenings, clocks, st.floats(0, 120))
 def test_nothing_goes_out_before_the_wait_of_a_429_is_over_and_then_something_does(
     made: tuple[Pace, int], events: list[tuple[str, float | None]], now: float, wait: float

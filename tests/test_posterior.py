@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from optimizer.posterior import SCALES, SCEPTICAL, SHARED, Array, Kinship, _Cells, _Fit, arm_posterior
 
 NAN = float("nan")
-few = settings(max_examples=30)
+few = settings(max_examples=30, deadline=None)
 seeds = st.integers(0, 10_000)
 
 

@@ -71,7 +71,7 @@ def test_the_examples_needed_show_the_difference_and_few_less_do_not() -> None:
         assert smallest_provable_difference(max(1, n - 12)) > gain
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3000), st.floats(0, 1), st.floats(0.5, 0.95))
 def test_twice_the_examples_prove_no_larger_difference(n: int, disagreement: float, power: float) -> None:
     here = smallest_provable_difference(n, disagreement=disagreement, power=power)
@@ -79,7 +79,7 @@ def test_twice_the_examples_prove_no_larger_difference(n: int, disagreement: flo
     assert 0 < more <= here + 1e-9 <= 1 + 1e-9
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3000), st.floats(0, 1), st.floats(0, 1))
 def test_more_disagreement_hides_larger_differences(n: int, one: float, other: float) -> None:
     low, high = sorted((one, other))

@@ -846,7 +846,7 @@ def meeting() -> list[str]:
     return [chr(code) for code in sorted({*codes, *range(0x1100, 0x1200), *range(0xAC00, 0xD7A4)})]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(min_value=0, max_value=20_000), max_size=8), st.text(max_size=4))
 def test_sequences_are_normalized_as_unicodedata_does(places: list[int], rest: str) -> None:
     text = "".join(meeting()[place % len(meeting())] for place in places) + rest
@@ -955,6 +955,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_a_value_is_what_its_source_says(value: object) -> None:
     text = literal(value)

@@ -150,7 +150,7 @@ def test_no_more_calls_are_spent_than_allowed_and_the_ranking_holds_everybody_on
         assert track.entered == width(calls, first, kindred=False)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     calls=st.integers(1, 900),
     first=st.integers(1, 5),

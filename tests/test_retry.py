@@ -27,7 +27,7 @@ NO_ERROR: tuple[object, ...] = (
     *({"choices": None}, {"choices": [None]}),
 )
 
-laws = settings(max_examples=200)
+laws = settings(max_examples=200, deadline=None)
 
 
 @pytest.mark.parametrize(

@@ -506,7 +506,7 @@ def written(folder: str, rows: Sequence[Row], suffix: str) -> Path:
     return as_csv(path, rows) if suffix == ".csv" else table(path, rows)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     columns=st.lists(cells.filter(lambda name: name != "id"), min_size=2, max_size=2, unique=True),
     labels=pairs,
@@ -532,7 +532,7 @@ def test_any_texts_with_two_labels_become_a_sound_study(
             assert set(plan.task.labels) == set(labels)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_table_gives_a_sound_study_or_a_clear_mistake(data: st.DataObject) -> None:
     anything = st.text(st.characters(codec="utf-8"), max_size=12)

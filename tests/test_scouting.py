@@ -233,7 +233,7 @@ def test_no_winner_is_scored_on_its_equal_nor_on_its_group() -> None:
         assert 4 < len(groups) <= 10  # half of the twenty stay to score on
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 30),
     calls=st.integers(0, 200),

@@ -308,7 +308,7 @@ def test_a_study_that_is_stopped_at_any_call_goes_on_as_if_nothing_had_happened(
     write: Write, run: Run, kind: tuple[tuple[str, str], ...]
 ) -> None:
     whole = run(write(*kind, folder="undisturbed"), by_luck)
-    for at in range(3, len(whole.requests), max(101, len(whole.requests) // 4)):
+    for at in range(3, len(whole.requests), 101):
         plan, sent = write(*kind, folder=f"stopped{at}"), list[Request]()
         with pytest.raises(InterruptedRunError):
             run(plan, Stop(at, by_luck), sent=sent)

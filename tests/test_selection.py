@@ -159,15 +159,15 @@ def test_a_winner_that_is_worse_on_test_is_not_frozen(world: World, read: Callab
 
 @pytest.mark.slow
 def test_phantom_gains_are_rarer_than_the_level_allows(world: World, finished: Finished) -> None:
-    # 20 worlds without any true difference, at a level of 5 % in two directions.
+    # 40 worlds without any true difference, at a level of 5 % in two directions.
     fewer = (("[plain, json, choice]", "[plain, choice]"), ("screen: 12", "screen: 6"))
     path = world(nothing_matters, *fewer).plan.folder / "study.yaml"
     decisions = []
-    for seed in range(20):
+    for seed in range(40):
         outcome = finished(load_plan(path, seed=seed), by_chance(seed), fresh=True, cache="private")
         decisions.append(outcome.selection.decision)
-    assert decisions.count("improved") <= 2
-    assert decisions.count("worse") <= 2
+    assert decisions.count("improved") <= 4
+    assert decisions.count("worse") <= 4
 
 
 def test_the_evidence_equals_what_is_counted_by_hand(world: World) -> None:

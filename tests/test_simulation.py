@@ -149,7 +149,7 @@ def test_a_table_of_the_baseline_alone_has_one_choice() -> None:
     assert simulate(table, calls=5, seed=0).chosen == "p"
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([f"p{i}" for i in range(9)]),

@@ -255,7 +255,7 @@ def test_a_parquet_file_has_cells_as_json_has_them_and_rows_by_number() -> None:
     assert second.values == {**dict.fromkeys(first.values), "yes": "false", "list": []}
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
 @example([0.1, 16777216.0, 1e-45, 2.0**-96, 3.4028234663852886e38])
 def test_a_float_of_32_bits_is_the_number_of_fewest_digits_that_is_read_back_as_it(

@@ -21,7 +21,7 @@ from optimizer.metrics.json_fields import Field
 PUBLISHED = json.loads(
     (Path(__file__).parent / "data" / "metrics" / "rouge.json").read_text(encoding="utf-8")
 )
-few = settings(max_examples=30)
+few = settings(max_examples=30, deadline=None)
 # Few letters, so that words and runs of them meet; with articles, capitals and punctuation.
 scraps = st.lists(
     st.sampled_from(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optimizer.answer import Answer
 from optimizer.metrics import METRICS, Setting
 
-few = settings(max_examples=30)
+few = settings(max_examples=30, deadline=None)
 plain = st.lists(st.sampled_from(["cat", "sat", "on", "the", "mat"]), min_size=1, max_size=9).map(" ".join)
 some = st.lists(st.tuples(plain | st.none(), plain), min_size=1, max_size=5)
 Pairs = Sequence[tuple[str | None, str]]

@@ -11,7 +11,7 @@ from optimizer.dataset import Example
 from optimizer.demonstrations import as_demonstration
 from optimizer.variation import OPERATORS, Operator, vary
 
-laws = settings(max_examples=100)
+laws = settings(max_examples=100, deadline=None)
 
 
 def a_train(n: int) -> tuple[Example, ...]:

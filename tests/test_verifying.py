@@ -171,7 +171,7 @@ def test_a_prompt_with_records_says_that_reading_it_takes_more_and_one_without_d
 
 
 # A law over every byte of the file, cheap enough to be tried at hundreds of places.
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.integers(0, 10**6),
     byte=st.integers(0, 255),

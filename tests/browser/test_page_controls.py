@@ -308,7 +308,7 @@ def test_the_leaderboard_is_sorted_by_the_numbers_of_trials(page: "Page") -> Non
     assert max(numbers) >= 10
 
 
-@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("fr", "dark")])
+@pytest.mark.parametrize(("language", "scheme"), [("en", "light"), ("en", "dark"), ("fr", "light")])
 def test_there_is_no_serious_barrier_for_anybody(
     study: "Finished", opened: Callable[..., "Opened"], language: str, scheme: str
 ) -> None:

@@ -156,6 +156,7 @@ def test_the_native_file_carries_everything(frozen: FrozenPrompt) -> None:
 @each
 @settings(
     max_examples=60,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(literals=st.lists(HOSTILE, min_size=3, max_size=3))

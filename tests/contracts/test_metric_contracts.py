@@ -29,7 +29,7 @@ each = pytest.mark.parametrize("name", list(METRICS))
 each_score = pytest.mark.parametrize("name", AT_ONCE)
 each_aggregate = pytest.mark.parametrize("name", NAMES["aggregate"])
 each_measure = pytest.mark.parametrize("name", NAMES["measure"])
-few = settings(max_examples=15)
+few = settings(max_examples=15, deadline=None)
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(str.strip).map(str.strip)
 words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)

@@ -60,7 +60,7 @@ def test_a_text_with_letters_accents_and_spaces_is_changed(name: str) -> None:
 
 
 @each
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(text=st.text(st.characters(codec="utf-8"), max_size=40), seed=st.integers(0, 2**32 - 1))
 def test_nothing_unprintable_is_added_and_digits_stay(name: str, text: str, seed: int) -> None:
     found = changed(name, text, seed)

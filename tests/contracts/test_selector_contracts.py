@@ -26,7 +26,7 @@ from optimizer.demonstrations import (
 each = pytest.mark.parametrize("name", list(SELECTORS))
 each_that_draws = pytest.mark.parametrize("name", [n for n in SELECTORS if not SELECTORS[n].retrieves])
 each_that_goes_by = pytest.mark.parametrize("name", [n for n in SELECTORS if SELECTORS[n].needs])
-few = settings(max_examples=20)
+few = settings(max_examples=20, deadline=None)
 
 LABELS = ("red", "green", "blue")
 

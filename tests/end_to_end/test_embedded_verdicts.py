@@ -19,7 +19,7 @@ search:
   styles: [direct, first_person]
   formats: {formats}
   parameters: {parameters}
-  screen: 8
+  screen: 12
   sampler: {{name: tpe}}
 budget: {{calls: {calls}}}
 """
@@ -59,11 +59,11 @@ def test_one_prompt_under_several_names_is_not_distinguishable_from_itself(proje
     path = write(
         project.folder,
         shuffled=False,
-        splits="{train: 300, validation: 12, test: 30}",
+        splits="{train: 300, validation: 12, test: 60}",
         given=f'"{WORDING}", "  {WORDING} "',
         formats="[choice]",
         parameters="{seed: [1, 2]}",
-        calls=140,
+        calls=260,
     )
     path.write_text(path.read_text().replace("[direct, first_person]", "[direct]"))
     evidence = evidence_of(project, path)
@@ -71,21 +71,21 @@ def test_one_prompt_under_several_names_is_not_distinguishable_from_itself(proje
     assert evidence["decision"] == "not distinguishable"
     assert evidence["frozen"] == "baseline"
     assert evidence["difference"]["value"] == 0
-    assert evidence["difference"]["ties"] == 30
+    assert evidence["difference"]["ties"] == 60
 
 
 def test_labels_that_mean_nothing_give_no_gain_even_over_answers_that_cannot_be_read(project: Any) -> None:
     path = write(
         project.folder,
         shuffled=True,
-        splits="{train: 300, validation: 12, test: 30}",
+        splits="{train: 300, validation: 18, test: 48}",
         given='"Which team should answer this customer?"',
         formats="[plain, choice]",
         parameters="{}",
-        calls=150,
+        calls=240,
     )
     evidence = evidence_of(project, path)
-    assert evidence["test"]["baseline"]["invalid"] > 20
+    assert evidence["test"]["baseline"]["invalid"] > 30
     assert evidence["decision"] == "not distinguishable"
     assert evidence["frozen"] == "baseline"
     # The baseline in a layout whose answers can be read: nothing to guess, and nothing gained either.

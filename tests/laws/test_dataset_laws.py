@@ -86,7 +86,7 @@ def counts_for(draw: st.DrawFn, n: int) -> tuple[int, int, int]:
     return draw(st.integers(0, n - test - validation)), validation, test
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(related_rows(), seeds, seeds)
 def test_the_order_of_rows_never_matters(rows: list[Row], seed: int, order: int) -> None:
     shuffled = Random(order).sample(rows, len(rows))
@@ -95,7 +95,7 @@ def test_the_order_of_rows_never_matters(rows: list[Row], seed: int, order: int)
     assert here.digest == there.digest
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(related_rows(), seeds)
 def test_every_example_is_in_one_split_and_its_relatives_are_too(rows: list[Row], seed: int) -> None:
     splits = splits_of(load(rows, seed=seed))
@@ -108,7 +108,7 @@ def test_every_example_is_in_one_split_and_its_relatives_are_too(rows: list[Row]
         assert sum(map(len, relatives)) == len(set().union(*relatives))
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**32), seeds)
 def test_what_differs_in_a_letter_is_in_one_split(chance: int, seed: int) -> None:
     random = Random(chance)
@@ -122,7 +122,7 @@ def test_what_differs_in_a_letter_is_in_one_split(chance: int, seed: int) -> Non
         assert {home[other] for other in others} == {home[base]}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(related_rows())
 def test_rows_of_one_source_share_one_group(rows: list[Row]) -> None:
     groups = {example.values["text"]: example.group for split in splits_of(load(rows)) for example in split}
@@ -130,7 +130,7 @@ def test_rows_of_one_source_share_one_group(rows: list[Row]) -> None:
         assert len({groups[row.text] for row in rows if row.source == source}) <= 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), labels | skewed, seeds)
 def test_counts_are_exact_and_each_label_has_its_share(
     data: st.DataObject, given: list[str], seed: int
@@ -147,7 +147,7 @@ def test_counts_are_exact_and_each_label_has_its_share(
             assert abs(found - n * count / len(given)) < 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labels | skewed, seeds)
 def test_shares_are_exact_but_for_rounding_and_leave_nobody_out(given: list[str], seed: int) -> None:
     dataset = load(singles(given), seed=seed)
@@ -156,7 +156,7 @@ def test_shares_are_exact_but_for_rounding_and_leave_nobody_out(given: list[str]
         assert abs(len(split) - float(share) * len(given)) < 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labels | skewed, seeds)
 def test_every_prefix_is_balanced_as_long_as_all_labels_have_examples(given: list[str], seed: int) -> None:
     for split in splits_of(load(singles(given), seed=seed)):
@@ -170,7 +170,7 @@ def test_every_prefix_is_balanced_as_long_as_all_labels_have_examples(given: lis
                 assert max(dealt.values()) - min(dealt.values()) <= 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(labels, seeds)
 def test_a_smaller_test_is_a_part_of_a_larger_one_within_each_label(given: list[str], seed: int) -> None:
     small = load(singles(given), splits=Splits(train=0, validation=5, test=6), seed=seed)

@@ -10,7 +10,7 @@ from optimizer.answer import AnswerFormat
 from optimizer.prompt import WORD_JOINER, CallTemplate, Hole, MessageTemplate, PromptTemplate, neutralised
 from optimizer.retrieval import Likeness, Retrieval, Shot
 
-laws = settings(max_examples=60)
+laws = settings(max_examples=60, deadline=None)
 
 TOKENS = ("<|im_start|>", "<|im_end|>")
 HOSTILE = (

@@ -3,7 +3,7 @@
 import random
 from itertools import accumulate
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optimizer.corrections import holm
@@ -50,34 +50,40 @@ def test_one_more_test_makes_no_p_value_smaller(values: list[float], more: float
     assert all(alone <= beside for alone, beside in zip(holm(values), together, strict=True))
 
 
+@settings(deadline=None)
 @given(differences)
 def test_the_betting_p_value_is_a_probability(values: list[float]) -> None:
     assert 0 < betting_p_value(values) <= 1
 
 
+@settings(deadline=None)
 @given(differences, differences)
 def test_more_examples_never_raise_the_betting_p_value(values: list[float], more: list[float]) -> None:
     assert betting_p_value(values + more) <= betting_p_value(values)
 
 
+@settings(deadline=None)
 @given(differences)
 def test_ties_change_no_betting_p_value(values: list[float]) -> None:
     with_ties = [d for value in values for d in (0.0, value)]
     assert betting_p_value(with_ties) == betting_p_value(values)
 
 
+@settings(deadline=None)
 @given(differences, st.floats(0, 1))
 def test_larger_differences_never_raise_the_betting_p_value(values: list[float], gain: float) -> None:
     larger = [min(1.0, value + gain) for value in values]
     assert betting_p_value(larger) <= betting_p_value(values) * (1 + TINY)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=30))
 def test_losses_that_are_won_back_one_by_one_are_no_evidence(values: list[float]) -> None:
     """(1 - bet · d)(1 + bet · d) is at most 1."""
     assert betting_p_value([d for value in values for d in (-value, value)]) == 1.0
 
 
+@settings(deadline=None)
 @given(blocks, st.integers(0, 4), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_later_looks_change_no_earlier_proof(counts: list[tuple[int, int]], later: int, level: float) -> None:
     looks = cumulative(counts)
@@ -87,6 +93,7 @@ def test_later_looks_change_no_earlier_proof(counts: list[tuple[int, int]], late
         assert found == (whole if whole is not None and whole <= stop else None)
 
 
+@settings(deadline=None)
 @given(blocks, st.data())
 def test_a_win_in_the_place_of_a_loss_never_delays_a_proof(
     counts: list[tuple[int, int]], data: st.DataObject
@@ -97,6 +104,7 @@ def test_a_win_in_the_place_of_a_loss_never_delays_a_proof(
     assert look_of(better) <= look_of(sequential_sign_test(cumulative(counts), planned=planned))
 
 
+@settings(deadline=None)
 @given(blocks)
 def test_the_two_sides_are_never_both_proven(counts: list[tuple[int, int]]) -> None:
     """At the same look; one after the other can be, as wins and losses may turn."""
@@ -105,6 +113,7 @@ def test_the_two_sides_are_never_both_proven(counts: list[tuple[int, int]]) -> N
     assert here is None or here != there
 
 
+@settings(deadline=None)
 @given(blocks)
 def test_a_proof_of_bonferroni_is_a_proof(counts: list[tuple[int, int]]) -> None:
     """The exact test at an equal share of the error at every look."""

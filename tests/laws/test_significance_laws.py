@@ -73,7 +73,7 @@ def test_where_mcnemar_sees_a_difference_tango_excludes_zero(wins: int, losses: 
     assert mcnemar(wins, losses) >= 0.05 or not tango(wins, losses, n).contains(0.0)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(scores, min_size=1, max_size=40), seeds)
 def test_the_score_interval_contains_the_mean_and_ignores_order(values: list[float], seed: int) -> None:
     interval = score_interval(values, seed=seed)
@@ -81,7 +81,7 @@ def test_the_score_interval_contains_the_mean_and_ignores_order(values: list[flo
     assert score_interval(values[::-1], seed=seed) == interval
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(pairs, seeds)
 def test_a_comparison_contains_its_difference_and_counts_every_pair(
     data: list[tuple[float, float]], seed: int
@@ -94,7 +94,7 @@ def test_a_comparison_contains_its_difference_and_counts_every_pair(
     assert 0 < result.p_value <= 1
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(pairs, seeds, st.integers(1, 6))
 def test_swapping_the_prompts_mirrors_the_comparison(
     data: list[tuple[float, float]], seed: int, size: int
@@ -110,7 +110,7 @@ def test_swapping_the_prompts_mirrors_the_comparison(
     assert decide(here) == OPPOSITE[decide(there)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(pairs, seeds, st.integers(1, 6))
 def test_neither_the_order_of_pairs_nor_the_names_of_clusters_matter(
     data: list[tuple[float, float]], seed: int, size: int
@@ -129,7 +129,7 @@ def test_neither_the_order_of_pairs_nor_the_names_of_clusters_matter(
     assert here == there
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(pairs, seeds)
 def test_clusters_of_one_are_no_clusters(data: list[tuple[float, float]], seed: int) -> None:
     a, b = zip(*data, strict=True)
@@ -137,7 +137,7 @@ def test_clusters_of_one_are_no_clusters(data: list[tuple[float, float]], seed: 
     assert compare_paired(a, b, seed=seed, clusters=alone) == compare_paired(a, b, seed=seed)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(pairs, seeds)
 def test_a_prompt_is_not_distinguishable_from_itself(data: list[tuple[float, float]], seed: int) -> None:
     scores_of_one = [a for a, _ in data]
@@ -145,7 +145,7 @@ def test_a_prompt_is_not_distinguishable_from_itself(data: list[tuple[float, flo
     assert (result.difference, result.p_value, decide(result)) == (0.0, 1.0, "not distinguishable")
 
 
-@settings(max_examples=5)
+@settings(max_examples=5, deadline=None)
 @given(st.lists(scores, min_size=1, max_size=20), seeds)
 def test_swapping_the_prompts_mirrors_a_corpus_metric(values: list[float], seed: int) -> None:
     n = len(values)

@@ -24,7 +24,7 @@ SEARCHES = [(sampler, pruner) for sampler in SAMPLERS for pruner in (None, *PRUN
 
 each_search = pytest.mark.parametrize(("sampler", "pruner"), SEARCHES)
 each_default = pytest.mark.parametrize("use_factors", [True, False])
-few = settings(max_examples=15)
+few = settings(max_examples=15, deadline=None)
 seeds = st.integers(0, 50)
 calls_of_any = st.integers(1, ARMS * EXAMPLES + 20)
 

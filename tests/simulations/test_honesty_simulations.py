@@ -31,7 +31,7 @@ def room(share: float, runs: int) -> float:
 
 
 def test_where_no_prompt_matters_improved_is_rare_and_the_test_is_fair(honesty: ModuleType) -> None:
-    runs = 60
+    runs = 120
     for row in sys.modules["null_studies"].equal_arms(runs, 1):
         assert row.improved.value <= 0.05, row
         assert abs(row.difference) <= 3 * row.error + 0.3, row
@@ -40,7 +40,7 @@ def test_where_no_prompt_matters_improved_is_rare_and_the_test_is_fair(honesty: 
 def test_the_interval_of_the_gain_covers_the_truth_and_is_no_wider_than_it_must_be(
     honesty: ModuleType,
 ) -> None:
-    runs = 20
+    runs = 40
     rows = list(honesty.coverage(runs, 1))
     assert len(rows) == 12
     assert sum(row.covered.value for row in rows) / 12 >= 0.93 - room(0.95, 12 * runs)
@@ -49,7 +49,7 @@ def test_the_interval_of_the_gain_covers_the_truth_and_is_no_wider_than_it_must_
 
 
 def test_a_gain_that_was_stated_as_provable_is_mostly_proven(honesty: ModuleType) -> None:
-    runs = 12
+    runs = 25
     rows = list(honesty.power(runs, 1))
     assert sum(row.improved.value for row in rows) / len(rows) >= 0.75
     assert all(row.improved.value >= 0.75 - room(0.78, runs) for row in rows)

@@ -163,19 +163,19 @@ def test_where_factors_say_all_they_make_the_choice_better(graded: bool, over_ra
 
 
 def test_where_factors_say_nothing_they_do_no_harm() -> None:
-    known, unknown, random = regrets(idiosyncratic, 20, 4, ours, without_factors, at_random)
+    known, unknown, random = regrets(idiosyncratic, 30, 4, ours, without_factors, at_random)
     assert known < unknown + 2.5
     assert known < random - 2.0
 
 
 def test_where_most_examples_say_nothing_of_the_prompt_the_others_are_enough() -> None:
-    found, random, halved = regrets(difficult, 20, 8, ours, at_random, by_halving)
+    found, random, halved = regrets(difficult, 30, 8, ours, at_random, by_halving)
     assert found < random - 1.5
     assert found < halved - 0.3
 
 
 def test_one_prompt_among_a_hundred_is_mostly_found_in_eight_full_evaluations() -> None:
-    tables = list(worlds(outlier, 20))
+    tables = list(worlds(outlier, 30))
     shares = [
         sum(regret(table, search(table, calls=8 * EXAMPLES, seed=seed)) == 0 for seed, table in tables)
         / len(tables)
