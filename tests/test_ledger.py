@@ -181,7 +181,7 @@ def test_a_call_that_failed_at_last_is_not_answered_and_stays_begun(store: Store
     assert (failure["key"], failure["reason"], failure["message"]) == ("a", "time-out", "no answer")
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=8))
 def test_the_earliest_trial_that_uses_a_call_pays_for_it_whatever_the_order(
     store: Store, uses: list[tuple[int, bool]]
@@ -603,7 +603,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(MODES), st.lists(steps, min_size=10, max_size=40))
 def test_the_figures_equal_those_of_an_account_kept_by_hand(
     store: Store, cache: CacheMode, taken: list[Step]
