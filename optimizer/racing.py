@@ -13,7 +13,8 @@ others are spared it: on recorded tables almost half of all examples tell no two
 ranked by posterior means with example effects, so that those who were lucky with easy examples are not ahead.
 
 Where arms are made of parts, the many places at the beginning go to those of whom the scores of all their kin let the
-most be expected: to some that were never scored, and again to some that had left.
+most be expected: to some that were never scored, and again to some that had left. Where most arms do badly a good one is
+rare, and more of them enter once the first examples tell so.
 """
 
 import math
@@ -49,6 +50,10 @@ CROWDED = 0.5
 # Kin take turns at so many of the first examples. Asked for the same one, all that prefer its answer are ranked first, and
 # with them all their kin, or an example that is too hard for anybody tells nothing and costs as many calls as there are arms.
 TURNS = 8
+
+# Mean score on the first examples from which no more arms enter and no more turns are taken. There most prompts are good and
+# most examples tell none of them apart; these can be spared only when all arms are asked for the same ones.
+EASY = 0.65
 
 # Below this many arms every cut is made as soon as it is due; above, once it takes off a part that matters.
 _FEW = 12
@@ -137,6 +142,8 @@ class Race:
         self._given_up: set[int] = set()  # by the pruner in this race, or since they cannot be chosen
         self._position = 0
         self._bend = BEND
+        self._wide = 0  # arms that may be in the race where most do badly
+        self._asked = set[tuple[int, str]]()  # what got no score is not asked again when turns end
         self._crowded = False
 
     @property
@@ -163,6 +170,9 @@ class Race:
                 return
             if not (yield from self._score(block)):
                 return
+            if self._position == 0 and self._turning:
+                yield from self._widen(block)
+                start = len(self._live)
             self._position += len(block)
             before = len(self._live)
             yield from self._bar()
@@ -180,6 +190,17 @@ class Race:
     def _shares(self, places: int) -> bool:
         wide = int(self.calls / self._cost) // CALLS_PER_ARM >= KINDRED_ARMS
         return self.board.kindred and wide and places >= KINDRED_ARMS and self._crowded
+
+    def _widen(self, block: tuple[str, ...]) -> Search:
+        """Let more arms enter where most do badly, and go on as among strangers where most do well."""
+        if self.board.mean(self._live) >= EASY:
+            self._turning, self._bend = len(block), BEND
+            return
+        if self._wide > len(self._live):
+            fresh: Sequence[Arm] = yield Open(most=self._wide - len(self._live))
+            self.board.enter(fresh)
+            self._live += [arm.number for arm in fresh]
+            yield from self._ask(self._turns(block))
 
     def _gather(self, places: int) -> Search:
         """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""
@@ -202,15 +223,19 @@ class Race:
     def _fill(self) -> Search:
         """Let fresh arms enter; of those that were there before, the better half of the places is theirs."""
         yield from self._bar()  # of those that were there before
-        places = width(self.calls, self._first, kindred=self.board.kindred, cost=self._cost)
-        if len(self._live) > max(1, places // 2):
+        places, self._wide = (
+            width(self.calls, self._first, kindred=kindred, cost=self._cost)
+            for kindred in (False, self.board.kindred)
+        )
+        half = max(1, places // 2)
+        if len(self._live) > half:
             self._rank()
-            self._gone = list(reversed(self._live[max(1, places // 2) :]))
-            self._live = self._live[: max(1, places // 2)]
+            self._gone = list(reversed(self._live[half:]))
+            self._live = self._live[:half]
         fresh: Sequence[Arm] = yield Open(most=places - len(self._live))
         self.board.enter(fresh)
         self._live += [arm.number for arm in fresh]
-        self._crowded = self.board.growing or len(self._live) >= CROWDED * places
+        self._crowded = self.board.growing or len(self._live) >= CROWDED * self._wide
 
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""
@@ -257,20 +282,27 @@ class Race:
         return (yield from self._ask(dict.fromkeys(arms, examples)))
 
     def _ask(self, wanted: Mapping[int, tuple[str, ...]]) -> Generator[Move, Any, bool]:
-        missing = {number: self.board.missing(number, examples) for number, examples in wanted.items()}
+        missing = {number: self._missing(number, examples) for number, examples in wanted.items()}
         work = {number: found for number, found in missing.items() if found}
         if not work:
             return True
         readings: Readings | None = yield Try(work=work)
         if readings is None:
             return False
+        self._asked |= {(number, example) for number, examples in work.items() for example in examples}
         self.spent += self.board.take(readings)
         return True
+
+    def _missing(self, number: int, examples: Sequence[str]) -> tuple[str, ...]:
+        """Return those of some examples that an arm has no score for, and was not asked for in this race."""
+        return tuple(
+            each for each in self.board.missing(number, examples) if (number, each) not in self._asked
+        )
 
     def _price(self, wanted: Mapping[int, tuple[str, ...]]) -> int:
         rows = self.board.rows(list(wanted))
         return sum(
-            self.board.arms[row].cost * len(self.board.missing(n, examples))
+            self.board.arms[row].cost * len(self._missing(n, examples))
             for row, (n, examples) in zip(rows, wanted.items(), strict=True)
         )
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from optimizer.board import Arm, Board, Point, Reading
 from optimizer.racing import (
     CALLS_PER_ARM,
+    EASY,
     KINDRED_ARMS,
     PROBES,
     TURNS,
@@ -159,11 +160,12 @@ def test_no_more_calls_are_spent_than_allowed_and_the_ranking_holds_everybody_on
     costs=st.booleans(),
     kindred=st.booleans(),
     pool=st.sampled_from([1, 2, 5, 60, 10_000]),
+    usual=st.sampled_from([0.1, 0.5, 0.9]),
 )
 def test_whatever_is_answered_the_books_are_in_order(
-    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int
+    *, calls: int, first: int, seed: int, holes: float, costs: bool, kindred: bool, pool: int, usual: float
 ) -> None:
-    scores = luck(seed)
+    scores = luck(seed, usual=usual)
 
     def ragged(arm: int, k: int) -> float | None:
         return None if Random(f"hole {seed} {arm} {k}").random() < holes else scores(arm, k)
@@ -258,6 +260,44 @@ def test_strangers_take_no_turns() -> None:
     assert set(opening.values()) == {track.board.examples[:1]}
 
 
+def of_seconds(track: Track) -> tuple[set[int], dict[int, tuple[str, ...]]]:
+    """Return the arms that were asked before any was asked again, and what was asked then."""
+    begun = set[int]()
+    for move in track.moves:
+        if isinstance(move, Try):
+            if begun & set(move.work):
+                return begun, move.work
+            begun |= set(move.work)
+    return begun, {}
+
+
+@pytest.mark.parametrize("usual", [0.1, EASY - 0.15, EASY + 0.15, 0.95])
+@pytest.mark.parametrize("first", [1, 2])
+def test_more_kin_enter_after_the_first_examples_only_where_most_do_badly(usual: float, first: int) -> None:
+    track = Track(score=luck(1, usual=usual), kindred=True)
+    trial_of(track, 1200, first)
+    opening = next(move.work for move in track.moves if isinstance(move, Try))
+    assert len(opening) == width(1200, first, kindred=False)
+    begun, _ = of_seconds(track)
+    assert len(begun) == width(1200, first, kindred=usual < EASY)
+
+
+def test_kin_of_which_most_do_well_take_no_more_turns_and_are_spared_what_tells_none_apart() -> None:
+    easy, hard = (Track(score=luck(1, usual=usual), kindred=True) for usual in (0.95, 0.3))
+    for track in (easy, hard):
+        trial_of(track, 1200)
+    (_, probed), (_, turns) = of_seconds(easy), of_seconds(hard)
+    assert len(set(turns.values())) == TURNS
+    assert len(set(probed.values())) == 1
+    assert len(probed) <= PROBES
+    spared, asked = (
+        [len(move.work) <= PROBES for move in track.moves if isinstance(move, Try)][1 : TURNS + 1]
+        for track in (easy, hard)
+    )
+    assert sum(spared) > TURNS / 2
+    assert not any(asked)
+
+
 def test_kin_that_prefer_the_answer_asked_for_first_do_not_push_out_those_that_are_good(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -270,8 +310,8 @@ def test_kin_that_prefer_the_answer_asked_for_first_do_not_push_out_those_that_a
         for seed in range(8):
             track = Track(score=prefers(seed, answer), kindred=True)
             trial_of(track, 1200)
-            second = [move.work for move in track.moves if isinstance(move, Try)][1]
-            found.append(sum(number % STYLES == 4 for number in second) / len(second))
+            _, stayed = of_seconds(track)
+            found.append(sum(number % STYLES == 4 for number in stayed) / len(stayed))
         return sum(found) / len(found)
 
     in_turn = share()

@@ -156,7 +156,7 @@ def test_where_no_prompt_is_better_what_is_expected_of_the_winner_is_the_truth()
 @pytest.mark.parametrize(("graded", "over_random"), [(False, 3.0), (True, 3.5)])
 def test_where_factors_say_all_they_make_the_choice_better(graded: bool, over_random: float) -> None:
     known, unknown, random = regrets(
-        partial(additive, graded=graded), 60, 4, ours, without_factors, at_random
+        partial(additive, graded=graded), 120, 4, ours, without_factors, at_random
     )
     assert known < unknown
     assert known < random - over_random
