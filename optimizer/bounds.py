@@ -258,8 +258,8 @@ def _candidates(bounds: Bounds, screen: Screen, space: SearchSpace, n_sets: int)
     calls = bounds.race(before, ratio=USUAL_RATIO, kindred=kindred)
     if calls < bounds.candidate.calls:
         return 0
-    # One of the places is the baseline's.
-    return min(bounds.space, width(calls, screen.first, kindred=kindred, cost=mean_calls(space)) - 1)
+    # One of the places is the baseline's. Kin may become more once the first examples are answered.
+    return min(bounds.space, width(calls, screen.first, kindred=False, cost=mean_calls(space)) - 1)
 
 
 def _robustness(

@@ -171,7 +171,8 @@ class Race:
             if not (yield from self._score(block)):
                 return
             if self._position == 0 and self._turning:
-                yield from self._widen(block)
+                if not (yield from self._widen(block)):
+                    return
                 start = len(self._live)
             self._position += len(block)
             before = len(self._live)
@@ -191,16 +192,16 @@ class Race:
         wide = int(self.calls / self._cost) // CALLS_PER_ARM >= KINDRED_ARMS
         return self.board.kindred and wide and places >= KINDRED_ARMS and self._crowded
 
-    def _widen(self, block: tuple[str, ...]) -> Search:
+    def _widen(self, block: tuple[str, ...]) -> Generator[Move, Any, bool]:
         """Let more arms enter where most do badly, and go on as among strangers where most do well."""
         if self.board.mean(self._live) >= EASY:
             self._turning, self._bend = len(block), BEND
-            return
-        if self._wide > len(self._live):
+        elif self._wide > len(self._live):
             fresh: Sequence[Arm] = yield Open(most=self._wide - len(self._live))
             self.board.enter(fresh)
             self._live += [arm.number for arm in fresh]
-            yield from self._ask(self._turns(block))
+            return (yield from self._ask(self._turns(block)))
+        return True
 
     def _gather(self, places: int) -> Search:
         """Let those race on of whom the most is expected by their kin, whether they were in the race or not."""

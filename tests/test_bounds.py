@@ -581,30 +581,29 @@ def raced(*, styles: str = "[direct]", formats: str = "[plain]", demos: str = "{
 
 
 @pytest.mark.parametrize(
-    ("change", "kindred", "cost"),
+    ("change", "cost"),
     [
-        pytest.param(raced(), False, 1.0, id="wordings-alone-are-no-kin"),
-        pytest.param(raced(formats="[plain, json]"), True, 1.0, id="wordings-and-formats-are"),
-        pytest.param(raced(styles="[self_check]"), False, 2.0, id="two-calls-for-each-example"),
-        pytest.param(raced(styles="[direct, self_check]"), True, 1.5, id="some-of-two-calls"),
+        pytest.param(raced(), 1.0, id="wordings-alone-are-no-kin"),
+        pytest.param(raced(formats="[plain, json]"), 1.0, id="wordings-and-formats-are"),
+        pytest.param(raced(styles="[self_check]"), 2.0, id="two-calls-for-each-example"),
+        pytest.param(raced(styles="[direct, self_check]"), 1.5, id="some-of-two-calls"),
         pytest.param(
             raced(demos="{sizes: [2], sets: 3, selectors: [hard], scout: 8}"),
-            True,
             1.0,
             id="sets-that-are-still-to-come",
         ),
     ],
 )
 def test_as_many_candidates_of_a_race_are_told_as_it_opens_with(
-    write_study: Callable[..., Path], change: Change, kindred: bool, cost: float
+    write_study: Callable[..., Path], change: Change, cost: float
 ) -> None:
     plan = load_plan(write_study(TASK, STUDY, change, items=27))
     bounds = plan.bounds
     assert bounds.races
     assert mean_calls(plan.space) == cost
     left = bounds.budget.calls - (bounds.scouting + bounds.baseline + bounds.reserved).calls
-    # One of its places is the baseline's.
-    assert bounds.candidates == width(left, plan.first, kindred=kindred, cost=cost) - 1
+    # One of its places is the baseline's. Kin are told no more: more of them enter only where most do badly.
+    assert bounds.candidates == width(left, plan.first, kindred=False, cost=cost) - 1
 
 
 def test_a_call_of_a_race_is_as_long_as_those_of_validation_are_on_average() -> None:

@@ -320,8 +320,11 @@ def test_kin_that_prefer_the_answer_asked_for_first_do_not_push_out_those_that_a
     assert share() < 0.8 * in_turn
 
 
-def test_a_refusal_ends_the_race() -> None:
-    track = Track(score=luck(2), refuse_after=90)
+@pytest.mark.parametrize(
+    "kindred", [True, False]
+)  # of kin the arms that enter after the first examples are refused
+def test_a_refusal_ends_the_race(kindred: bool) -> None:
+    track = Track(score=luck(2), refuse_after=90, kindred=kindred)
     race = track.run(500)
     assert isinstance(track.moves[-1], Try)
     assert len(track.asked) < 500
