@@ -171,11 +171,10 @@ class Board:
         scores, theirs = self._scores[self.rows(some)], self._scores[self.rows(others)]
         return bool((scores > 0).any(axis=1).all() and (~np.isnan(theirs)).any(axis=1).all())
 
-    def mean(self, numbers: Sequence[int]) -> float:
-        """Return the mean over some arms of what each scored on average; those without a score are left out, 0.0 where all are."""
-        known = self._scores[self.rows(numbers)]
-        means = [float(row[~np.isnan(row)].mean()) for row in known if not np.isnan(row).all()]
-        return fmean(means) if means else 0.0
+    def mean(self) -> float:
+        """Return the mean over all arms of what each scored on average; those without a score are left out, 0.0 where all are."""
+        known = [row[~np.isnan(row)] for row in self.scores]
+        return fmean([float(row.mean()) for row in known if len(row)] or [0.0])
 
     def on(self, numbers: Sequence[int], example: str) -> Array:
         """Return the scores of some arms on one example, NaN where there is none."""

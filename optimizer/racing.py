@@ -42,8 +42,8 @@ KINDRED_CALLS_PER_ARM = 3
 KINDRED_BEND = 1.6
 KINDRED_ARMS = 40
 
-# Share of a race's places that are taken when it opens, below which it goes by their own scores alone: then there are so few
-# arms that each can be asked, and kin tell less of them than that (docs/design/search.md). Where new ones are made as it
+# Share of a race's places that there are arms for when it opens, below which it goes by their own scores alone: then there are
+# so few that each can be asked, and kin tell less of them than that (docs/design/search.md). Where new ones are made as it
 # runs, they take the other places, and only kin tell which are worth one.
 CROWDED = 0.5
 
@@ -51,8 +51,8 @@ CROWDED = 0.5
 # with them all their kin, or an example that is too hard for anybody tells nothing and costs as many calls as there are arms.
 TURNS = 8
 
-# Mean score on the first examples from which no more arms enter and no more turns are taken. There most prompts are good and
-# most examples tell none of them apart; these can be spared only when all arms are asked for the same ones.
+# Mean score of all arms, once each has one, from which a race is left as it opened and turns end. There most prompts are good
+# and most examples tell none of them apart; these can be spared only when all arms are asked for the same ones.
 EASY = 0.65
 
 # Below this many arms every cut is made as soon as it is due; above, once it takes off a part that matters.
@@ -110,6 +110,7 @@ def width(calls: int, first: int, *, kindred: bool, cost: float = 1.0) -> int:
     """Return how many arms a race of so many calls opens with, when each is scored on `first` examples at least.
 
     Args:
+        kindred: Whether it is how many may be in it where they are kin and most do badly; a race opens as that of strangers does.
         cost: Calls that an example takes, on average over the arms that may enter.
     """
     scores = int(calls / cost)
@@ -194,13 +195,14 @@ class Race:
 
     def _widen(self, block: tuple[str, ...]) -> Generator[Move, Any, bool]:
         """Let more arms enter where most do badly, and go on as among strangers where most do well."""
-        if self.board.mean(self._live) >= EASY:
+        if self.board.mean() >= EASY:
             self._turning, self._bend = len(block), BEND
         elif self._wide > len(self._live):
             fresh: Sequence[Arm] = yield Open(most=self._wide - len(self._live))
             self.board.enter(fresh)
             self._live += [arm.number for arm in fresh]
-            return (yield from self._ask(self._turns(block)))
+            wanted = self._turns(block)
+            return self._price(wanted) <= self.calls - self.spent and (yield from self._ask(wanted))
         return True
 
     def _gather(self, places: int) -> Search:
@@ -228,7 +230,7 @@ class Race:
             width(self.calls, self._first, kindred=kindred, cost=self._cost)
             for kindred in (False, self.board.kindred)
         )
-        half = max(1, places // 2)
+        half = max(1, self._wide // 2)
         if len(self._live) > half:
             self._rank()
             self._gone = list(reversed(self._live[half:]))
@@ -236,7 +238,8 @@ class Race:
         fresh: Sequence[Arm] = yield Open(most=places - len(self._live))
         self.board.enter(fresh)
         self._live += [arm.number for arm in fresh]
-        self._crowded = self.board.growing or len(self._live) >= CROWDED * self._wide
+        there = len(self._live) + len(self._gone)
+        self._crowded = self.board.growing or there >= CROWDED * self._wide
 
     def _block(self) -> tuple[str, ...]:
         """Return the next examples, as many as the calls hold for every arm in the race."""

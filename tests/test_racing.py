@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
+from hypothesis import example as with_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -151,6 +152,7 @@ def test_no_more_calls_are_spent_than_allowed_and_the_ranking_holds_everybody_on
         assert track.entered == width(calls, first, kindred=False)
 
 
+@with_example(calls=900, first=1, seed=0, holes=0.1, costs=False, kindred=True, pool=10_000, usual=0.9)
 @settings(max_examples=40, deadline=None)
 @given(
     calls=st.integers(1, 900),
@@ -296,6 +298,26 @@ def test_kin_of_which_most_do_well_take_no_more_turns_and_are_spared_what_tells_
     )
     assert sum(spared) > TURNS / 2
     assert not any(asked)
+
+
+def test_kin_of_which_most_do_well_leave_as_strangers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(usual: float) -> list[tuple[int, str]]:
+        track = Track(score=luck(1, usual=usual), kindred=True)
+        trial_of(track, 1200)
+        return track.asked
+
+    easy, hard = asked(0.8), asked(0.3)
+    monkeypatch.setattr("optimizer.racing.BEND", 3.0)
+    assert asked(0.8) != easy
+    assert asked(0.3) == hard
+
+
+def test_kin_of_those_that_do_well_enter_where_most_do_well() -> None:
+    track = Track(score=luck(1, usual=0.8), kindred=True)
+    trial_of(track, 1200)
+    opened = [move.most for move in track.moves if isinstance(move, Open)]
+    assert opened[0] == width(1200, 1, kindred=False) - 1
+    assert 0 < sum(opened[1:]) < opened[0]
 
 
 def test_kin_that_prefer_the_answer_asked_for_first_do_not_push_out_those_that_are_good(
@@ -472,6 +494,23 @@ def test_a_second_race_of_kin_ranks_everybody_once() -> None:
         track.run(1000)
         second = track.run(1000)
         assert sorted(second.ranking) == list(range(track.entered))
+
+
+def test_a_second_race_of_kin_goes_on_by_kin_where_all_have_entered() -> None:
+    track = Track(score=luck(2, usual=0.3), kindred=True, pool=300)
+    track.run(1000)
+    assert track.entered == 300
+    moves, known = len(track.moves), set(track.asked)
+    second = track.run(996)
+    assert sorted(second.ranking) == list(range(300))
+    assert second.spent <= 996
+    assert len(track.asked) == len(set(track.asked))
+    new = [move.work for move in track.moves[moves:] if isinstance(move, Try)]
+    assert len(set(new[0].values())) > 1  # they take turns, as in the first
+    opening, *later = [move.arms for move in track.moves[moves:] if isinstance(move, Bar)][1:]
+    assert len(opening) == width(996, 1, kindred=True) // 2
+    assert set().union(*later) - set(opening)  # whoever had left returns by its kin
+    assert known < set(track.asked)
 
 
 def test_kin_of_those_that_do_well_join_a_race_that_is_wide_enough() -> None:
