@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optimizer.answer import AnswerFormat
@@ -119,8 +119,18 @@ def test_the_content_is_exactly_the_literals_and_the_values(
     assert [message.content for message in template.request(inputs).messages] == [expected]
 
 
+SILENT = PromptTemplate(
+    calls=tuple(
+        CallTemplate(messages=(MessageTemplate(role="assistant", parts=parts),))
+        for parts in ((), (Hole(name="completion:0"),))
+    ),
+    answer=AnswerFormat(kind="text"),
+)
+
+
 @laws
 @given(template=templates, inputs=values, completion=hostile)
+@example(template=SILENT, inputs={}, completion=" ")  # a blank completion alone is shown as an ellipsis
 def test_filling_touches_nothing_but_the_holes(
     template: PromptTemplate, inputs: dict[str, str], completion: str
 ) -> None:
@@ -128,16 +138,13 @@ def test_filling_touches_nothing_but_the_holes(
     for k, call in enumerate(template.calls):
         request = template.request(known, [completion] * k)
         found = {f"input:{name}": text for name, text in known.items()} | {"completion:0": completion}
-        expected = [
-            (
-                message.role,
-                "".join(
-                    p if isinstance(p, str) else neutralised(found[p.name], p.neutralise)
-                    for p in message.parts
-                ),
+        expected = []
+        for message in call.messages:
+            text = "".join(
+                p if isinstance(p, str) else neutralised(found[p.name], p.neutralise) for p in message.parts
             )
-            for message in call.messages
-        ]
+            silent = not text.strip() and any(isinstance(p, Hole) and p.completes for p in message.parts)
+            expected.append((message.role, "…" if silent else text))
         assert [(message.role, message.content) for message in request.messages] == expected
         assert (request.parameters, request.constraint) == (call.parameters, call.constraint)
 
